@@ -1,0 +1,74 @@
+//! Planted bugs: each takes one rule out, so that a test can show that the checkers notice.
+//!
+//! Without the feature `planted-bugs` every question is answered `false` at compile time; a
+//! production build holds none of these paths.
+
+/// A rule that can be taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// R3: a renewal counts from when its answer came.
+    ValidFromReceipt,
+    /// R3: a retried renewal counts from its last send.
+    ValidFromLastSend,
+    /// A late acknowledgement revives a lapsed session.
+    LateAckRevives,
+    /// R5: a returning holder takes its recorded epoch as confirmed without a CAS.
+    NoEpochBumpOnReturn,
+    /// R5: promote without an armed deadline.
+    PromoteUnarmed,
+    /// R6: the window is shorter than the ttl.
+    ShortWindow,
+    /// R6: the window is not started anew when the session's value changes.
+    WindowSurvivesBeat,
+    /// R7: the verdict is used with a pair version read later.
+    VerdictWithLaterVersion,
+    /// R9: a CAS without an answer is taken for one that failed.
+    UnansweredIsRefused,
+    /// R10: names are set from the last view although an own CAS is unresolved.
+    NamesFromViewOnly,
+    /// Names are relaxed before the ledger shrank.
+    RelaxBeforeLedger,
+    /// R12: the ledger grows on what `pg_stat_replication` shows.
+    GrowWithoutCanary,
+    /// R13: the ledger's data-directory identity is not compared.
+    IgnoreDataDirectory,
+    /// I2: acquire without being in the in-sync set.
+    AcquireOutsideLedger,
+    /// R14: `handover_to` is written before PostgreSQL is stopped.
+    HandOverBeforeStop,
+    /// R14: the target's replay position is not proven.
+    HandOverUnproven,
+    /// R15: `handover_to` is kept through an acquisition or a return.
+    KeepHandover,
+    /// R15: an aborted switchover starts PostgreSQL again without a CAS.
+    AbortWithoutCas,
+    /// R16: the lease is released before the stop is proven.
+    ReleaseBeforeStop,
+    /// R20: a promise does not bar acquiring.
+    PromiseIgnored,
+    /// R21: a paused pair is taken over.
+    PauseIgnored,
+}
+
+#[cfg(feature = "planted-bugs")]
+thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug for the current thread; `None` takes it out again.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    ACTIVE.set(bug);
+}
+
+/// Whether `bug` is planted.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn planted(bug: Bug) -> bool {
+    ACTIVE.get() == Some(bug)
+}
+
+/// Whether `bug` is planted: never, in this build.
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) const fn planted(_bug: Bug) -> bool {
+    false
+}

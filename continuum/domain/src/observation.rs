@@ -1,0 +1,138 @@
+//! What is known of a member's PostgreSQL, and how old the knowledge is.
+//!
+//! Unknown is a value (I7): a field that was not measured is `None`, never 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DataDirectoryId, Epoch, Lsn, RegionId, TimelineId};
+use crate::time::Tick;
+
+/// What the guard knows of the PostgreSQL process, without SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessState {
+    /// No process; `pg_control` says whether the last stop was clean.
+    Stopped,
+    /// Started, not yet accepting connections.
+    Starting,
+    /// Accepting connections, as a standby until promoted.
+    Running,
+    /// Told to stop, not gone yet.
+    Stopping,
+}
+
+/// The guard's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActuatorStatus {
+    /// State of the process.
+    pub process: ProcessState,
+    /// Newest epoch any command carried (R4).
+    pub epoch: Epoch,
+    /// Instant at which the guard stops PostgreSQL, if armed.
+    pub deadline: Option<Tick>,
+    /// Whether a promotion was requested in this life of the process.
+    pub promoted: bool,
+    /// Durable break-glass mark: nothing starts while it is set.
+    pub fenced: Option<String>,
+    /// Identity of the data directory; `None` when there is none or a destructive step is half done.
+    pub data_directory: Option<DataDirectoryId>,
+    /// Rises each time a PostgreSQL process ended; tells a crash from a stop already handled.
+    pub exits: u64,
+    /// Why the last process ended, for people.
+    pub last_exit: Option<String>,
+}
+
+/// Replication state of one standby, as its primary sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandbyView {
+    /// `pg_stat_replication.state = 'streaming'`.
+    pub streaming: bool,
+    /// `sync_state = 'sync'`; proves nothing alone (R12).
+    pub sync: bool,
+    /// Flushed by the standby.
+    pub flush: Option<Lsn>,
+    /// Replayed by the standby.
+    pub replay: Option<Lsn>,
+    /// Replay lag in milliseconds as PostgreSQL measured it.
+    pub lag_ms: Option<u64>,
+}
+
+/// One look by SQL at a running member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqlView {
+    /// `pg_is_in_recovery()`.
+    pub in_recovery: bool,
+    /// Timeline.
+    pub timeline: TimelineId,
+    /// Primary: WAL flushed. Standby: last received and flushed.
+    pub wal: Option<Lsn>,
+    /// Standby: last replayed.
+    pub replay: Option<Lsn>,
+    /// Standby: the WAL receiver is streaming.
+    pub receiver_streaming: bool,
+    /// Standby: end of WAL at the sender as the receiver last heard it
+    /// (`pg_stat_wal_receiver.latest_end_lsn`).
+    pub upstream_end: Option<Lsn>,
+    /// `synchronous_standby_names` as shown.
+    pub sync_names: String,
+    /// Primary: standbys by application name.
+    pub standbys: BTreeMap<RegionId, StandbyView>,
+    /// Primary: sessions waiting in `SyncRep`.
+    pub waiting_commits: u32,
+}
+
+/// Everything the agent knows of its member, each part with the instant it was measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Last answer by SQL.
+    pub sql: Option<(Tick, SqlView)>,
+    /// Last attempt that failed, with its reason.
+    pub failed: Option<(Tick, String)>,
+    /// Last success of the WAL-flush write probe (primary only).
+    pub write_probe: Option<Tick>,
+}
+
+/// What `pg_control` says; readable while PostgreSQL is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlData {
+    /// `Database system identifier`.
+    pub system_identifier: u64,
+    /// Stopped by a clean shutdown (as primary or in recovery).
+    pub clean_shutdown: bool,
+    /// Whether the last state was that of a standby (`shut down in recovery`, `in archive recovery`).
+    pub in_recovery: bool,
+    /// Latest checkpoint location; after a clean shutdown of a primary, its shutdown checkpoint.
+    pub checkpoint: Lsn,
+    /// Timeline of the latest checkpoint.
+    pub timeline: TimelineId,
+}
+
+/// How a member's history relates to its new primary's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Lineage {
+    /// An ancestor: it can follow as it is.
+    Follows,
+    /// It wrote past the fork: the tail must be saved, then the directory rewound.
+    Diverged {
+        /// Where the histories part.
+        fork: Lsn,
+        /// End of this member's WAL.
+        end: Lsn,
+        /// This member's timeline.
+        timeline: TimelineId,
+    },
+    /// Within the primary's history as far as positions tell, but the primary no longer holds the
+    /// WAL that would prove it: only a clone is safe.
+    Unprovable {
+        /// What is missing.
+        reason: String,
+    },
+    /// Another database system altogether, or no usable directory.
+    Foreign {
+        /// What was found.
+        reason: String,
+    },
+}

@@ -1,0 +1,391 @@
+//! Taking in events: what is known changes, nothing is decided yet.
+
+use super::register::{Outstanding, Purpose, Settled};
+use super::types::{Event, Grant, Note, PlaneCommand, PlaneOutcome, SessionView};
+use super::{Approval, Asking, Confirmed, PLANE_RETRY, PairMachine};
+use crate::ids::Generation;
+use crate::mutation::{Bug, planted};
+use crate::observation::{ActuatorStatus, Observation, ProcessState};
+use crate::operation::{Step, StepOutcome};
+use crate::sync_names::SyncNames;
+use crate::time::Tick;
+
+impl PairMachine {
+    pub(super) fn take_in(&mut self, now: Tick, event: Event) {
+        match event {
+            Event::Wake => {}
+            Event::Spec(version, spec) => {
+                self.spec_version = version;
+                self.spec = spec;
+            }
+            Event::AutomationPaused(paused) => self.automation_paused = paused,
+            Event::Session(view) => self.session_changed(now, view),
+            Event::Taken(generation, status) => self.taken(generation, status),
+            Event::GuardLost(reason) => self.guard_is_lost(now, reason),
+            Event::Status(status) => self.status_changed(now, status),
+            Event::Observed(observation) => self.observed(now, observation),
+            Event::PairRead { sent, answer } => {
+                let settled = self.register.read_answered(now, sent, answer);
+                self.register_changed(now, settled);
+            }
+            Event::PairCas(answer) => {
+                let settled = self.register.cas_answered(now, answer);
+                self.register_changed(now, settled);
+            }
+            Event::SessionRead { region, sent, answer } => {
+                self.reading_session = false;
+                if let Ok(record) = answer {
+                    let gap = self.timing.renew.max(self.pace() * 4);
+                    self.window.session_read(now, sent, &region, record, &self.timing, gap);
+                }
+            }
+            Event::Armed { epoch, deadline } => self.armed = Some((epoch, deadline)),
+            Event::Plane(outcome) => self.plane_ended(now, outcome),
+            Event::FenceEnded(result) => {
+                self.fencing = false;
+                if result.is_err() {
+                    self.fence_retry = now + PLANE_RETRY;
+                } else {
+                    self.stop_proven(now);
+                }
+            }
+            Event::CoreLink(up) => {
+                if up != self.core_up {
+                    self.core_changed = now;
+                    self.asking = Asking::default();
+                }
+                self.core_up = up;
+            }
+            Event::Granted { epoch, grant } => self.granted(epoch, grant),
+            Event::SwitchOver { operation, epoch, to, deadline } => {
+                self.begin_handover(now, operation, epoch, to, deadline);
+            }
+            Event::AbortSwitchOver { operation } => self.abort_handover(&operation),
+            Event::FailOver { operation, epoch, allow_data_loss } => {
+                if epoch == self.epoch() {
+                    self.approval = Some(Approval { epoch, operation, allow_data_loss });
+                }
+            }
+            Event::PeerReplayed { region, answer } => self.peer_replayed(now, &region, answer),
+            Event::PeerIdentity { region, data_directory } => {
+                self.identities.insert(region, (now, data_directory));
+            }
+            Event::PeerPromised { region, sent, hold, promised } => {
+                self.peer_promised(region, sent, hold, promised);
+            }
+            Event::PromiseAsked { request, from, epoch, hold } => {
+                self.promise_asked(request, &from, epoch, hold);
+            }
+            Event::PromiseStored { request, stored } => self.promise_stored(now, request, stored),
+            Event::Nudged => self.read_pair(now),
+        }
+    }
+
+    fn session_changed(&mut self, now: Tick, view: SessionView) {
+        if view.life != self.session.life {
+            self.life_began = now;
+        }
+        self.session = view;
+    }
+
+    fn taken(&mut self, generation: Generation, status: ActuatorStatus) {
+        self.taking = false;
+        if self.generation.is_some_and(|known| known > generation) {
+            // An answer that a newer one overtook: what that one began goes on.
+            return;
+        }
+        self.generation = Some(generation);
+        self.guard_lost = None;
+        self.plane = None;
+        self.fencing = false;
+        self.armed = None;
+        self.arm_sent = None;
+        self.names = None;
+        self.following = None;
+        self.replication_ready = false;
+        self.growth.abandon();
+        self.actuator = Some(status);
+    }
+
+    fn guard_is_lost(&mut self, now: Tick, reason: String) {
+        // PostgreSQL does not outlive its guard (R5). Who it was commanded by before matters no
+        // more: the actuator is taken anew.
+        self.taking = false;
+        self.actuator = None;
+        self.guard_lost = Some(reason);
+        self.plane = None;
+        self.fencing = false;
+        self.plane_not_before = now + PLANE_RETRY;
+    }
+
+    fn status_changed(&mut self, now: Tick, status: ActuatorStatus) {
+        if let Some(old) = &self.actuator
+            && (status.exits != old.exits
+                || (status.process == ProcessState::Stopped
+                    && old.process != ProcessState::Stopped))
+        {
+            self.observation = Observation::default();
+            self.process_gone = now;
+            self.promote_again = false;
+            self.following = None;
+            self.replication_ready = false;
+            self.growth.abandon();
+            self.shrink.forget();
+            let planned = self.handover.is_some() || self.fencing;
+            if !planned && self.confirmed.is_some() {
+                self.restart_began.get_or_insert(now);
+            }
+        }
+        self.actuator = Some(status);
+    }
+
+    /// A stop was answered: no process is left, although the status that says so may be under way.
+    pub(super) fn stop_proven(&mut self, now: Tick) {
+        if let Some(status) = self.actuator.clone() {
+            let process = ProcessState::Stopped;
+            self.status_changed(now, ActuatorStatus { process, promoted: false, ..status });
+        }
+    }
+
+    /// PostgreSQL runs, as a command's answer says: the status may be under way, and must not have
+    /// the command repeated.
+    fn answered_as_running(&mut self, promoted: bool) {
+        if let Some(status) = &mut self.actuator {
+            status.process = ProcessState::Running;
+            status.promoted = promoted;
+        }
+    }
+
+    fn observed(&mut self, now: Tick, observation: Observation) {
+        let running = self.process() == Some(ProcessState::Running);
+        self.observation = observation;
+        let gone = self.process_gone;
+        self.observation.sql = self.observation.sql.take().filter(|(at, _)| running && *at >= gone);
+        if let Some((at, sql)) = self.observation.sql.clone() {
+            if let Some(end) = sql.upstream_end.filter(|_| sql.receiver_streaming) {
+                self.upstream_end = Some((at, end));
+            }
+            self.shrink.observe(now, at, &sql, &self.me);
+            self.growth_observed(&sql);
+        }
+    }
+
+    fn register_changed(&mut self, now: Tick, settled: Option<Settled>) {
+        if let Some(known) = &self.register.known {
+            let (version, back) = (known.version, known.back);
+            self.window.pair_read(back, version);
+        }
+        match settled {
+            None => {}
+            Some(Settled::Lost(write)) => {
+                self.window.void();
+                self.write_lost(now, &write);
+            }
+            Some(Settled::Won(write)) => self.write_won(now, write),
+        }
+        let epoch = self.epoch();
+        if self.approval.as_ref().is_some_and(|approval| approval.epoch < epoch) {
+            self.approval = None;
+        }
+        if self.asking.epoch.is_some_and(|asked| asked < epoch) {
+            self.asking = Asking::default();
+        }
+        if self.record().is_some_and(|record| record.held_by(&self.me)) {
+            self.window.reset();
+        }
+        if planted(Bug::NoEpochBumpOnReturn)
+            && self.confirmed.is_none()
+            && self.session.valid(now)
+            && self.record().is_some_and(|record| record.held_by(&self.me))
+        {
+            let (life, epoch) = (self.session.life, self.epoch());
+            self.confirmed = Some(Confirmed { life, epoch, since: now });
+        }
+    }
+
+    fn write_lost(&mut self, now: Tick, write: &Outstanding) {
+        if let Some(handover) = &mut self.handover {
+            handover.write_lost(&write.purpose);
+        }
+        self.growth.write_ended(now, false);
+        self.read_pair(now);
+    }
+
+    fn write_won(&mut self, now: Tick, write: Outstanding) {
+        let before: Vec<_> = self.shrink.ledger_before(&write);
+        let after: Vec<_> = write.value.in_sync.keys().cloned().collect();
+        match write.purpose.clone() {
+            Purpose::Create => self.became_holder(now, &write, "created", None, false),
+            Purpose::Return => {
+                let from = Some(self.me.clone());
+                self.became_holder(now, &write, "returned", from, false);
+            }
+            Purpose::Acquire { by, autonomous } => {
+                let from = self.acquiring_from.take();
+                self.became_holder(now, &write, by, from, autonomous);
+            }
+            Purpose::Shrink { reason } => {
+                self.note(Note::Ledger { before, after, reason });
+            }
+            Purpose::Grow => {
+                let reason = "the standby holds every acknowledged commit, proven".into();
+                self.growth.write_ended(now, true);
+                self.note(Note::Ledger { before, after, reason });
+                self.step_note(Step::RestoreLedger, StepOutcome::Done, None, String::new());
+            }
+            Purpose::HandOver => self.handed_over(now),
+            Purpose::Release { reason } => {
+                self.confirmed = None;
+                self.released_at = Some(now);
+                self.out.push(super::Effect::NudgePeers);
+                self.note(Note::Released(reason));
+            }
+        }
+    }
+
+    /// The acquisition counts only if the session it was begun in still stands (R7).
+    fn became_holder(
+        &mut self,
+        now: Tick,
+        write: &Outstanding,
+        by: &'static str,
+        from: Option<crate::ids::RegionId>,
+        autonomous: bool,
+    ) {
+        let epoch = write.value.epoch;
+        if let Some(approval) = self.approval.take()
+            && approval.epoch < epoch
+        {
+            self.operation = Some((approval.epoch, approval.operation));
+        }
+        self.asking = Asking::default();
+        self.note_at(epoch, Note::Acquired { by, from, autonomous });
+        self.out.push(super::Effect::NudgePeers);
+        if write.life == self.session.life && self.session.valid(now) {
+            self.confirmed = Some(Confirmed { life: write.life, epoch, since: now });
+            self.acquired_at = Some(now);
+            self.restarts = 0;
+            self.restart_began = None;
+            let took = Some(now.since(write.started));
+            if by != "returned" && by != "created" {
+                self.step_note(
+                    Step::Commit,
+                    StepOutcome::Done,
+                    took,
+                    format!("epoch {epoch} by {by}"),
+                );
+            }
+        }
+    }
+
+    pub(super) fn step_note(
+        &mut self,
+        step: Step,
+        outcome: StepOutcome,
+        took: Option<std::time::Duration>,
+        detail: String,
+    ) {
+        self.note(Note::Step { step, outcome, took, detail });
+    }
+
+    fn granted(&mut self, epoch: crate::ids::Epoch, grant: Grant) {
+        if epoch != self.epoch() {
+            return;
+        }
+        match grant {
+            Grant::Granted { operation, allow_data_loss } => {
+                self.asking.denied = None;
+                self.approval = Some(Approval { epoch, operation, allow_data_loss });
+            }
+            Grant::Denied(reasons) => self.asking.denied = Some(reasons),
+        }
+    }
+
+    fn plane_ended(&mut self, now: Tick, outcome: PlaneOutcome) {
+        let Some(slot) = self.plane.take() else { return };
+        let failed = match &outcome {
+            PlaneOutcome::Failed(reason) | PlaneOutcome::Unknown(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        self.plane_error = failed.clone();
+        if failed.is_some() {
+            self.plane_not_before = now + PLANE_RETRY;
+        }
+        let given_up = matches!(outcome, PlaneOutcome::Unknown(_)) && by_the_guard(&slot.command);
+        match slot.command {
+            PlaneCommand::SetNames(names) => self.names_set(now, names, failed.is_none()),
+            PlaneCommand::Start { upstream, .. } => {
+                self.names = None;
+                self.following = failed.is_none().then_some(upstream);
+                self.rejoin.look_anew();
+                if failed.is_none() {
+                    self.answered_as_running(false);
+                }
+            }
+            PlaneCommand::Promote { .. } => self.promote_ended(now, &outcome, slot.started),
+            PlaneCommand::Follow(upstream) => {
+                self.following = failed.is_none().then_some(upstream);
+            }
+            PlaneCommand::EnsureReplication => self.replication_ready = failed.is_none(),
+            PlaneCommand::WakeWaiters => self.woken(now, &outcome),
+            PlaneCommand::StartCanary => self.canary_started(now, failed.is_none()),
+            PlaneCommand::LookCanary => self.canary_looked(now, &outcome),
+            PlaneCommand::Checkpoint | PlaneCommand::StopFast | PlaneCommand::ControlData => {
+                self.handover_plane_ended(now, &slot.command, &outcome);
+            }
+            PlaneCommand::Lineage(_)
+            | PlaneCommand::SaveTail { .. }
+            | PlaneCommand::Rewind(_)
+            | PlaneCommand::Reclone(_) => self.rejoin_plane_ended(now, &slot.command, outcome),
+            PlaneCommand::Initialise => {}
+        }
+        if given_up {
+            // R4: it may still be carried out, after others that follow. Taken anew, the actuator
+            // refuses it.
+            self.actuator = None;
+            self.taking = false;
+        }
+    }
+
+    fn names_set(&mut self, now: Tick, names: SyncNames, done: bool) {
+        let relaxed = self.names.as_ref().is_none_or(|before| before.loses_a_name(&names));
+        if done && relaxed && self.is_primary() {
+            self.wake_waiters = true;
+        }
+        self.names = done.then(|| names.clone());
+        self.growth_names_set(now, &names, done);
+    }
+
+    fn promote_ended(&mut self, now: Tick, outcome: &PlaneOutcome, started: Tick) {
+        // What stands on disk may hold more names than were asked for: they are set exactly next.
+        self.names = None;
+        self.promote_again = !matches!(outcome, PlaneOutcome::Promoted { .. });
+        if let PlaneOutcome::Promoted { timeline, starts_at } = outcome {
+            self.answered_as_running(true);
+            let detail = format!("timeline {timeline} from {starts_at}");
+            self.step_note(Step::Promote, StepOutcome::Done, Some(now.since(started)), detail);
+        }
+    }
+}
+
+/// Whether the guard carries the command out, so that a new generation has it refused.
+fn by_the_guard(command: &PlaneCommand) -> bool {
+    match command {
+        PlaneCommand::Initialise
+        | PlaneCommand::Start { .. }
+        | PlaneCommand::Promote { .. }
+        | PlaneCommand::SetNames(_)
+        | PlaneCommand::Follow(_)
+        | PlaneCommand::StopFast
+        | PlaneCommand::SaveTail { .. }
+        | PlaneCommand::Rewind(_)
+        | PlaneCommand::Reclone(_) => true,
+        PlaneCommand::Checkpoint
+        | PlaneCommand::ControlData
+        | PlaneCommand::EnsureReplication
+        | PlaneCommand::StartCanary
+        | PlaneCommand::LookCanary
+        | PlaneCommand::WakeWaiters
+        | PlaneCommand::Lineage(_) => false,
+    }
+}

@@ -1,0 +1,292 @@
+//! Rejoin by lineage: the lower epoch is the loser, and nothing is destroyed before it is saved.
+//!
+//! ```text
+//!  stopped -> listed with this directory? -> start and follow
+//!          -> no directory -> base backup
+//!          -> lineage: follows  -> start and follow
+//!                      diverged -> save tail -> rewind (-> base backup if that fails) -> start
+//!                      unprovable -> base backup
+//!                      foreign  -> blocked: a person decides
+//! ```
+
+use std::time::Duration;
+
+use super::PairMachine;
+use super::types::{Note, PlaneCommand, PlaneOutcome};
+use crate::ids::{Epoch, Lsn, RegionId, TimelineId};
+use crate::observation::Lineage;
+use crate::operation::{Step, StepOutcome};
+use crate::record::PairRecord;
+use crate::time::Tick;
+
+/// How long a running standby may fail to stream from a living holder before its lineage is
+/// looked at again; doubles with each try.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// How long a silent holder is asked for its history before this member starts without it.
+const HOLDER_PATIENCE: Duration = Duration::from_secs(3);
+/// Pause between looks at the lineage while the holder can not be asked.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    Look,
+    Save { fork: Lsn, end: Lsn, timeline: TimelineId },
+    Rewind { fork: Lsn, end: Lsn, artefact: (String, u64) },
+    Clone,
+    Ready,
+    Foreign(String),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    phase: Phase,
+    epoch: Epoch,
+    how: &'static str,
+    artefact: Option<(String, u64)>,
+    span: Option<(Lsn, Lsn)>,
+    /// Epoch of the last destructive act: at most one in each.
+    destroyed_at: Option<Epoch>,
+    not_before: Tick,
+    since: Tick,
+    patience: Duration,
+    streaming_noted: Option<Epoch>,
+    /// Since when the holder's PostgreSQL could not be asked for its history.
+    unanswered_since: Option<Tick>,
+    /// The running standby's lineage was proven, by comparison or because it streamed.
+    proven: bool,
+}
+
+impl State {
+    pub fn new(now: Tick) -> Self {
+        Self {
+            phase: Phase::Look,
+            epoch: Epoch(0),
+            how: "followed",
+            artefact: None,
+            span: None,
+            destroyed_at: None,
+            not_before: now,
+            since: now,
+            patience: PATIENCE,
+            streaming_noted: None,
+            unanswered_since: None,
+            proven: false,
+        }
+    }
+
+    pub fn following_since(&mut self, now: Tick) {
+        self.since = now;
+    }
+
+    /// What was found out counted for one start: before the next one the directory may be another.
+    pub fn look_anew(&mut self) {
+        self.phase = Phase::Look;
+    }
+}
+
+impl PairMachine {
+    /// Brings a stopped member back behind `holder`.
+    pub(super) fn rejoin(&mut self, now: Tick, record: &PairRecord, holder: &RegionId) {
+        if let Some(mark) = self.actuator.as_ref().and_then(|status| status.fenced.clone()) {
+            return self.block(
+                "fenced",
+                format!("fenced by an operator ({mark}); PostgreSQL does not start here"),
+                "run `continuum unfence` when it may",
+            );
+        }
+        if self.rejoin.epoch != record.epoch {
+            self.rejoin.epoch = record.epoch;
+            self.rejoin.phase = Phase::Look;
+        }
+        // Listed with this very directory: it streamed as a standby when it was listed and was
+        // never primary since, so it follows as it is.
+        if self.my_directory().is_some_and(|id| record.lists(&self.me, id)) {
+            return self.start_following(now, record, holder);
+        }
+        if now < self.rejoin.not_before {
+            return;
+        }
+        let epoch = record.epoch;
+        match self.rejoin.phase.clone() {
+            _ if self.my_directory().is_none() && self.rejoin.phase != Phase::Ready => {
+                self.rejoin.phase = Phase::Clone;
+                self.command(now, epoch, PlaneCommand::Reclone(holder.clone()));
+            }
+            Phase::Look if self.holder_is_gone(now) => {
+                self.rejoin.proven = false;
+                let start = PlaneCommand::Start { names: self.standby_names(), upstream: None };
+                self.command(now, epoch, start);
+            }
+            Phase::Look => self.command(now, epoch, PlaneCommand::Lineage(holder.clone())),
+            Phase::Save { fork, timeline, .. } => {
+                self.command(now, epoch, PlaneCommand::SaveTail { fork, timeline });
+            }
+            Phase::Rewind { .. } => self.destroy(now, record, PlaneCommand::Rewind(holder.clone())),
+            Phase::Clone => self.destroy(now, record, PlaneCommand::Reclone(holder.clone())),
+            Phase::Ready => self.start_following(now, record, holder),
+            Phase::Foreign(reason) => self.block(
+                "foreign-data",
+                format!("the data directory here is not of this pair: {reason}; it is left alone"),
+                "move the data directory away; the member is then cloned anew",
+            ),
+        }
+    }
+
+    /// Whether the holder is silent at the witness and its PostgreSQL can not be asked for its
+    /// history. Then this member starts as a standby of nobody although its lineage is not proven, so
+    /// that a person can still give it the lease; when the holder is back, it is stopped and its
+    /// lineage is looked at first. By itself it takes over nothing: it is not in the ledger.
+    fn holder_is_gone(&self, now: Tick) -> bool {
+        let silent = self.window.silent_since();
+        self.rejoin.unanswered_since.is_some_and(|since| now.since(since) >= HOLDER_PATIENCE)
+            && silent.is_some_and(|since| now.since(since) >= self.timing.renew * 2)
+    }
+
+    /// R13: nothing destructive starts while this member is listed or has a write outstanding, and
+    /// at most one destructive act happens in an epoch.
+    fn destroy(&mut self, now: Tick, record: &PairRecord, command: PlaneCommand) {
+        assert!(
+            !self.my_directory().is_some_and(|id| record.lists(&self.me, id))
+                && self.register.settled(),
+            "a listed member is never rewound or cloned (R13)"
+        );
+        let second = self.rejoin.destroyed_at == Some(record.epoch)
+            && !matches!(command, PlaneCommand::Reclone(_));
+        if second {
+            return self.block(
+                "rejoin-exhausted",
+                "this member was rewound in this epoch already and diverged again".into(),
+                "look into its log; move its data directory away to have it cloned anew",
+            );
+        }
+        if self.plane_free() && now >= self.plane_not_before {
+            self.rejoin.destroyed_at = Some(record.epoch);
+            self.step_note(Step::Rejoin, StepOutcome::Started, None, format!("{command:?}"));
+        }
+        self.command(now, record.epoch, command);
+    }
+
+    fn start_following(&mut self, now: Tick, record: &PairRecord, holder: &RegionId) {
+        let upstream = Some(holder.clone());
+        let start = PlaneCommand::Start { names: self.standby_names(), upstream };
+        self.rejoin.since = now;
+        self.rejoin.proven = true;
+        self.command(now, record.epoch, start);
+    }
+
+    /// Whether this running standby may be pointed at `holder`. Two members that were promoted apart
+    /// can bear the same timeline number, and PostgreSQL would stream one's WAL onto the other's: a
+    /// member outside the ledger whose lineage was not proven in this agent's life, and that does
+    /// not stream already, is stopped and looked at first, once the holder is there to be asked.
+    pub(super) fn may_follow(&mut self, now: Tick, record: &PairRecord) -> bool {
+        let listed = self.my_directory().is_some_and(|id| record.lists(&self.me, id));
+        let streams = self.sql().is_some_and(|(_, sql)| sql.receiver_streaming);
+        self.rejoin.proven = self.rejoin.proven || listed || streams;
+        if self.rejoin.proven {
+            return true;
+        }
+        let alive =
+            self.window.silent_since().is_some_and(|at| now.since(at) < self.timing.renew * 2);
+        if alive && self.sql().is_some() {
+            self.rejoin.unanswered_since = None;
+            self.rejoin.phase = Phase::Look;
+            self.command(now, record.epoch, PlaneCommand::StopFast);
+        }
+        false
+    }
+
+    pub(super) fn rejoin_plane_ended(
+        &mut self,
+        now: Tick,
+        command: &PlaneCommand,
+        outcome: PlaneOutcome,
+    ) {
+        let failed = matches!(outcome, PlaneOutcome::Failed(_) | PlaneOutcome::Unknown(_));
+        if failed {
+            self.rejoin.not_before = now + LOOK_AGAIN;
+        }
+        match (command, outcome, self.rejoin.phase.clone()) {
+            (_, PlaneOutcome::Lineage(lineage), _) => {
+                self.rejoin.unanswered_since = None;
+                self.rejoin.phase = match lineage {
+                    Lineage::Follows => {
+                        self.rejoin.how = "followed";
+                        Phase::Ready
+                    }
+                    Lineage::Diverged { fork, end, timeline } => {
+                        Phase::Save { fork, end, timeline }
+                    }
+                    Lineage::Unprovable { .. } => Phase::Clone,
+                    Lineage::Foreign { reason } => Phase::Foreign(reason),
+                };
+            }
+            (_, PlaneOutcome::Tail { path, commits }, Phase::Save { fork, end, .. }) => {
+                self.rejoin.span = Some((fork, end));
+                self.rejoin.artefact = Some((path.clone(), commits));
+                self.rejoin.phase = Phase::Rewind { fork, end, artefact: (path, commits) };
+            }
+            (PlaneCommand::Rewind(_), PlaneOutcome::Directory(_), _) => {
+                self.rejoin.how = "rewound";
+                self.rejoin.phase = Phase::Ready;
+            }
+            (PlaneCommand::Reclone(_), PlaneOutcome::Directory(_), _) => {
+                self.rejoin.how = "re-cloned";
+                self.rejoin.phase = Phase::Ready;
+            }
+            // Rewind is not possible: the last resort. The tail is saved already.
+            (PlaneCommand::Rewind(_), PlaneOutcome::Failed(_), _) => {
+                self.rejoin.phase = Phase::Clone;
+            }
+            (PlaneCommand::Lineage(_), PlaneOutcome::Failed(reason), _) => {
+                self.rejoin.unanswered_since.get_or_insert(now);
+                self.block(
+                    "primary-unreachable",
+                    format!("the holder's PostgreSQL can not be asked for its history ({reason})"),
+                    "nothing; it is asked again",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// A running standby: note when it streams, and look closer when it does not although the
+    /// holder is alive.
+    pub(super) fn watch_streaming(&mut self, now: Tick, record: &PairRecord, holder: &RegionId) {
+        let streaming = self
+            .sql()
+            .is_some_and(|(at, sql)| sql.receiver_streaming && now.since(*at) < self.timing.renew);
+        if streaming {
+            self.rejoin.since = now;
+            self.rejoin.patience = PATIENCE;
+            return self.note_rejoined(record);
+        }
+        let alive =
+            self.window.silent_since().is_some_and(|at| now.since(at) < self.timing.renew * 2);
+        let asked = self.sql().is_some_and(|(at, _)| *at > self.rejoin.since);
+        if alive && asked && now.since(self.rejoin.since) >= self.rejoin.patience {
+            self.rejoin.since = now;
+            self.rejoin.patience = (self.rejoin.patience * 2).min(PATIENCE_MAX);
+            self.rejoin.phase = Phase::Look;
+            self.command(now, record.epoch, PlaneCommand::StopFast);
+        } else if alive && now.since(self.rejoin.since) >= PATIENCE / 2 {
+            self.block(
+                "not-streaming",
+                format!("this standby does not stream from {holder}; it falls behind"),
+                "nothing yet; its lineage is checked and it is rewound or cloned if it must be",
+            );
+        }
+    }
+
+    fn note_rejoined(&mut self, record: &PairRecord) {
+        if self.rejoin.streaming_noted == Some(record.epoch) {
+            return;
+        }
+        self.rejoin.streaming_noted = Some(record.epoch);
+        let (artefact, span) = (self.rejoin.artefact.take(), self.rejoin.span.take());
+        self.note(Note::Rejoined { how: self.rejoin.how, artefact, span });
+        let detail = format!("{}, streaming", self.rejoin.how);
+        self.step_note(Step::Rejoin, StepOutcome::Done, None, detail);
+        self.rejoin.how = "followed";
+    }
+}

@@ -1,0 +1,124 @@
+//! What the machine shows to the outside.
+
+use serde::{Deserialize, Serialize};
+
+use super::PairMachine;
+use super::types::Blocked;
+use crate::ids::{Epoch, RegionId};
+use crate::observation::{ActuatorStatus, Observation, ProcessState};
+use crate::record::{PairRecord, Version};
+use crate::time::Tick;
+
+/// What this region's member is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoleView {
+    /// Lease held, PostgreSQL accepts writes.
+    Primary,
+    /// Lease held, PostgreSQL on its way to accept writes.
+    Promoting,
+    /// A standby of the holder.
+    Standby,
+    /// Being made equal to the holder's history.
+    Rejoining,
+    /// Stopped to keep the invariant.
+    Fenced,
+    /// Stopped for a switchover under way.
+    HandingOver,
+    /// Not known.
+    Unknown,
+}
+
+/// A picture of the machine.
+#[derive(Clone, Debug)]
+pub struct PairStatus {
+    /// Role.
+    pub role: RoleView,
+    /// The register as last read, its version, and when that came back.
+    pub record: Option<(Version, PairRecord, Tick)>,
+    /// Until when PostgreSQL may accept writes here.
+    pub lease_until: Option<Tick>,
+    /// Until when the session is valid.
+    pub session_until: Option<Tick>,
+    /// The guard's state; `None` when it does not answer.
+    pub actuator: Option<ActuatorStatus>,
+    /// By SQL.
+    pub observation: Observation,
+    /// Named state.
+    pub blocked: Option<Blocked>,
+    /// Whether the last question to the witness was answered.
+    pub witness_reachable: bool,
+    /// Spec version acted by.
+    pub spec_version: u64,
+}
+
+impl PairMachine {
+    /// A picture of the machine at `now`.
+    pub fn status(&self, now: Tick) -> PairStatus {
+        let record = self.register.known.as_ref().and_then(|known| {
+            known.record.clone().map(|record| (known.version, record, known.back))
+        });
+        PairStatus {
+            role: self.role(now),
+            record,
+            lease_until: self.authority_until().filter(|until| now < *until),
+            session_until: self.session.valid_until.filter(|until| now < *until),
+            actuator: self.actuator.clone(),
+            observation: self.observation.clone(),
+            blocked: self.blocked.clone(),
+            witness_reachable: self.register.unreachable.is_none()
+                && self.session.witness_answered.is_some(),
+            spec_version: self.spec_version,
+        }
+    }
+
+    /// Role as a health check may rely on it: `Primary` only while the lease is valid.
+    pub fn role(&self, now: Tick) -> RoleView {
+        if self.actuator.is_none() {
+            return RoleView::Unknown;
+        }
+        if self.handing_over() {
+            return RoleView::HandingOver;
+        }
+        let held = self.confirmed.is_some() && self.authorised(now);
+        if held {
+            let answers = self
+                .sql()
+                .is_some_and(|(at, sql)| !sql.in_recovery && now.since(*at) < self.timing.ttl);
+            return if self.is_primary() && answers {
+                RoleView::Primary
+            } else {
+                RoleView::Promoting
+            };
+        }
+        let Some(record) = self.record() else { return RoleView::Unknown };
+        if record.held_by(&self.me) {
+            return RoleView::Fenced;
+        }
+        match self.process() {
+            Some(ProcessState::Running) if !self.promoted() => RoleView::Standby,
+            Some(ProcessState::Stopped) if record.holder.is_some() => RoleView::Rejoining,
+            Some(_) if self.promoted() => RoleView::Fenced,
+            _ => RoleView::Unknown,
+        }
+    }
+
+    /// The region this machine acts for.
+    pub fn region(&self) -> &RegionId {
+        &self.me
+    }
+
+    /// The pair's name.
+    pub fn pair_id(&self) -> &crate::ids::PairId {
+        &self.pair
+    }
+
+    /// The epoch this region has confirmed as its own, if any.
+    pub fn confirmed_epoch(&self) -> Option<Epoch> {
+        self.confirmed.map(|confirmed| confirmed.epoch)
+    }
+
+    /// This member's data directory, as told to the holder that asks (R13).
+    pub fn data_directory(&self) -> Option<&crate::ids::DataDirectoryId> {
+        self.my_directory()
+    }
+}

@@ -1,0 +1,129 @@
+//! Before the commit point of a planned move.
+
+use super::{
+    ABORT_SETTLE_MS, CoreEffect, CoreOrder, MoveFacts, Position, RETURN_MS_MAX, core_line, due,
+    failed, journal, preflight, texts, undone,
+};
+use crate::ids::RegionId;
+use crate::operation::{Operation, Step, StepOutcome};
+
+pub(super) fn decide(
+    operation: &Operation,
+    (from, to): (&RegionId, &RegionId),
+    facts: &MoveFacts,
+    position: &Position,
+    now_ms: i64,
+) -> Vec<CoreEffect> {
+    let Some(announced_ms) = core_line(operation, Step::StopWrites, &StepOutcome::Started) else {
+        return match position {
+            Position::Before => prepare(operation, from, facts, now_ms),
+            _ => undone(texts::moved_on_untouched(facts.register.as_ref())),
+        };
+    };
+    let returns_ms = announced_ms.saturating_add(facts.switchover_deadline_ms);
+    let out_of_time = now_ms >= returns_ms.saturating_add(RETURN_MS_MAX);
+    match position {
+        Position::Returned(_) if facts.from_writable == Some(true) => {
+            undone(why_undone(operation, from, now_ms >= returns_ms))
+        }
+        Position::Returned(epoch) if out_of_time => failed(texts::not_writable(from, *epoch)),
+        Position::Elsewhere(epoch, None) if out_of_time => failed(texts::vacant(from, *epoch)),
+        Position::Elsewhere(epoch, Some(third)) => failed(texts::third(third, *epoch)),
+        Position::Before => {
+            let times = Times { now_ms, returns_ms, out_of_time };
+            stopping(operation, (from, to), facts, &times)
+        }
+        _ => Vec::new(),
+    }
+}
+
+struct Times {
+    now_ms: i64,
+    returns_ms: i64,
+    out_of_time: bool,
+}
+
+/// Nothing was touched yet.
+fn prepare(
+    operation: &Operation,
+    from: &RegionId,
+    facts: &MoveFacts,
+    now_ms: i64,
+) -> Vec<CoreEffect> {
+    if operation.cancel_requested {
+        return undone(texts::CANCELLED_UNTOUCHED.into());
+    }
+    if let Some(effects) = preflight(operation, facts, now_ms) {
+        return effects;
+    }
+    if core_line(operation, Step::Drain, &StepOutcome::Done).is_none() {
+        let detail = "no traffic switches are configured".to_owned();
+        return journal(Step::Drain, StepOutcome::Done, detail);
+    }
+    // From this line on the old holder may be stopped at any time.
+    journal(Step::StopWrites, StepOutcome::Started, format!("asking {from} to stop and hand over"))
+}
+
+/// The directive is announced; the register still shows the old epoch.
+fn stopping(
+    operation: &Operation,
+    (from, to): (&RegionId, &RegionId),
+    facts: &MoveFacts,
+    times: &Times,
+) -> Vec<CoreEffect> {
+    let gave_up = agent_gave_up(operation, from);
+    let settled = facts.aborting_for_ms.is_some_and(|age| age >= ABORT_SETTLE_MS);
+    let intact = facts.from_writable == Some(true)
+        && facts.register.as_ref().is_some_and(|record| record.handover_to.is_none());
+    if intact && (gave_up || settled) {
+        return undone(why_undone(operation, from, times.now_ms >= times.returns_ms));
+    }
+    if times.out_of_time {
+        return failed(texts::neither_moved_nor_returned(from));
+    }
+    if operation.cancel_requested || times.now_ms >= times.returns_ms {
+        // Cancel is honoured up to the commit point. An abort that comes after it finds another
+        // epoch in the register and is refused by the agent.
+        return send_if_due(facts, from, CoreOrder::AbortSwitchOver);
+    }
+    if gave_up || agent_works(operation, from) {
+        return Vec::new();
+    }
+    let deadline_ms = u64::try_from(times.returns_ms - times.now_ms).unwrap_or(0);
+    send_if_due(facts, from, CoreOrder::SwitchOver { to: to.clone(), deadline_ms })
+}
+
+fn send_if_due(facts: &MoveFacts, to: &RegionId, order: CoreOrder) -> Vec<CoreEffect> {
+    if due(facts) { vec![CoreEffect::Send { to: to.clone(), order }] } else { Vec::new() }
+}
+
+/// Steps the old holder's agent reports on its way to the commit point.
+fn is_holder_step(step: Step) -> bool {
+    matches!(step, Step::StopWrites | Step::ProveCatchUp | Step::HandOver | Step::Commit)
+}
+
+fn agent_works(operation: &Operation, from: &RegionId) -> bool {
+    operation
+        .steps
+        .iter()
+        .any(|line| line.region.as_ref() == Some(from) && is_holder_step(line.step))
+}
+
+fn agent_gave_up(operation: &Operation, from: &RegionId) -> bool {
+    operation.steps.iter().any(|line| {
+        line.region.as_ref() == Some(from)
+            && is_holder_step(line.step)
+            && matches!(line.outcome, StepOutcome::Failed { .. } | StepOutcome::Undone)
+    })
+}
+
+fn why_undone(operation: &Operation, from: &RegionId, past_deadline: bool) -> String {
+    let told = operation.steps.iter().rev().find_map(|line| match &line.outcome {
+        StepOutcome::Failed { reason } => Some(reason.clone()),
+        StepOutcome::Undone if !line.detail.is_empty() => Some(line.detail.clone()),
+        _ => None,
+    });
+    // A person's own cancel needs no agent's word for it.
+    let told = told.filter(|_| !operation.cancel_requested);
+    texts::undone(from, operation.cancel_requested, told, past_deadline)
+}

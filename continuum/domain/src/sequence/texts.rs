@@ -1,0 +1,152 @@
+//! What a person reads when a move ended other than done: what happened, what it means for the
+//! data, what to do next.
+
+use super::{origin, target};
+use crate::ids::{Epoch, RegionId};
+use crate::operation::Operation;
+use crate::record::PairRecord;
+
+pub(super) const CANCELLED_UNTOUCHED: &str =
+    "cancelled before anything was touched; the pair stands as it stood";
+pub(super) const NOT_MEASURED: &str = "what the move needs to know could not be measured (the register or the members' reports); \
+     nothing was touched; see `continuum status` for what is unknown and ask again";
+pub(super) const NOT_APPROVED: &str = "nobody approved it in time; nothing was touched; if the failover is still due, the agent asks \
+     again and a new operation waits for approval";
+
+fn from_text(operation: &Operation) -> String {
+    origin(operation).map_or_else(|| "the old holder".to_owned(), ToString::to_string)
+}
+
+pub(super) fn register_behind(operation: &Operation, epoch: Epoch) -> String {
+    format!(
+        "the register shows epoch {epoch}, older than what this operation has seen: the witness lost \
+         writes or was restored. The operation stops here, because no rule about epochs holds on such \
+         a register. Pause automation, find the member with the newest epoch ({} or {}) and see the \
+         runbook for a damaged witness",
+        from_text(operation),
+        target(operation)
+    )
+}
+
+pub(super) fn register_unknown(operation: &Operation) -> String {
+    format!(
+        "the pair's register could not be read for so long that the operation ends without knowing \
+         where the pair stands. No acknowledged write is lost by that: the members act by the \
+         register alone. Bring the witness back, then see with `continuum status` whether {} or {} \
+         holds the pair",
+        from_text(operation),
+        target(operation)
+    )
+}
+
+pub(super) fn not_promoted(operation: &Operation, epoch: Epoch) -> String {
+    let to = target(operation);
+    format!(
+        "{to} holds the lease under epoch {epoch}, but has not reported that it accepts writes. No \
+         acknowledged write is lost; nobody can write. Look at the agent and PostgreSQL in {to}; it \
+         goes on trying by itself. If it cannot, `continuum failover` to another in-sync member"
+    )
+}
+
+pub(super) fn not_redundant(operation: &Operation, epoch: Epoch) -> String {
+    format!(
+        "the pair moved and {} accepts writes under epoch {epoch}, but it still runs on one copy: no \
+         standby is back in the ledger. Bring {} back; it rejoins by itself. Until then the loss of \
+         {} loses acknowledged writes or stops the pair, whichever its durability says",
+        target(operation),
+        from_text(operation),
+        target(operation)
+    )
+}
+
+pub(super) fn superseded_unpromoted(operation: &Operation, epoch: Epoch) -> String {
+    format!(
+        "{} won the lease but the pair moved on to epoch {epoch} before it reported that it accepts \
+         writes. The register decides: see `continuum status` for the holder. Nothing is to be done \
+         for this operation",
+        target(operation)
+    )
+}
+
+pub(super) fn moved_on_untouched(register: Option<&PairRecord>) -> String {
+    let now = register.map_or_else(String::new, |record| {
+        let holder = record.holder.as_ref().map_or("nobody", RegionId::as_str);
+        format!(" (now epoch {}, held by {holder})", record.epoch)
+    });
+    format!(
+        "the pair's epoch moved on before this operation touched anything{now}; ask again if the move \
+         is still wanted"
+    )
+}
+
+pub(super) fn undone(
+    from: &RegionId,
+    cancelled: bool,
+    told: Option<String>,
+    past_deadline: bool,
+) -> String {
+    let why = match (told, cancelled, past_deadline) {
+        (Some(reason), _, _) => reason,
+        (None, true, _) => "it was cancelled before the commit point".to_owned(),
+        (None, false, true) => "there was no commit by the deadline".to_owned(),
+        (None, false, false) => "the old holder took the lease back".to_owned(),
+    };
+    format!("{why}; {from} accepts writes again and nothing was lost")
+}
+
+pub(super) fn not_writable(from: &RegionId, epoch: Epoch) -> String {
+    format!(
+        "the move was given up and {from} took the lease back under epoch {epoch}, but it has not \
+         reported that it accepts writes. Nothing is lost; perhaps nobody can write. Look at the \
+         agent and PostgreSQL in {from}; it goes on trying by itself"
+    )
+}
+
+pub(super) fn vacant(from: &RegionId, epoch: Epoch) -> String {
+    format!(
+        "{from} stopped and gave the lease up under epoch {epoch}, and nobody has taken it. Nothing \
+         is lost; nobody can write. An in-sync member takes over by itself when it can; otherwise \
+         `continuum failover` to one that `continuum status` lists as in sync"
+    )
+}
+
+pub(super) fn third(third: &RegionId, epoch: Epoch) -> String {
+    format!(
+        "{third} took over under epoch {epoch} while the move was under way. It was in sync, so \
+         nothing is lost. Switch over again from there if the move is still wanted"
+    )
+}
+
+pub(super) fn neither_moved_nor_returned(from: &RegionId) -> String {
+    format!(
+        "{from} was asked to stop, and the register still shows the old epoch after the deadline by \
+         which {from} returns by itself. Nothing is lost; perhaps nobody can write. Look at the agent \
+         in {from}: if it is down its guard stops PostgreSQL and another in-sync member takes over \
+         when its session has run out; if it is up, it returns once it reaches the witness"
+    )
+}
+
+pub(super) fn holder_came_back(from: &RegionId, epoch: Epoch) -> String {
+    format!(
+        "{from} came back first, under epoch {epoch}; the failover was not needed and nothing was lost"
+    )
+}
+
+pub(super) fn another_took_over(third: &RegionId, epoch: Epoch) -> String {
+    format!("{third} took over instead, under epoch {epoch}; see its own operation")
+}
+
+pub(super) fn grant_unused(to: &RegionId) -> String {
+    format!(
+        "{to} was allowed to take over and did not; the register is as it was. If the holder is still \
+         lost, {to} asks again; look at its agent if it does not"
+    )
+}
+
+pub(super) fn did_not_take_over(to: &RegionId, why: &str) -> String {
+    format!(
+        "{to} was ordered to take over and did not: {why}. The register is as it was and nothing was \
+         lost. Read the reasons against {to} with a dry run, then order it again or choose another \
+         member"
+    )
+}

@@ -1,0 +1,245 @@
+//! What operators want of a pair: the spec, versioned by the control core.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::duration_text;
+use crate::ids::{PairId, RegionId};
+
+/// What a commit acknowledged to a client survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// Never fewer than two copies: writes wait, after a takeover too (R22).
+    Strict,
+    /// Two copies while two members are there; shrinks to one after `stall_timeout`.
+    #[default]
+    Available,
+    /// Commits do not wait; a failover may lose up to the approved bound (R21).
+    Async,
+}
+
+impl Durability {
+    /// Whether commits wait for the in-sync standbys.
+    pub fn is_synchronous(self) -> bool {
+        self != Durability::Async
+    }
+}
+
+/// How far automation goes on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairMode {
+    /// Fails over by itself.
+    #[default]
+    Automatic,
+    /// Proposes; a person approves.
+    SemiAutomatic,
+    /// Only on a person's order.
+    Manual,
+    /// Decides and records what it would have done.
+    ObserveOnly,
+}
+
+/// What the holder does when it cannot renew its session because the witness is out of reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WitnessLossPolicy {
+    /// Stop PostgreSQL by the deadline.
+    #[default]
+    Fence,
+    /// Continue while every other member's agent promises not to acquire (R20).
+    Failsafe,
+}
+
+/// One member of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberSpec {
+    /// Higher is preferred when several standbys could take over.
+    #[serde(default = "default_priority")]
+    pub priority: u32,
+    /// Where PostgreSQL of this member answers: IP address or host name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+fn default_priority() -> u32 {
+    100
+}
+
+/// A standing approval for an `async` pair (R21): automatic failover is allowed while the measured
+/// lag is at or under the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossApproval {
+    /// Most bytes of WAL that may be lost.
+    pub rpo_bytes: u64,
+}
+
+/// The name clients use for the writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameSpec {
+    /// Fully qualified name.
+    pub name: String,
+    /// Time to live of the records.
+    #[serde(with = "duration_text")]
+    pub ttl: Duration,
+}
+
+/// The spec of one pair. Every field that is left out takes the documented default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairSpec {
+    /// Name of the pair.
+    pub id: PairId,
+    /// Members by region.
+    pub members: BTreeMap<RegionId, MemberSpec>,
+    /// The region whose data directory is created as the first primary.
+    pub first_primary: RegionId,
+    /// What an acknowledged commit survives.
+    #[serde(default)]
+    pub durability: Durability,
+    /// How far automation goes.
+    #[serde(default)]
+    pub mode: PairMode,
+    /// Whether an agent may fail over alone when the core has no quorum.
+    #[serde(default = "default_true")]
+    pub autonomous: bool,
+    /// How long an agent asks for the core's answer before it goes alone.
+    #[serde(default = "default_core_grace", with = "duration_text")]
+    pub core_grace: Duration,
+    /// `available`: how long commits may wait for a standby before the ledger shrinks.
+    #[serde(default = "default_stall_timeout", with = "duration_text")]
+    pub stall_timeout: Duration,
+    /// Automatic failovers closer together than this are refused.
+    #[serde(default = "default_anti_flap", with = "duration_text")]
+    pub anti_flap: Duration,
+    /// How long a switchover may keep the old primary stopped before it returns by itself (R17).
+    #[serde(default = "default_switchover_deadline", with = "duration_text")]
+    pub switchover_deadline: Duration,
+    /// Preflight refuses a target further behind than this.
+    #[serde(default = "default_max_lag")]
+    pub max_lag_bytes: u64,
+    /// Restarts of a crashed PostgreSQL in place before the lease is released.
+    #[serde(default = "default_restarts")]
+    pub restarts_in_place: u32,
+    /// Longest time one restart in place may take.
+    #[serde(default = "default_restart_budget", with = "duration_text")]
+    pub restart_budget: Duration,
+    /// What the holder does without a witness.
+    #[serde(default)]
+    pub on_witness_loss: WitnessLossPolicy,
+    /// `async`: standing approval of a bounded loss.
+    #[serde(default)]
+    pub loss_approval: Option<LossApproval>,
+    /// Names that follow the lease.
+    #[serde(default)]
+    pub names: Vec<NameSpec>,
+}
+
+fn default_true() -> bool {
+    true
+}
+fn default_core_grace() -> Duration {
+    Duration::from_secs(2)
+}
+fn default_stall_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+fn default_anti_flap() -> Duration {
+    Duration::from_secs(60)
+}
+fn default_switchover_deadline() -> Duration {
+    Duration::from_secs(15)
+}
+fn default_max_lag() -> u64 {
+    16 * 1024 * 1024
+}
+fn default_restarts() -> u32 {
+    3
+}
+fn default_restart_budget() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// Why a spec is refused, with the path of the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{path}: {problem}")]
+pub struct SpecError {
+    /// Path of the field, dotted.
+    pub path: String,
+    /// What is wrong and what is accepted.
+    pub problem: String,
+}
+
+impl PairSpec {
+    /// A spec with defaults for everything but the members.
+    pub fn new(
+        id: PairId,
+        members: BTreeMap<RegionId, MemberSpec>,
+        first_primary: RegionId,
+    ) -> Self {
+        Self {
+            id,
+            members,
+            first_primary,
+            durability: Durability::default(),
+            mode: PairMode::default(),
+            autonomous: true,
+            core_grace: default_core_grace(),
+            stall_timeout: default_stall_timeout(),
+            anti_flap: default_anti_flap(),
+            switchover_deadline: default_switchover_deadline(),
+            max_lag_bytes: default_max_lag(),
+            restarts_in_place: default_restarts(),
+            restart_budget: default_restart_budget(),
+            on_witness_loss: WitnessLossPolicy::default(),
+            loss_approval: None,
+            names: Vec::new(),
+        }
+    }
+
+    /// Checks what the types cannot: member count, first primary, durations, approvals.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let fail = |path: &str, problem: &str| {
+            Err(SpecError { path: path.into(), problem: problem.into() })
+        };
+        if !(2..=7).contains(&self.members.len()) {
+            return fail("members", "2 to 7 members are accepted");
+        }
+        if !self.members.contains_key(&self.first_primary) {
+            return fail("first_primary", "is not one of the members");
+        }
+        for (region, member) in &self.members {
+            if member.host.is_empty() || member.port == 0 {
+                return fail(&format!("members.{region}"), "host and port are needed");
+            }
+            if region.as_str().contains("continuum") {
+                return fail(&format!("members.{region}"), "names with 'continuum' are reserved");
+            }
+        }
+        for (path, value) in [
+            ("stall_timeout", self.stall_timeout),
+            ("switchover_deadline", self.switchover_deadline),
+            ("restart_budget", self.restart_budget),
+        ] {
+            if value.is_zero() {
+                return fail(path, "must be longer than zero");
+            }
+        }
+        if self.durability.is_synchronous() && self.loss_approval.is_some() {
+            return fail("loss_approval", "is only for durability async");
+        }
+        Ok(())
+    }
+
+    /// All members but `me`.
+    pub fn others(&self, me: &RegionId) -> BTreeSet<RegionId> {
+        self.members.keys().filter(|region| *region != me).cloned().collect()
+    }
+}

@@ -1,0 +1,165 @@
+//! The sequencer at the core: whatever happens to facts, directives and the runner itself, an
+//! operation ends, and ends as the register says.
+
+mod core_world;
+
+use continuum_domain::Epoch;
+use continuum_domain::operation::{Operation, OperationState, Step, StepOutcome, StepRecord};
+use continuum_domain::sequence::{self, CoreEffect, CoreOrder, TRIGGER_ORDERED, decide};
+use core_world::{Event, World, event, failover, switchover};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn a_switchover_ends_as_the_register_says(
+        synchronous in any::<bool>(),
+        events in prop::collection::vec(event(), 0..80),
+    ) {
+        let mut world = World::new(switchover(), synchronous);
+        for event in events {
+            world.happen(event);
+        }
+        world.run_out();
+    }
+
+    #[test]
+    fn a_failover_ends_as_the_register_says(
+        ordered in any::<bool>(),
+        events in prop::collection::vec(event(), 0..80),
+    ) {
+        let trigger = if ordered { TRIGGER_ORDERED } else { "session-expired" };
+        let mut world = World::new(failover(trigger), true);
+        for event in events {
+            world.happen(event);
+        }
+        world.run_out();
+        prop_assert_eq!(world.switch_overs_sent, 0, "a failover stops nobody by directive");
+    }
+
+    /// When the agents live, facts arrive and the witness answers, a switchover that was not
+    /// cancelled is done, however often the runner dies on the way.
+    #[test]
+    fn a_switchover_in_good_weather_is_done(crashes in prop::collection::vec(prop::option::of(0..3u8), 60)) {
+        let mut world = World::new(switchover(), true);
+        for crash_after in crashes {
+            world.look(crash_after);
+            for (epoch, order) in std::mem::take(&mut world.directives) {
+                world.obey(epoch, &order);
+            }
+            for event in [Event::HolderStep, Event::TargetAcquires, Event::TargetPromotes, Event::OldHolderRejoins] {
+                world.happen(event);
+            }
+            for line in std::mem::take(&mut world.facts) {
+                world.offer(line);
+            }
+            world.now_ms += 300;
+        }
+        world.run_out();
+        prop_assert_eq!(world.operation.state, OperationState::Done);
+    }
+}
+
+fn lines(operation: &Operation) -> Vec<(Step, StepOutcome)> {
+    operation.steps.iter().map(|line| (line.step, line.outcome.clone())).collect()
+}
+
+#[test]
+fn the_stop_is_journalled_before_it_is_asked_for() {
+    let mut world = World::new(switchover(), true);
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        let facts = world.measure();
+        for effect in decide(&world.operation, &facts, 0) {
+            order.push(match &effect {
+                CoreEffect::Journal { step, outcome, .. } => format!("{step:?} {outcome:?}"),
+                CoreEffect::Send { to, order } => format!("to {to}: {order:?}"),
+                CoreEffect::Become { state } => format!("{state:?}"),
+            });
+            world.act(&facts, effect);
+        }
+    }
+    assert_eq!(
+        order,
+        [
+            "Preflight Done",
+            "Drain Done",
+            "StopWrites Started",
+            "to fsn: SwitchOver { to: RegionId(\"hel\"), deadline_ms: 15000 }",
+        ]
+    );
+}
+
+#[test]
+fn cancel_before_the_stop_touches_nothing() {
+    let mut world = World::new(switchover(), true);
+    world.happen(Event::Cancel);
+    world.look(None);
+    assert!(matches!(world.operation.state, OperationState::Undone { .. }));
+    assert!(world.directives.is_empty());
+    assert!(lines(&world.operation).is_empty());
+}
+
+#[test]
+fn cancel_after_the_stop_aborts_and_ends_undone() {
+    let mut world = World::new(switchover(), true);
+    world.look(None);
+    world.happen(Event::Directive { index: 0, again: false });
+    world.happen(Event::HolderStep);
+    world.happen(Event::Cancel);
+    world.now_ms += 1_500;
+    world.look(None);
+    assert_eq!(world.directives.last(), Some(&(Epoch(5), CoreOrder::AbortSwitchOver)));
+    world.happen(Event::Directive { index: 0, again: false });
+    world.look(None);
+    assert!(
+        matches!(world.operation.state, OperationState::Undone { .. }),
+        "{:?}",
+        world.operation
+    );
+}
+
+#[test]
+fn cancel_after_the_commit_point_comes_too_late() {
+    let mut world = World::new(switchover(), true);
+    world.look(None);
+    world.happen(Event::Directive { index: 0, again: false });
+    for _ in 0..3 {
+        world.happen(Event::HolderStep);
+    }
+    world.happen(Event::TargetAcquires);
+    world.happen(Event::Cancel);
+    world.look(None);
+    world.happen(Event::TargetPromotes);
+    world.happen(Event::OldHolderRejoins);
+    world.run_out();
+    assert_eq!(world.operation.state, OperationState::Done);
+}
+
+#[test]
+fn an_unapproved_failover_is_refused_in_the_end_and_asks_nobody() {
+    let mut operation = failover("session-expired");
+    operation.steps.push(StepRecord {
+        step: Step::Preflight,
+        outcome: StepOutcome::Started,
+        region: None,
+        at_ms: 0,
+        took_us: None,
+        detail: "waiting".into(),
+    });
+    assert!(sequence::failover::waits_for_approval(&operation));
+    let mut world = World::new(operation, true);
+    world.run_out();
+    assert!(matches!(world.operation.state, OperationState::Refused { .. }));
+    assert!(world.directives.is_empty());
+}
+
+#[test]
+fn a_register_that_went_back_stops_the_operation() {
+    let mut world = World::new(switchover(), true);
+    world.register.epoch = Epoch(3);
+    world.look(None);
+    assert!(matches!(world.operation.state, OperationState::Failed { .. }));
+    assert!(world.directives.is_empty());
+}

@@ -1,0 +1,15 @@
+//! Properties of the pair and session machines, in a deterministic world.
+
+#![allow(clippy::unwrap_used, reason = "a world that breaks its own rules should panic")]
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod happy_path;
+#[cfg(feature = "planted-bugs")]
+mod planted;
+mod random_worlds;
+mod rules;
+mod stories;
+mod support;
+mod walk;

@@ -1,0 +1,100 @@
+//! Every planted bug is caught: by the story of its rule, and where random worlds find it too, by
+//! those. The bounds are what was seen, with room.
+
+use std::panic;
+
+use continuum_domain::mutation::{Bug, plant};
+
+use crate::stories::{self, Story};
+use crate::support::{run, standing};
+use crate::world::Plan;
+
+/// Seeds at most until a story shows its bug.
+const STORY_SEEDS: u64 = 60;
+
+/// A run with `bug` planted; a panic of a machine counts as caught as well.
+fn with(bug: Bug, told: impl FnOnce() -> Option<String> + panic::UnwindSafe) -> Option<String> {
+    plant(Some(bug));
+    let result = panic::catch_unwind(told);
+    plant(None);
+    result.unwrap_or_else(|_| Some("a machine panicked".into()))
+}
+
+fn caught(bug: Bug, story: &'static Story) {
+    for seed in 1..=STORY_SEEDS {
+        if let Some(violation) = with(bug, move || story.told(seed, false).1) {
+            println!("{bug:?}: {} at seed {seed}: {violation}", story.name);
+            return;
+        }
+    }
+    panic!("{bug:?} went unnoticed in {}", story.name);
+}
+
+/// Random worlds catch it within `seeds`.
+fn caught_at_random(bug: Bug, seeds: u64) {
+    for seed in 1..=seeds {
+        if let Some(violation) = with(bug, move || run(&Plan::from_seed(seed)).violation) {
+            println!("{bug:?}: random world {seed}: {violation}");
+            return;
+        }
+    }
+    panic!("{bug:?} went unnoticed in {seeds} random worlds");
+}
+
+/// R4 is the guard's to keep: one that carries out commands of older agents is noticed as well.
+#[test]
+fn a_guard_that_looks_at_no_generation_or_epoch() {
+    let blind = |story: &Story| {
+        let told = |seed| {
+            let mut world = standing(&(story.plan)(seed));
+            world.regions.iter_mut().for_each(|region| region.guard.blind = true);
+            (story.tell)(&mut world);
+            world.judge.violations.first().cloned()
+        };
+        (1..=STORY_SEEDS).find_map(told)
+    };
+    for story in [&stories::R4_COMMAND_OF_A_DEAD_AGENT, &stories::R4_COMMAND_GIVEN_UP] {
+        let violation = blind(story).unwrap_or_else(|| panic!("{}: unnoticed", story.name));
+        println!("{}: {violation}", story.name);
+    }
+}
+
+macro_rules! planted {
+    ($($test:ident: $bug:ident by $story:ident $(and within $seeds:literal worlds)?;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                caught(Bug::$bug, &stories::$story);
+                $(caught_at_random(Bug::$bug, $seeds);)?
+            }
+        )*
+    };
+}
+
+planted! {
+    valid_from_receipt: ValidFromReceipt by R3_RENEWAL_ANSWERED_LATE;
+    valid_from_last_send: ValidFromLastSend by R3_RENEWAL_ANSWERED_LATE;
+    // The pair machine drops its right by its own clock at every step, so this shows only where
+    // the late answer is the very first thing that a hung agent hears.
+    late_ack_revives: LateAckRevives by R3_LATE_ACKNOWLEDGEMENT;
+    no_epoch_bump_on_return: NoEpochBumpOnReturn by R5_RETURN_AGAINST_A_SLOW_CHALLENGER;
+    // A guard that looks itself (as the real one does) covers this; the story's guard does not.
+    promote_unarmed: PromoteUnarmed by R5_ARMED_BEFORE_PROMOTE;
+    short_window: ShortWindow by R5_RETURN_AGAINST_A_SLOW_CHALLENGER and within 20 worlds;
+    window_survives_beat: WindowSurvivesBeat by R5_RETURN_AGAINST_A_SLOW_CHALLENGER
+        and within 20 worlds;
+    verdict_with_later_version: VerdictWithLaterVersion by R7_VERDICT_FOR_ANOTHER_VERSION;
+    unanswered_is_refused: UnansweredIsRefused by R9_GROWTH_WITHOUT_AN_ANSWER and within 60 worlds;
+    names_from_view_only: NamesFromViewOnly by R10_RESTART_WITH_A_GROWTH_UNRESOLVED;
+    relax_before_ledger: RelaxBeforeLedger by I2_OUTSIDE_THE_LEDGER and within 60 worlds;
+    grow_without_canary: GrowWithoutCanary by R12_BUSY_CHECKPOINTER and within 20 worlds;
+    ignore_data_directory: IgnoreDataDirectory by R13_HOLDER_LOSES_ITS_DISK;
+    acquire_outside_ledger: AcquireOutsideLedger by I2_OUTSIDE_THE_LEDGER;
+    hand_over_before_stop: HandOverBeforeStop by R15_THERE_AND_BACK and within 20 worlds;
+    hand_over_unproven: HandOverUnproven by R14_TARGET_BEHIND;
+    keep_handover: KeepHandover by R15_THERE_AND_BACK and within 20 worlds;
+    abort_without_cas: AbortWithoutCas by R15_UNDONE_WITH_A_WRITE_OUTSTANDING;
+    release_before_stop: ReleaseBeforeStop by R16_RELEASE_OUTSTANDING and within 60 worlds;
+    promise_ignored: PromiseIgnored by R20_WITNESS_BACK_FOR_THE_STANDBY;
+    pause_ignored: PauseIgnored by R21_PAUSED;
+}

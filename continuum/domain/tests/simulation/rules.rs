@@ -1,0 +1,69 @@
+//! One test per story: with the rules in force nothing is violated, and the pair is whole again.
+
+use crate::stories::{self, Story};
+
+const SEEDS: u64 = 12;
+
+fn holds(story: &Story) {
+    for seed in 1..=SEEDS {
+        if let (_, Some(violation)) = story.told(seed, false) {
+            let (world, _) = story.told(seed, true);
+            panic!(
+                "{}, seed {seed}: {violation}\n{}\n{}",
+                story.name,
+                world.statuses(),
+                world.story()
+            );
+        }
+    }
+}
+
+macro_rules! stories {
+    ($($test:ident => $story:ident,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                assert_eq!(stories::$story.name, stringify!($test));
+                holds(&stories::$story);
+            }
+        )*
+
+        #[test]
+        fn every_story_has_its_test() {
+            let told = [$(stories::$story.name),*];
+            let all: Vec<_> = stories::ALL.iter().map(|story| story.name).collect();
+            assert_eq!(all, told);
+        }
+    };
+}
+
+stories! {
+    r3_a_renewal_answered_late_counts_from_its_first_send => R3_RENEWAL_ANSWERED_LATE,
+    r3_a_late_acknowledgement_does_not_revive => R3_LATE_ACKNOWLEDGEMENT,
+    r4_a_command_of_a_dead_agent_is_refused => R4_COMMAND_OF_A_DEAD_AGENT,
+    r4_a_command_that_was_given_up_is_refused => R4_COMMAND_GIVEN_UP,
+    r5_an_agent_dies_with_a_promotion_outstanding => R5_AGENT_DIES_WITH_A_PROMOTION,
+    r5_nothing_is_promoted_before_the_guard_is_armed => R5_ARMED_BEFORE_PROMOTE,
+    r5_a_return_defeats_a_challenge_that_lands_late => R5_RETURN_AGAINST_A_SLOW_CHALLENGER,
+    r6_a_blind_spell_is_not_the_holders_silence => R6_BLIND_CHALLENGER,
+    r7_a_verdict_counts_for_the_version_it_was_made_at => R7_VERDICT_FOR_ANOTHER_VERSION,
+    r9_a_growth_without_an_answer_may_have_landed => R9_GROWTH_WITHOUT_AN_ANSWER,
+    r10_a_restart_waits_for_whoever_may_be_listed => R10_RESTART_WITH_A_GROWTH_UNRESOLVED,
+    r12_a_busy_checkpointer_does_not_fool_the_growth => R12_BUSY_CHECKPOINTER,
+    r13_a_listed_region_on_another_directory_takes_nothing_over => R13_OLD_COPY,
+    r13_a_holder_without_its_directory_lets_go => R13_HOLDER_LOSES_ITS_DISK,
+    r14_a_target_that_is_behind_is_not_handed_the_lease => R14_TARGET_BEHIND,
+    r15_an_undone_switchover_returns_by_epoch_plus_one => R15_UNDONE_WITH_A_WRITE_OUTSTANDING,
+    r15_nobody_inherits_a_handover => R15_THERE_AND_BACK,
+    r16_nothing_starts_while_a_release_may_still_land => R16_RELEASE_OUTSTANDING,
+    r17_the_holder_returns_by_itself_at_the_deadline => R17_CORE_AND_TARGET_LOST,
+    r20_who_promised_stays_out => R20_WITNESS_BACK_FOR_THE_STANDBY,
+    r20_a_promise_survives_a_restart => R20_PROMISE_SURVIVES_A_RESTART,
+    r21_a_pause_bars_challengers_and_not_the_holder => R21_PAUSED,
+    r21_a_standing_approval_is_enough_while_the_lag_is_known => R21_STANDING_APPROVAL,
+    r22_strict_waits_for_a_second_copy_after_a_takeover => R22_STRICT_AFTER_A_TAKEOVER,
+    i2_who_was_dropped_from_the_ledger_takes_nothing_over => I2_OUTSIDE_THE_LEDGER,
+    i2_a_lowered_durability_shrinks_the_ledger_first => I2_LOWERED_DURABILITY,
+    i5_waiting_for_an_approval_has_a_name_and_is_calm => I5_WAITING_FOR_AN_APPROVAL,
+    r5_postgresql_does_not_outlive_its_guard => R5_GUARD_DIES,
+}

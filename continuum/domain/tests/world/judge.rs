@@ -1,0 +1,410 @@
+//! What must hold, seen from outside the machines: by clients, on the disks, in the register.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use continuum_domain::pair::PairMachine;
+use continuum_domain::pair::types::{CasAnswer, Event, Note};
+use continuum_domain::spec::Durability;
+use continuum_domain::{Epoch, PairRecord, Tick, Version};
+
+use super::World;
+
+/// More fences, or requests to the witness, than these of one region within [`STORM_SPAN`] are a
+/// storm.
+const FENCE_STORM: usize = 20;
+const REQUEST_STORM: usize = 400;
+const STORM_SPAN: u64 = 4_000_000_000;
+
+#[derive(Default)]
+pub struct Judge {
+    pub violations: Vec<String>,
+    /// Acknowledged and not given up by an approved loss.
+    pub acked: BTreeSet<u64>,
+    pub acknowledgements: u64,
+    pub last_ack: u64,
+    pub lost_by_approval: u64,
+    /// The newest epoch under which anything was acknowledged, and where.
+    top: Option<(Epoch, usize)>,
+    /// The epoch by which the recorded holder became it.
+    tenure: Epoch,
+    pub durability_changed: bool,
+    pub disks_lost: u64,
+    /// The guard of this world admits a promotion without a deadline (to show what R5 is for).
+    pub unarmed_promotions_allowed: bool,
+    fences: Vec<VecDeque<u64>>,
+    requests: Vec<VecDeque<u64>>,
+    /// Notes by kind, for the coverage of a run.
+    pub notes: BTreeMap<String, u64>,
+}
+
+impl Judge {
+    pub fn new(regions: usize) -> Self {
+        let none = || vec![VecDeque::new(); regions];
+        Self { fences: none(), requests: none(), ..Self::default() }
+    }
+
+    fn violated(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    pub fn count(&self, note: &str) -> u64 {
+        self.notes.get(note).copied().unwrap_or(0)
+    }
+}
+
+/// The one compare-and-swap of an agent, as the world sees it (R9).
+#[derive(Default)]
+pub struct CasWatch {
+    open: Option<(Version, PairRecord)>,
+    in_flight: bool,
+    /// The question to a switchover's target that is open.
+    pub proof: u64,
+}
+
+impl CasWatch {
+    pub fn heard(&mut self, event: &Event) {
+        let Some((expected, _)) = &self.open else { return };
+        let moved = |found: &Option<(Version, PairRecord)>| {
+            found.as_ref().is_some_and(|(version, _)| version > expected)
+        };
+        match event {
+            Event::PairCas(CasAnswer::Accepted(_)) => self.open = None,
+            Event::PairCas(answer) => {
+                self.in_flight = false;
+                if let CasAnswer::Refused(found) = answer
+                    && moved(found)
+                {
+                    self.open = None;
+                }
+            }
+            Event::PairRead { answer: Ok(found), .. } if !self.in_flight && moved(found) => {
+                self.open = None;
+            }
+            _ => {}
+        }
+        self.in_flight &= self.open.is_some();
+    }
+}
+
+impl World {
+    pub fn violated(&mut self, what: String) {
+        self.log(|| format!("VIOLATION {what}"));
+        self.judge.violated(what);
+    }
+
+    pub fn judge_acknowledged(&mut self, r: usize, commit: u64) {
+        let epoch = self.regions[r].pg.epoch;
+        self.judge.acked.insert(commit);
+        self.judge.acknowledgements += 1;
+        self.judge.last_ack = self.now;
+        match self.judge.top {
+            Some((top, at)) if epoch == top && at != r => {
+                self.violated(format!("I1: {at} and {r} both acknowledged under epoch {epoch}"));
+            }
+            Some((top, at)) if epoch < top => {
+                if !self.regions[at].pg.holds(commit) {
+                    self.violated(format!(
+                        "I1: {r} acknowledged {commit} under epoch {epoch} after {at} acknowledged \
+                         under {top}, which does not hold it"
+                    ));
+                }
+            }
+            _ => self.judge.top = Some((epoch, r)),
+        }
+        self.judge_copies(r, commit);
+    }
+
+    /// I2: every listed member has it. R22: in `strict` it has two copies at least.
+    fn judge_copies(&mut self, r: usize, commit: u64) {
+        for member in self.listed() {
+            if !self.regions[member].pg.holds(commit) {
+                self.violated(format!(
+                    "I2: {r} acknowledged {commit}, which listed member {member} does not hold"
+                ));
+            }
+        }
+        let strict = self.spec.durability == Durability::Strict && !self.judge.durability_changed;
+        if strict && self.judge.disks_lost == 0 {
+            let copies = self.regions.iter().filter(|region| region.pg.holds(commit)).count();
+            if copies < 2 {
+                self.violated(format!("R22: strict, but {commit} has one copy, at {r}"));
+            }
+        }
+    }
+
+    /// Members listed with the directory they really have (R13).
+    pub fn listed(&self) -> Vec<usize> {
+        let Some(record) = self.register.record() else { return Vec::new() };
+        (0..self.regions.len())
+            .filter(|r| {
+                let region = &self.regions[*r];
+                region.pg.directory.as_ref().is_some_and(|id| record.lists(&region.name, id))
+            })
+            .collect()
+    }
+
+    pub fn judge_register(
+        &mut self,
+        writer: Option<usize>,
+        before: Option<PairRecord>,
+        value: &PairRecord,
+    ) {
+        if before.as_ref().is_none_or(|before| before.holder != value.holder) {
+            self.judge.tenure = value.epoch;
+        }
+        if let Some(before) = &before {
+            self.judge_succession(writer, before, value);
+            self.judge_new_holder(before, value);
+        }
+        let acked = self.judge.acked.clone();
+        for member in self.listed() {
+            let held = self.regions[member].pg.commits();
+            if let Some(missing) = acked.iter().find(|commit| !held.contains(commit)) {
+                self.violated(format!(
+                    "I2: the register lists {member}, which does not hold acknowledged {missing}"
+                ));
+            }
+        }
+    }
+
+    fn judge_succession(&mut self, writer: Option<usize>, before: &PairRecord, value: &PairRecord) {
+        if value.epoch < before.epoch
+            || (value.epoch == before.epoch && value.holder != before.holder)
+        {
+            self.violated(format!("the epoch does not tell holders apart: {before:?} {value:?}"));
+        }
+        let Some(writer) = writer else { return };
+        let name = &self.regions[writer].name;
+        let (was, is) = (before.held_by(name), value.held_by(name));
+        let released = was && value.holder.is_none();
+        if !is && !released {
+            self.violated(format!("R14: {writer} wrote another region as holder"));
+        }
+        if value.handover_to.is_some() && value.handover_to != before.handover_to {
+            let stopped = self.regions[writer].pg.process.is_none();
+            if !was || !stopped {
+                self.violated(format!("R14: {writer} wrote handover_to before its stop"));
+            }
+        }
+        if released && self.regions[writer].pg.process.is_some() {
+            self.violated(format!("R16: {writer} let the lease go before its stop"));
+        }
+        if value.epoch > before.epoch && value.handover_to.is_some() {
+            self.violated("R15: handover_to was kept through a change of epoch".into());
+        }
+        if before.paused && value.holder != before.holder && value.holder.is_some() {
+            let handover = before.handover_to == value.holder;
+            if !handover {
+                self.violated(format!("R21: {writer} took over a paused pair"));
+            }
+        }
+    }
+
+    /// Who takes over has every acknowledged commit, unless a loss was approved.
+    fn judge_new_holder(&mut self, before: &PairRecord, value: &PairRecord) {
+        let Some(holder) = value.holder.as_ref().filter(|h| before.holder.as_ref() != Some(*h))
+        else {
+            return;
+        };
+        let holder = self.index(holder);
+        let (name, directory) = (&self.regions[holder].name, &self.regions[holder].pg.directory);
+        if !directory.as_ref().is_some_and(|id| value.lists(name, id)) {
+            // Its directory was replaced while this write was under way: it can not promote.
+            return;
+        }
+        let held = self.regions[holder].pg.commits();
+        let missing: Vec<u64> =
+            self.judge.acked.iter().copied().filter(|commit| !held.contains(commit)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let planned = before.handover_to.as_ref() == Some(&self.regions[holder].name);
+        let standing =
+            self.spec.durability == Durability::Async && self.spec.loss_approval.is_some();
+        let approved = standing || self.operator.approved.contains(&before.epoch);
+        if planned || !approved {
+            let kind = if planned { "by a switchover" } else { "without an approval" };
+            self.violated(format!(
+                "I2: {holder} took over {kind} without {} acknowledged commits",
+                missing.len()
+            ));
+        }
+        self.judge.lost_by_approval += missing.len() as u64;
+        for commit in missing {
+            self.judge.acked.remove(&commit);
+        }
+    }
+
+    /// R13: nothing destructive happens to a listed directory.
+    pub fn judge_destroyed(&mut self, r: usize) {
+        if self.listed().contains(&r) {
+            self.violated(format!("R13: the listed directory of {r} was rewound or replaced"));
+        }
+    }
+
+    pub fn judge_cas_sent(&mut self, r: usize, expected: Version, value: &PairRecord) {
+        let Some(agent) = &mut self.regions[r].agent else { return };
+        let watch = &mut agent.watch;
+        let this = (expected, value.clone());
+        let other = watch.open.as_ref().is_some_and(|open| *open != this);
+        let doubled = watch.in_flight;
+        watch.open = Some(this);
+        watch.in_flight = true;
+        if other || doubled {
+            self.violated(format!("R9: {r} wrote again while a write of its own was unresolved"));
+        }
+    }
+
+    pub fn judge_published(&mut self, r: usize, epoch: Epoch) {
+        let holds = self.register.record().is_some_and(|record| {
+            // Its own epoch + 1 may have landed already without an answer.
+            let tenure = self.judge.tenure..=record.epoch;
+            record.held_by(&self.regions[r].name) && tenure.contains(&epoch)
+        });
+        if !holds {
+            self.violated(format!(
+                "I3: {r} published names under epoch {epoch} without holding it"
+            ));
+        }
+    }
+
+    pub fn judge_fenced(&mut self, r: usize) {
+        if storms(&mut self.judge.fences[r], self.now) > FENCE_STORM {
+            self.violated(format!("{r} fences again and again"));
+        }
+    }
+
+    pub fn judge_requested(&mut self, r: usize) {
+        if storms(&mut self.judge.requests[r], self.now) > REQUEST_STORM {
+            self.violated(format!("{r} asks the witness again and again"));
+        }
+    }
+
+    pub fn judge_note(&mut self, _r: usize, note: &Note) {
+        let key = match note {
+            Note::Acquired { by, .. } => format!("acquired:{by}"),
+            Note::Step { step, outcome, .. } => format!("step:{step:?}:{outcome:?}"),
+            Note::Released(_) => "released".into(),
+            Note::Fenced(_) => "fenced".into(),
+            Note::Ledger { before, after, .. } if after.len() < before.len() => "shrunk".into(),
+            Note::Ledger { .. } => "grown".into(),
+            Note::Rejoined { how, .. } => format!("rejoined:{how}"),
+            Note::Blocked(Some(blocked)) => format!("blocked:{}", blocked.code),
+            Note::Blocked(None) => return,
+        };
+        *self.judge.notes.entry(key).or_default() += 1;
+    }
+
+    /// The one region that is primary, confirmed, and named by the register.
+    pub fn primary(&self) -> Option<usize> {
+        let record = self.register.record()?;
+        let holder = self.index(record.holder.as_ref()?);
+        let region = &self.regions[holder];
+        let confirmed = region.agent.as_ref()?.machine.confirmed_epoch() == Some(record.epoch);
+        (confirmed && region.pg.running() && region.pg.primary).then_some(holder)
+    }
+
+    /// I5: one primary, every other member streams from it, the ledger is whole.
+    pub fn unsettled(&self) -> Option<String> {
+        let Some(primary) = self.primary() else { return Some("there is no primary".into()) };
+        for (r, region) in self.regions.iter().enumerate().filter(|(r, _)| *r != primary) {
+            let from = region.pg.receiver.as_ref().map(|receiver| receiver.from);
+            if from != Some(primary) {
+                return Some(format!("{r} does not stream from {primary}"));
+            }
+        }
+        let synchronous = self.spec.durability.is_synchronous();
+        if synchronous && self.listed().len() < self.regions.len() {
+            return Some("the ledger does not list every member".into());
+        }
+        let quiet = self.now.saturating_sub(self.judge.last_ack) > 1_000_000_000;
+        quiet.then(|| "nothing is acknowledged".into())
+    }
+
+    /// What every agent says of itself, for a failure's text.
+    pub fn statuses(&self) -> String {
+        let mut text = format!("register: {:?}\n", self.register.pair);
+        for (r, region) in self.regions.iter().enumerate() {
+            let Some(agent) = &region.agent else {
+                text += &format!("{r}: no agent\n");
+                continue;
+            };
+            let status = agent.machine.status(self.local(r));
+            text += &format!(
+                "{r}: {:?} confirmed {:?} blocked {:?} guard {:?} wal {} of {:?} upstream {:?} names {}\n",
+                status.role,
+                agent.machine.confirmed_epoch(),
+                status.blocked,
+                status.actuator,
+                region.pg.end(),
+                region.pg.directory,
+                region.pg.upstream,
+                region.pg.names,
+            );
+        }
+        text
+    }
+
+    /// Which events came in which states.
+    pub fn cover(&mut self, r: usize, now: Tick, event: &Event) {
+        let Some(agent) = &self.regions[r].agent else { return };
+        let state = state_of(&agent.machine, now);
+        if let Some(specimens) = &mut self.specimens
+            && !specimens.contains_key(&state)
+        {
+            specimens.insert(state.clone(), (now, agent.machine.clone()));
+        }
+        *self.coverage.entry((state, kind(event))).or_default() += 1;
+    }
+}
+
+/// How often it happened lately, this time counted.
+fn storms(times: &mut VecDeque<u64>, now: u64) -> usize {
+    times.push_back(now);
+    while times.front().is_some_and(|at| now - *at > STORM_SPAN) {
+        times.pop_front();
+    }
+    times.len()
+}
+
+/// A machine's state as coverage counts it.
+pub fn state_of(machine: &PairMachine, now: Tick) -> String {
+    let status = machine.status(now);
+    let process = status.actuator.as_ref().map(|actuator| (actuator.process, actuator.promoted));
+    let blocked = status.blocked.map_or("-", |blocked| blocked.code);
+    format!(
+        "{:?}/{process:?}/{}/{blocked}",
+        status.role,
+        if machine.eager() { "eager" } else { "calm" }
+    )
+}
+
+pub fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::Wake => "wake",
+        Event::Spec(..) => "spec",
+        Event::AutomationPaused(_) => "automation-paused",
+        Event::Session(_) => "session",
+        Event::Taken(..) => "taken",
+        Event::GuardLost(_) => "guard-lost",
+        Event::Status(_) => "status",
+        Event::Observed(_) => "observed",
+        Event::PairRead { .. } => "pair-read",
+        Event::PairCas(_) => "pair-cas",
+        Event::SessionRead { .. } => "session-read",
+        Event::Armed { .. } => "armed",
+        Event::Plane(_) => "plane",
+        Event::FenceEnded(_) => "fence-ended",
+        Event::CoreLink(_) => "core-link",
+        Event::Granted { .. } => "granted",
+        Event::SwitchOver { .. } => "switch-over",
+        Event::AbortSwitchOver { .. } => "abort-switch-over",
+        Event::FailOver { .. } => "fail-over",
+        Event::PeerReplayed { .. } => "peer-replayed",
+        Event::PeerIdentity { .. } => "peer-identity",
+        Event::PeerPromised { .. } => "peer-promised",
+        Event::PromiseAsked { .. } => "promise-asked",
+        Event::PromiseStored { .. } => "promise-stored",
+        Event::Nudged => "nudged",
+    }
+}

@@ -1,0 +1,259 @@
+//! What a run is made of: everything is in here, so that a failing run is one value.
+
+use std::time::Duration;
+
+use continuum_domain::Timing;
+use continuum_domain::spec::{Durability, LossApproval, WitnessLossPolicy};
+
+use super::{Rng, ms};
+
+/// A fault or an order, at an instant of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    AgentCrash {
+        r: usize,
+        down: u64,
+    },
+    AgentHang {
+        r: usize,
+        span: u64,
+    },
+    GuardCrash {
+        r: usize,
+        down: u64,
+    },
+    PgCrash {
+        r: usize,
+    },
+    HostCrash {
+        r: usize,
+        down: u64,
+    },
+    HostFreeze {
+        r: usize,
+        span: u64,
+    },
+    LinkCut {
+        a: usize,
+        b: usize,
+        span: u64,
+    },
+    /// One member's agents and PostgreSQL are cut from all others, not from the witness.
+    PeersCut {
+        r: usize,
+        span: u64,
+    },
+    WitnessCut {
+        r: usize,
+        span: u64,
+    },
+    WitnessOut {
+        span: u64,
+    },
+    WitnessSlow {
+        r: usize,
+        span: u64,
+    },
+    /// Requests to the witness land, answers do not come back.
+    AnswersLost {
+        r: usize,
+        span: u64,
+    },
+    CoreCut {
+        r: usize,
+        span: u64,
+    },
+    CoreDenies {
+        span: u64,
+    },
+    /// The core is there and leaves questions open.
+    CoreIgnores {
+        span: u64,
+    },
+    SlowCheckpointer {
+        r: usize,
+        span: u64,
+    },
+    ReplayStall {
+        r: usize,
+        span: u64,
+    },
+    StartFails {
+        r: usize,
+        span: u64,
+    },
+    SlowCommands {
+        r: usize,
+        span: u64,
+    },
+    Switchover {
+        to: usize,
+        deadline: u64,
+    },
+    AbortSwitchover,
+    FailOver {
+        to: usize,
+        lossy: bool,
+    },
+    Pause {
+        span: u64,
+    },
+    AutomationPaused {
+        span: u64,
+    },
+    OperatorFence {
+        r: usize,
+        span: u64,
+    },
+    DiskLoss {
+        r: usize,
+    },
+    /// An old copy of the member's data directory is put back.
+    OldCopy {
+        r: usize,
+    },
+    SetDurability {
+        durability: Durability,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub regions: usize,
+    pub durability: Durability,
+    pub on_witness_loss: WitnessLossPolicy,
+    pub loss_approval: Option<LossApproval>,
+    pub timing: Timing,
+    pub rates_ppm: [i64; 3],
+    /// Requests and answers lost at any time, in a thousand.
+    pub loss_per_mille: u64,
+    pub write_interval_ms: u64,
+    /// When, in milliseconds after the pair first stood, and what.
+    pub faults: Vec<(u64, Fault)>,
+    pub tracing: bool,
+}
+
+/// A timing that keeps the proportions of the default and makes runs short.
+pub fn short_timing() -> Timing {
+    Timing {
+        ttl: ms(3_000),
+        renew: ms(600),
+        stop_budget: ms(500),
+        guard: ms(200),
+        drift_ppm: 10_000,
+    }
+}
+
+impl Plan {
+    pub fn quiet(seed: u64, regions: usize, durability: Durability) -> Self {
+        Self {
+            seed,
+            regions,
+            durability,
+            on_witness_loss: WitnessLossPolicy::Fence,
+            loss_approval: None,
+            timing: short_timing(),
+            rates_ppm: [0, 0, 0],
+            loss_per_mille: 0,
+            write_interval_ms: 40,
+            faults: Vec::new(),
+            tracing: false,
+        }
+    }
+
+    /// A random plan, all of it from `seed`.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x00C0_FFEE);
+        let regions = if rng.chance(600) { 2 } else { 3 };
+        let durability = rng.pick(&[Durability::Strict, Durability::Available, Durability::Async]);
+        let mut plan = Self::quiet(seed, regions, durability);
+        if rng.chance(300) {
+            plan.on_witness_loss = WitnessLossPolicy::Failsafe;
+        }
+        if durability == Durability::Async && rng.chance(600) {
+            plan.loss_approval = Some(LossApproval { rpo_bytes: 1 << 20 });
+        }
+        let half = i64::from(plan.timing.drift_ppm) / 2;
+        plan.rates_ppm = std::array::from_fn(|_| rng.pick(&[-half, 0, half]));
+        plan.loss_per_mille = rng.pick(&[0, 0, 5, 30]);
+        plan.write_interval_ms = rng.pick(&[10, 40, 120]);
+        if rng.chance(100) {
+            plan.timing = Timing::default();
+        }
+        // Mostly a bad day, sometimes a very bad quarter of a minute.
+        let count = if rng.chance(150) { 25 + rng.below(20) } else { 3 + rng.below(12) };
+        plan.faults = (0..count)
+            .map(|_| (rng.below(25_000), Fault::random(&mut rng, regions, durability)))
+            .collect();
+        plan.faults.sort_by_key(|(at, _)| *at);
+        plan.keep_assumptions();
+        plan
+    }
+
+    /// R2: what a host frozen past its deadline may still acknowledge is held back by the names
+    /// alone, which a takeover outside the ledger does not have on its side.
+    pub fn keep_assumptions(&mut self) {
+        let freezes = self.faults.iter().any(|(_, f)| matches!(f, Fault::HostFreeze { .. }));
+        for (_, fault) in &mut self.faults {
+            if let Fault::FailOver { lossy, .. } = fault {
+                *lossy &= !freezes;
+            }
+        }
+    }
+
+    /// When everything is healed: the last fault has had its time.
+    pub fn horizon(&self) -> Duration {
+        ms(self.faults.iter().map(|(at, _)| *at).max().unwrap_or(0) + 6_000)
+    }
+}
+
+impl Fault {
+    pub fn random(rng: &mut Rng, regions: usize, durability: Durability) -> Self {
+        let r = rng.below(regions as u64) as usize;
+        let other = (r + 1 + rng.below(regions as u64 - 1) as usize) % regions;
+        let span = rng.pick(&[150, 700, 2_000, 4_000, 8_000]);
+        let down = rng.pick(&[20, 300, 1_500, 4_500]);
+        // A frozen host needs a watchdog in `async` (R2), which is not modelled.
+        let freezes = durability.is_synchronous();
+        match rng.below(39) {
+            0..=3 => Fault::AgentCrash { r, down },
+            4 => Fault::AgentHang { r, span },
+            5 => Fault::GuardCrash { r, down },
+            6 | 7 => Fault::PgCrash { r },
+            8 | 9 => Fault::HostCrash { r, down },
+            10 if freezes => Fault::HostFreeze { r, span },
+            10 | 11 => Fault::AgentHang { r, span },
+            12 | 13 => Fault::LinkCut { a: r, b: other, span },
+            14 => Fault::PeersCut { r, span },
+            15..=17 => Fault::WitnessCut { r, span },
+            18 => Fault::WitnessOut { span },
+            19 | 20 => Fault::WitnessSlow { r, span },
+            21 => Fault::CoreCut { r, span },
+            22 if rng.chance(500) => Fault::CoreDenies { span },
+            22 => Fault::CoreIgnores { span },
+            23 => Fault::SlowCheckpointer { r, span },
+            24 => Fault::ReplayStall { r, span },
+            25 => Fault::StartFails { r, span },
+            26 => Fault::SlowCommands { r, span },
+            27..=30 => Fault::Switchover { to: r, deadline: rng.pick(&[300, 1_500, 4_000]) },
+            31 => Fault::AbortSwitchover,
+            32 => Fault::FailOver { to: r, lossy: rng.chance(300) },
+            33 => match rng.below(3) {
+                0 => Fault::Pause { span },
+                1 => Fault::AutomationPaused { span },
+                _ => Fault::OperatorFence { r, span },
+            },
+            34 => Fault::DiskLoss { r },
+            35 => Fault::OldCopy { r },
+            36 | 37 => Fault::AnswersLost { r, span },
+            _ => Fault::SetDurability {
+                durability: rng.pick(&[
+                    Durability::Strict,
+                    Durability::Available,
+                    Durability::Async,
+                ]),
+            },
+        }
+    }
+}
