@@ -1,0 +1,16 @@
+//! The ambient world as values: clock, randomness, network, identity, small durable files, logging.
+//!
+//! Nothing above this crate reads a clock, draws a random number, spawns a task or opens a socket
+//! except through here, so that a simulator can own all of it.
+
+pub mod certificates;
+pub mod clock;
+pub mod durable;
+pub mod identity;
+pub mod logging;
+pub mod net;
+pub mod seed;
+
+pub use clock::{BootClock, Clock, SharedClock};
+pub use identity::{Identity, Role};
+pub use net::{Network, SharedNetwork};
