@@ -1,0 +1,36 @@
+//! The lease witness: a linearizable register store, its contract suite, and its backends.
+//!
+//! ```text
+//!  agent, core, dns ── RegisterStore ──┬── memory::MemoryStore        (tests, simulator)
+//!                                      ├── faulty::FaultyStore        (any store, with faults)
+//!                                      └── client::ServerStore ══mTLS══╗
+//!                                                                      ║
+//!                    server ── rules (who, what shape) ── store ── log ╝ one file, fdatasync
+//! ```
+//!
+//! What every backend promises is written down as code in [`contract`]. What the server adds:
+//! a change is on disk before it is answered, a read shows only what is on disk, a log that is
+//! damaged is refused, never repaired by guessing, and a caller changes only what is its own.
+
+pub mod client;
+pub mod contract;
+pub mod faulty;
+pub mod history;
+mod log;
+pub mod memory;
+pub mod register;
+pub mod rules;
+pub mod selftest;
+pub mod server;
+pub mod store;
+pub mod table;
+
+pub use client::ServerStore;
+pub use register::{Answer, RegisterStore, StoreError, Versioned};
+pub use server::{ServeError, Server, WitnessConfig, serve};
+
+/// The messages and services of `proto/witness.proto`.
+#[allow(missing_docs, clippy::all, clippy::disallowed_methods)]
+pub mod proto {
+    tonic::include_proto!("continuum.witness.v1");
+}

@@ -1,0 +1,303 @@
+//! The log file: every accepted change, in frames that survive a crash or show that they did not.
+//!
+//! ```text
+//! file   = magic (8) | format u32 | crc32 of the 12 bytes before | frame*
+//! frame  = sequence u64 | length u32 | crc32 of payload | crc32 of the 16 bytes before | payload
+//! ```
+//!
+//! Numbers are little-endian; the payload is a postcard list of [`Record`]s. One frame is one
+//! group commit: nothing in it is answered before the whole of it is on disk, and the next one is
+//! written only after that. So only the last frame can be torn, and what is cut was never
+//! answered. A frame is *torn* when the file ends inside it, or when a sector of it reads as zeros,
+//! which is how a file system shows a sector it never wrote. Anything else that does not add up
+//! is damage to something that may have been answered: opening is refused.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use continuum_domain::Version;
+use continuum_runtime::durable;
+use serde::{Deserialize, Serialize};
+
+use crate::register::Versioned;
+use crate::table::Registers;
+
+const MAGIC: [u8; 8] = *b"CTMREGLG";
+const FORMAT: u32 = 1;
+const FILE_HEADER_BYTES: usize = 16;
+const FRAME_HEADER_BYTES: usize = 20;
+const SECTOR_BYTES: usize = 512;
+/// A run of zeros shorter than this, at the edge of a sector, is no evidence of an unwritten one.
+const ZEROS_BYTES_MIN: usize = 16;
+/// Payload bytes after which a rewrite starts a new frame.
+const REWRITE_FRAME_BYTES: usize = 1024 * 1024;
+
+const LOG_NAME: &str = "registers.log";
+const NEW_NAME: &str = "registers.log.new";
+
+/// One accepted change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub key: String,
+    pub version: Version,
+    pub value: Vec<u8>,
+}
+
+/// Where frames go: a file, or in tests one that fails on cue.
+pub(crate) trait Medium: Send {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Medium for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// What a log held when it was opened.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replay {
+    pub registers: Registers,
+    /// Bytes of whole frames, file header included.
+    pub good_bytes: usize,
+    /// Bytes after them, of a torn frame.
+    pub torn_bytes: usize,
+    pub next_sequence: u64,
+}
+
+/// The log, open for appending.
+pub(crate) struct Log {
+    medium: Box<dyn Medium>,
+    next_sequence: u64,
+    bytes: usize,
+}
+
+impl Log {
+    /// Opens the log of `directory`, cutting a torn last frame. `None` when there is no log.
+    pub fn open(directory: &Path) -> io::Result<Option<(Log, Replay)>> {
+        let path = path(directory);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let replay = replay(&bytes).map_err(|problem| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {problem}", path.display()))
+        })?;
+        let file = OpenOptions::new().append(true).open(&path)?;
+        if replay.torn_bytes > 0 {
+            file.set_len(replay.good_bytes as u64)?;
+        }
+        // Also what was whole may not have been synced yet when the last server died.
+        file.sync_all()?;
+        let log = Log {
+            medium: Box::new(file),
+            next_sequence: replay.next_sequence,
+            bytes: replay.good_bytes,
+        };
+        Ok(Some((log, replay)))
+    }
+
+    /// Writes a log that holds `registers` and nothing else, and puts it in the old one's place.
+    pub fn rewrite(directory: &Path, registers: &Registers) -> io::Result<Log> {
+        let new = directory.join(NEW_NAME);
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        let (content, next_sequence) = encode_all(registers)?;
+        file.write_all(&content)?;
+        file.sync_all()?;
+        fs::rename(&new, path(directory))?;
+        durable::sync_directory(directory)?;
+        // The file position is at the end, and nobody else writes: appending goes on from here.
+        Ok(Log { medium: Box::new(file), next_sequence, bytes: content.len() })
+    }
+
+    /// Appends one frame and returns once it is on disk. After an error the log must not be used:
+    /// what reached the disk is unknown.
+    pub fn commit(&mut self, records: &[Record]) -> io::Result<()> {
+        let frame = encode_frame(self.next_sequence, records)?;
+        self.medium.append(&frame)?;
+        self.medium.sync()?;
+        self.next_sequence += 1;
+        self.bytes += frame.len();
+        Ok(())
+    }
+
+    /// Bytes in the file.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[cfg(test)]
+    pub fn replace_medium(&mut self, medium: Box<dyn Medium>) {
+        self.medium = medium;
+    }
+}
+
+/// The log file of a data directory.
+pub(crate) fn path(directory: &Path) -> PathBuf {
+    directory.join(LOG_NAME)
+}
+
+/// About how many bytes a register takes in a log.
+pub(crate) fn register_bytes(key: &str, value: &[u8]) -> usize {
+    key.len() + value.len() + 16
+}
+
+fn file_header() -> Vec<u8> {
+    let mut header = MAGIC.to_vec();
+    header.extend(FORMAT.to_le_bytes());
+    header.extend(crc32fast::hash(&header).to_le_bytes());
+    header
+}
+
+fn encode_frame(sequence: u64, records: &[Record]) -> io::Result<Vec<u8>> {
+    let payload = postcard::to_stdvec(records).map_err(io::Error::other)?;
+    let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
+    let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + payload.len());
+    frame.extend(sequence.to_le_bytes());
+    frame.extend(length.to_le_bytes());
+    frame.extend(crc32fast::hash(&payload).to_le_bytes());
+    frame.extend(crc32fast::hash(&frame).to_le_bytes());
+    frame.extend(payload);
+    Ok(frame)
+}
+
+fn encode_all(registers: &Registers) -> io::Result<(Vec<u8>, u64)> {
+    let (mut content, mut sequence) = (file_header(), 1);
+    let (mut records, mut records_bytes) = (Vec::new(), 0);
+    for (key, register) in registers.iter() {
+        records_bytes += register_bytes(key, &register.value);
+        records.push(Record {
+            key: key.clone(),
+            version: register.version,
+            value: register.value.clone(),
+        });
+        if records_bytes >= REWRITE_FRAME_BYTES {
+            content.extend(encode_frame(sequence, &records)?);
+            (records, records_bytes, sequence) = (Vec::new(), 0, sequence + 1);
+        }
+    }
+    if !records.is_empty() {
+        content.extend(encode_frame(sequence, &records)?);
+        sequence += 1;
+    }
+    Ok((content, sequence))
+}
+
+struct FrameHeader {
+    sequence: u64,
+    length: usize,
+    payload_crc: u32,
+}
+
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+/// The header at `at`, when all of it is there and its checksum fits.
+fn frame_header(bytes: &[u8], at: usize) -> Option<FrameHeader> {
+    let crc = u32::from_le_bytes(number(bytes, at + 16)?);
+    (crc32fast::hash(bytes.get(at..at + 16)?) == crc).then_some(())?;
+    Some(FrameHeader {
+        sequence: u64::from_le_bytes(number(bytes, at)?),
+        length: usize::try_from(u32::from_le_bytes(number(bytes, at + 8)?)).ok()?,
+        payload_crc: u32::from_le_bytes(number(bytes, at + 12)?),
+    })
+}
+
+/// Whether some sector's part of `from..to` is all zeros.
+fn has_unwritten_sector(bytes: &[u8], from: usize, to: usize) -> bool {
+    let mut start = from;
+    while start < to {
+        let end = to.min((start / SECTOR_BYTES + 1) * SECTOR_BYTES);
+        let part = &bytes[start..end];
+        if part.len() >= ZEROS_BYTES_MIN && part.iter().all(|byte| *byte == 0) {
+            return true;
+        }
+        start = end;
+    }
+    false
+}
+
+/// Whether a later frame starts anywhere after `from`.
+fn has_later_frame(bytes: &[u8], from: usize, sequence: u64) -> bool {
+    (from + 1..bytes.len())
+        .any(|at| frame_header(bytes, at).is_some_and(|header| header.sequence > sequence))
+}
+
+fn damage(at: usize, what: &str) -> String {
+    format!(
+        "damaged at byte {at}: {what}. Changes that were answered may be lost, so the witness does \
+         not start on it; restore this directory from the same disk, or rebuild the witness by the \
+         runbook for a lost one"
+    )
+}
+
+fn replay(bytes: &[u8]) -> Result<Replay, String> {
+    if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
+        return Err(damage(0, "this is not a register log"));
+    }
+    match number(bytes, MAGIC.len()).map(u32::from_le_bytes) {
+        Some(FORMAT) => {}
+        Some(other) => return Err(format!("has format {other}; this server reads {FORMAT}")),
+        None => return Err(damage(0, "the file header is incomplete")),
+    }
+    if bytes.get(..FILE_HEADER_BYTES) != Some(&file_header()[..]) {
+        return Err(damage(0, "the file header's checksum does not fit"));
+    }
+    let mut replay =
+        Replay { good_bytes: FILE_HEADER_BYTES, next_sequence: 1, ..Replay::default() };
+    while replay.good_bytes < bytes.len() {
+        if !replay_frame(bytes, &mut replay)? {
+            replay.torn_bytes = bytes.len() - replay.good_bytes;
+            break;
+        }
+    }
+    Ok(replay)
+}
+
+/// Replays the next frame; false when it is torn.
+fn replay_frame(bytes: &[u8], replay: &mut Replay) -> Result<bool, String> {
+    let at = replay.good_bytes;
+    if bytes.len() - at < FRAME_HEADER_BYTES {
+        return Ok(false);
+    }
+    let Some(header) = frame_header(bytes, at) else {
+        let torn = has_unwritten_sector(bytes, at, bytes.len())
+            && !has_later_frame(bytes, at, replay.next_sequence);
+        return if torn { Ok(false) } else { Err(damage(at, "a frame header does not add up")) };
+    };
+    if header.sequence != replay.next_sequence {
+        let what = format!("frame {} where {} was due", header.sequence, replay.next_sequence);
+        return Err(damage(at, &what));
+    }
+    let (start, end) = (at + FRAME_HEADER_BYTES, at + FRAME_HEADER_BYTES + header.length);
+    let Some(payload) = bytes.get(start..end) else { return Ok(false) };
+    if crc32fast::hash(payload) != header.payload_crc {
+        let torn = end == bytes.len() && has_unwritten_sector(bytes, at, end);
+        return if torn { Ok(false) } else { Err(damage(at, "a frame's checksum does not fit")) };
+    }
+    let records: Vec<Record> = postcard::from_bytes(payload)
+        .map_err(|error| damage(at, &format!("a frame does not decode ({error})")))?;
+    for Record { key, version, value } in records {
+        let before = replay.registers.get(&key).map_or(Version::ABSENT, |held| held.version);
+        if version <= before {
+            return Err(damage(at, &format!("{key} goes from version {} back", before.0)));
+        }
+        replay.registers.put(key, Versioned { version, value });
+    }
+    replay.good_bytes = end;
+    replay.next_sequence += 1;
+    Ok(true)
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -1,0 +1,83 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn record(key: &str, version: u64, value: &[u8]) -> Record {
+    Record { key: key.into(), version: Version(version), value: value.to_vec() }
+}
+
+/// A log of `frames` frames with one change each, and where each frame ends.
+fn sample(frames: u64, value_bytes: usize) -> (Vec<u8>, Vec<usize>) {
+    let mut bytes = file_header();
+    let mut ends = vec![bytes.len()];
+    for version in 1..=frames {
+        let value = vec![b'a' + (version % 26) as u8; value_bytes];
+        bytes.extend(encode_frame(version, &[record("pair/app", version, &value)]).unwrap());
+        ends.push(bytes.len());
+    }
+    (bytes, ends)
+}
+
+fn version_in(replay: &Replay) -> u64 {
+    replay.registers.get("pair/app").map_or(0, |held| held.version.0)
+}
+
+#[test]
+fn a_whole_log_is_replayed() {
+    let (bytes, _) = sample(5, 100);
+    let replay = replay(&bytes).unwrap();
+    assert_eq!((version_in(&replay), replay.torn_bytes, replay.next_sequence), (5, 0, 6));
+}
+
+#[test]
+fn a_log_cut_anywhere_keeps_every_whole_frame() {
+    let (bytes, ends) = sample(4, 60);
+    for cut in FILE_HEADER_BYTES..bytes.len() {
+        let replay = replay(&bytes[..cut]).unwrap();
+        let whole = ends.iter().filter(|end| **end <= cut).count() as u64 - 1;
+        assert_eq!(version_in(&replay), whole, "cut at {cut}");
+        assert_eq!(replay.good_bytes + replay.torn_bytes, cut);
+    }
+}
+
+#[test]
+fn unwritten_sectors_of_the_last_frame_are_a_tear() {
+    let (mut bytes, ends) = sample(3, 4000);
+    let sector = (ends[2] / SECTOR_BYTES + 2) * SECTOR_BYTES;
+    bytes[sector..sector + SECTOR_BYTES].fill(0);
+    assert_eq!(version_in(&replay(&bytes).unwrap()), 2);
+    let (mut bytes, ends) = sample(3, 4000);
+    bytes[ends[2]..].fill(0);
+    assert_eq!(version_in(&replay(&bytes).unwrap()), 2);
+}
+
+#[test]
+fn unwritten_sectors_in_the_middle_are_damage() {
+    let (mut bytes, ends) = sample(3, 4000);
+    let sector = (ends[1] / SECTOR_BYTES + 2) * SECTOR_BYTES;
+    bytes[sector..sector + SECTOR_BYTES].fill(0);
+    assert!(replay(&bytes).unwrap_err().contains("damaged"));
+    let (mut bytes, ends) = sample(3, 4000);
+    bytes[ends[0]..ends[1]].fill(0);
+    assert!(replay(&bytes).unwrap_err().contains("damaged"));
+}
+
+#[test]
+fn other_files_and_formats_are_refused() {
+    assert!(replay(b"").is_err());
+    assert!(replay(b"not a log at all").is_err());
+    let mut other = file_header();
+    other[8] = 2;
+    assert!(replay(&other).unwrap_err().contains("format 2"));
+}
+
+proptest! {
+    /// A flipped bit is never read as data and never costs an answered change: opening is refused.
+    #[test]
+    fn a_flipped_bit_anywhere_is_refused(position in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let (mut bytes, _) = sample(4, 200);
+        let at = position.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(replay(&bytes).is_err(), "a flip at byte {} passed", at);
+    }
+}
