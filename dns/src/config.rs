@@ -1,0 +1,128 @@
+//! Configuration of the embedded name server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use continuum_domain::{PairId, RegionId, duration_text};
+use hickory_proto::rr::{LowerName, Name};
+use serde::{Deserialize, Serialize};
+
+/// Longest time to live; longer ones would hide a failover for too long.
+const TTL_MAX: Duration = Duration::from_secs(3600);
+
+/// Configuration of an embedded name server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsConfig {
+    /// Its name: the certificate must carry `<name>.dns.continuum.internal`.
+    pub name: String,
+    /// Address for questions, UDP and TCP, `host:port`; port 0 takes any.
+    pub listen_dns: String,
+    /// Address for publishing, gRPC over mutual TLS, `host:port`; port 0 takes any.
+    pub listen_rpc: String,
+    /// The zone it is the authority for.
+    pub zone: String,
+    /// Names in the zone that follow a pair's lease.
+    pub names: Vec<NameConfig>,
+    /// The witness that holds the pair registers.
+    pub witness: WitnessAddress,
+    /// Time between two reads of a pair's register.
+    #[serde(default = "default_poll", with = "duration_text")]
+    pub poll: Duration,
+    /// What is known of a pair counts as unknown when it is older than this.
+    #[serde(default = "default_max_age", with = "duration_text")]
+    pub max_age: Duration,
+}
+
+fn default_poll() -> Duration {
+    Duration::from_millis(100)
+}
+
+fn default_max_age() -> Duration {
+    Duration::from_secs(2)
+}
+
+/// A name that points at the holder of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameConfig {
+    /// Fully qualified name.
+    pub name: String,
+    /// The pair whose holder it points at.
+    pub pair: PairId,
+    /// Time to live of the answers, whole seconds.
+    #[serde(with = "duration_text")]
+    pub ttl: Duration,
+    /// Addresses of each member.
+    pub addresses: BTreeMap<RegionId, Vec<IpAddr>>,
+}
+
+/// Where a witness server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessAddress {
+    /// `host:port`.
+    pub address: String,
+    /// The witness's name, which its certificate must carry.
+    pub name: String,
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct ConfigError {
+    /// Path of the field, dotted.
+    pub path: String,
+    /// What is wrong and what is accepted.
+    pub problem: String,
+}
+
+impl DnsConfig {
+    /// Checks what the types cannot: names in the zone, durations, addresses.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let zone = parse_name("zone", &self.zone)?;
+        if self.poll.is_zero() {
+            return fail("poll", "must be longer than zero");
+        }
+        if self.max_age < self.poll * 2 {
+            return fail("max_age", "must be at least twice `poll`, or one late read is a failure");
+        }
+        let mut seen = BTreeSet::new();
+        for (index, entry) in self.names.iter().enumerate() {
+            let path = |field: &str| format!("names[{index}].{field}");
+            let name = parse_name(&path("name"), &entry.name)?;
+            if !zone.zone_of(&name) || name == zone {
+                return fail(&path("name"), &format!("must lie under the zone {}", self.zone));
+            }
+            if !seen.insert(name) {
+                return fail(&path("name"), "is listed twice");
+            }
+            if entry.ttl.subsec_nanos() != 0 || entry.ttl > TTL_MAX {
+                return fail(&path("ttl"), "must be whole seconds, at most one hour");
+            }
+            if entry.addresses.is_empty() || entry.addresses.values().any(Vec::is_empty) {
+                return fail(&path("addresses"), "every member needs at least one address");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fail<T>(path: &str, problem: &str) -> Result<T, ConfigError> {
+    Err(ConfigError { path: path.into(), problem: problem.into() })
+}
+
+/// A fully qualified name, with or without the last dot, in lower case.
+pub(crate) fn parse_name(path: &str, text: &str) -> Result<LowerName, ConfigError> {
+    let mut name = Name::from_str(text).map_err(|error| ConfigError {
+        path: path.into(),
+        problem: format!("{text:?}: {error}"),
+    })?;
+    if name.is_root() {
+        return fail(path, "must not be empty or the root");
+    }
+    name.set_fqdn(true);
+    Ok(LowerName::new(&name))
+}
