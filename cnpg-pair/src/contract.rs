@@ -1,0 +1,390 @@
+//! What every [`DataPlane`] must do, as a suite that any implementation runs.
+//!
+//! An implementation provides a [`Bench`]; each function here builds what it needs from an empty
+//! one and panics, as tests do, when the contract is broken. Nothing here sleeps for a guessed
+//! time: conditions are polled with a deadline.
+
+#![expect(clippy::missing_panics_doc, reason = "every function here is a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use continuum_domain::observation::{ActuatorStatus, Lineage, ProcessState, SqlView};
+use continuum_domain::{DataDirectoryId, Epoch, Lsn, RegionId, SyncNames, Tick};
+
+use crate::plane::{DataPlane, PlaneError, StopMode, Upstream};
+
+/// Longest time any condition here may take to come true.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(5);
+/// A deadline that no step of a test reaches.
+const FAR: Duration = Duration::from_secs(600);
+
+/// A world with members to run the suite in: two regions, `fsn` and `hel`, with nothing yet.
+#[async_trait(?Send)]
+pub trait Bench {
+    /// A new agent for a region's member, which has not taken the actuator yet. The actuator itself
+    /// is made at the first call for a region.
+    async fn agent(&mut self, region: &RegionId) -> Arc<dyn DataPlane>;
+
+    /// Where a region's PostgreSQL answers.
+    fn upstream(&self, region: &RegionId) -> Upstream;
+
+    /// Ends a region's actuator by a crash and starts it anew.
+    async fn restart_actuator(&mut self, region: &RegionId);
+
+    /// Now, on the clock of the members.
+    fn now(&self) -> Tick;
+
+    /// Lets time pass.
+    async fn pause(&self, span: Duration);
+}
+
+/// A region's name.
+pub fn region(name: &str) -> RegionId {
+    RegionId::new(name).expect("a valid name")
+}
+
+/// One member with its agent.
+struct Member {
+    region: RegionId,
+    plane: Arc<dyn DataPlane>,
+}
+
+/// Waits until `condition` returns something.
+async fn until<B, T, F>(bench: &B, what: &str, mut condition: F) -> T
+where
+    B: Bench + ?Sized,
+    F: AsyncFnMut() -> Option<T>,
+{
+    let deadline = bench.now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(bench.now() < deadline, "not within {PATIENCE:?}: {what}");
+        bench.pause(POLL).await;
+    }
+}
+
+async fn member<B: Bench + ?Sized>(bench: &mut B, name: &str) -> Member {
+    let region = region(name);
+    let plane = bench.agent(&region).await;
+    plane.take().await.expect("the actuator is taken");
+    Member { region, plane }
+}
+
+async fn look<B: Bench + ?Sized>(bench: &B, plane: &dyn DataPlane) -> SqlView {
+    let asked = bench.now();
+    until(bench, "an observation", async || {
+        plane.observe().await.sql.filter(|(at, _)| *at >= asked).map(|(_, view)| view)
+    })
+    .await
+}
+
+/// A first primary under epoch 1, with replication prepared for `standby`.
+async fn first_primary<B: Bench + ?Sized>(bench: &mut B, name: &str, standby: &str) -> Member {
+    let primary = member(bench, name).await;
+    primary.plane.initialise().await.expect("initialised");
+    let names = SyncNames::default();
+    primary.plane.start(Epoch(1), &names, None).await.expect("started");
+    primary.plane.arm(Epoch(1), bench.now() + FAR).await.expect("armed");
+    primary.plane.promote(Epoch(1), &names).await.expect("promoted");
+    primary.plane.ensure_replication(&[region(standby)]).await.expect("replication is prepared");
+    primary
+}
+
+/// A standby cloned from `primary`, streaming.
+async fn standby_of<B: Bench + ?Sized>(bench: &mut B, name: &str, primary: &Member) -> Member {
+    let standby = member(bench, name).await;
+    let upstream = bench.upstream(&primary.region);
+    standby.plane.reclone(Epoch(1), &upstream).await.expect("cloned");
+    standby.plane.start(Epoch(1), &SyncNames::default(), Some(&upstream)).await.expect("started");
+    wait_streaming(bench, &standby, primary).await;
+    standby
+}
+
+async fn wait_streaming<B: Bench + ?Sized>(bench: &B, standby: &Member, primary: &Member) {
+    until(bench, "the standby streams", async || {
+        let seen = look(bench, &*primary.plane).await.standbys.get(&standby.region)?.streaming;
+        let own = look(bench, &*standby.plane).await.receiver_streaming;
+        (seen && own).then_some(())
+    })
+    .await;
+}
+
+async fn wait_stopped<B: Bench + ?Sized>(bench: &B, plane: &dyn DataPlane) -> ActuatorStatus {
+    until(bench, "PostgreSQL has ended", async || {
+        plane.status().await.ok().filter(|status| status.process == ProcessState::Stopped)
+    })
+    .await
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, PlaneError>, what: &str) {
+    assert!(matches!(result, Err(PlaneError::Refused(_))), "{what}: {result:?}");
+}
+
+/// Initialise makes an identity, start boots a standby, and promotion needs a deadline that was
+/// armed beforehand and is still to come (R5).
+pub async fn promotion_needs_an_armed_deadline<B: Bench + ?Sized>(bench: &mut B) {
+    let it = member(bench, "fsn").await;
+    let names = SyncNames::default();
+    refused(it.plane.start(Epoch(1), &names, None).await, "start without a directory");
+    let id = it.plane.initialise().await.expect("initialised");
+    refused(it.plane.initialise().await, "initialise over a directory");
+    it.plane.start(Epoch(1), &names, None).await.expect("started");
+    assert!(look(bench, &*it.plane).await.in_recovery, "it boots as a standby");
+    refused(it.plane.promote(Epoch(1), &names).await, "promote unarmed");
+    it.plane.arm(Epoch(1), bench.now()).await.expect("armed");
+    refused(it.plane.promote(Epoch(1), &names).await, "promote after the deadline");
+    let status = it.plane.status().await.expect("status");
+    assert_eq!((status.process, status.promoted), (ProcessState::Running, false));
+    assert_eq!(status.data_directory, Some(id));
+
+    it.plane.arm(Epoch(1), bench.now() + FAR).await.expect("armed again");
+    let promoted = it.plane.promote(Epoch(1), &names).await.expect("promoted");
+    let view = look(bench, &*it.plane).await;
+    assert!(!view.in_recovery);
+    assert_eq!(view.timeline, promoted.timeline);
+    assert!(view.wal.is_some_and(|wal| wal >= promoted.starts_at), "{promoted:?}");
+    it.plane.commit_probe().await.expect("a commit is acknowledged");
+    until(bench, "the write probe succeeds", async || it.plane.observe().await.write_probe).await;
+}
+
+/// At the deadline a primary stops (R5), and the change is announced; a standby goes on.
+pub async fn the_deadline_stops_a_primary<B: Bench + ?Sized>(bench: &mut B) {
+    let it = first_primary(bench, "fsn", "hel").await;
+    let seen = it.plane.status().await.expect("status");
+    let deadline = bench.now() + Duration::from_millis(300);
+    it.plane.arm(Epoch(1), deadline).await.expect("armed");
+    let after = it.plane.changed(&seen).await.expect("announced");
+    assert!(bench.now() >= deadline, "not before the deadline");
+    assert_ne!(after.process, ProcessState::Running);
+    let stopped = wait_stopped(bench, &*it.plane).await;
+    assert_eq!(stopped.exits, seen.exits + 1);
+
+    it.plane.start(Epoch(1), &SyncNames::default(), None).await.expect("started again");
+    bench.pause(Duration::from_millis(100)).await;
+    let status = it.plane.status().await.expect("status");
+    assert_eq!(status.process, ProcessState::Running, "a standby outlives the passed deadline");
+}
+
+/// Commands of an older generation or epoch are refused and change nothing (R4).
+pub async fn older_agents_and_epochs_are_refused<B: Bench + ?Sized>(bench: &mut B) {
+    let old = first_primary(bench, "fsn", "hel").await;
+    let new = bench.agent(&old.region).await;
+    let far = bench.now() + FAR;
+    refused(new.arm(Epoch(2), far).await, "a command before taking");
+    let taken = new.take().await.expect("taken");
+    assert_eq!(taken.status.process, ProcessState::Running, "PostgreSQL runs on (R5)");
+    refused(old.plane.arm(Epoch(9), far).await, "arm by the old agent");
+    refused(old.plane.set_names(Epoch(9), &SyncNames::default()).await, "names by the old agent");
+    refused(old.plane.stop(Epoch(9), StopMode::Immediate).await, "stop by the old agent");
+    assert_eq!(new.status().await.expect("status").epoch, Epoch(1), "refused means untouched");
+
+    new.arm(Epoch(2), far).await.expect("armed");
+    refused(new.arm(Epoch(1), far).await, "arm under an older epoch");
+    refused(new.set_names(Epoch(1), &SyncNames::default()).await, "names under an older epoch");
+
+    bench.restart_actuator(&old.region).await;
+    let later = bench.agent(&old.region).await;
+    let taken_later = later.take().await.expect("taken");
+    assert!(taken_later.generation > taken.generation, "generations never repeat");
+    assert_eq!(taken_later.status.epoch, Epoch(2), "the epoch is remembered");
+    refused(later.start(Epoch(1), &SyncNames::default(), None).await, "start under epoch 1");
+}
+
+/// A clone streams under its region's name; its identity is its own (R13).
+pub async fn a_cloned_standby_streams<B: Bench + ?Sized>(bench: &mut B) {
+    let primary = first_primary(bench, "fsn", "hel").await;
+    let standby = standby_of(bench, "hel", &primary).await;
+    let identity = async |member: &Member| -> DataDirectoryId {
+        let status = member.plane.status().await.expect("status");
+        status.data_directory.expect("an identity")
+    };
+    assert_ne!(identity(&primary).await, identity(&standby).await);
+    let mark = primary.plane.wake().await.expect("a record is written");
+    until(bench, "the standby replays it", async || {
+        let view = look(bench, &*primary.plane).await;
+        view.standbys.get(&standby.region)?.replay.filter(|replay| *replay >= mark)
+    })
+    .await;
+    let view = look(bench, &*standby.plane).await;
+    assert!(view.in_recovery && view.wal >= Some(mark) && view.replay >= Some(mark), "{view:?}");
+    standby.plane.follow(Epoch(1), None).await.expect("unfollowed");
+    until(bench, "the receiver is gone", async || {
+        (!look(bench, &*standby.plane).await.receiver_streaming).then_some(())
+    })
+    .await;
+}
+
+/// With names commits wait for all of them, seen by the canary (R12); without names they do not.
+pub async fn names_make_commits_wait<B: Bench + ?Sized>(bench: &mut B) {
+    let primary = first_primary(bench, "fsn", "hel").await;
+    let standby = standby_of(bench, "hel", &primary).await;
+    let plane = &*primary.plane;
+    plane.start_canary().await.expect("started");
+    bench.pause(Duration::from_millis(50)).await;
+    assert!(!plane.look_canary().await.expect("looked").waiting, "nobody is waited for");
+
+    let names = SyncNames::of([standby.region.clone()]);
+    plane.set_names(Epoch(1), &names.with_probe()).await.expect("named");
+    let commit: Lsn = until(bench, "the canary waits", async || {
+        let seen = plane.look_canary().await.expect("looked");
+        if !seen.waiting {
+            plane.start_canary().await.expect("started");
+        }
+        seen.commit_lsn.filter(|_| seen.waiting)
+    })
+    .await;
+    until(bench, "the standby has it", async || {
+        let view = look(bench, plane).await;
+        view.standbys.get(&standby.region)?.flush.filter(|flush| *flush >= commit)
+    })
+    .await;
+    let seen = plane.look_canary().await.expect("looked");
+    assert!(seen.waiting && seen.commit_lsn == Some(commit), "it waits for the probe: {seen:?}");
+
+    plane.set_names(Epoch(1), &names).await.expect("named");
+    plane.wake().await.expect("woken");
+    until(bench, "the canary returns", async || {
+        (!plane.look_canary().await.expect("looked").waiting).then_some(())
+    })
+    .await;
+    let view = look(bench, plane).await;
+    assert_eq!(view.sync_names, names.to_string());
+    assert!(view.standbys.get(&standby.region).is_some_and(|standby| standby.sync));
+    plane.commit_probe().await.expect("acknowledged with its standby there");
+}
+
+/// Starting and promoting only add names (R10): what was configured before a crash still stands.
+pub async fn start_and_promote_only_add_names<B: Bench + ?Sized>(bench: &mut B) {
+    let it = first_primary(bench, "fsn", "hel").await;
+    let names = SyncNames::of([region("hel")]);
+    it.plane.set_names(Epoch(1), &names).await.expect("named");
+    it.plane.stop(Epoch(1), StopMode::Immediate).await.expect("stopped");
+    it.plane.start(Epoch(1), &SyncNames::default(), None).await.expect("started");
+    it.plane.promote(Epoch(1), &SyncNames::default()).await.expect("promoted");
+    assert_eq!(look(bench, &*it.plane).await.sync_names, names.to_string());
+    it.plane.set_names(Epoch(1), &SyncNames::default()).await.expect("relaxed");
+    it.plane.wake().await.expect("woken");
+    it.plane.commit_probe().await.expect("acknowledged alone");
+}
+
+/// A primary stopped cleanly after its standby had everything follows without a rewind.
+pub async fn a_clean_switchover_needs_no_rewind<B: Bench + ?Sized>(bench: &mut B) {
+    let a = first_primary(bench, "fsn", "hel").await;
+    let b = standby_of(bench, "hel", &a).await;
+    a.plane.checkpoint().await.expect("checkpointed");
+    a.plane.stop(Epoch(1), StopMode::Fast).await.expect("stopped");
+    let control = a.plane.control_data().await.expect("readable");
+    assert!(control.clean_shutdown && !control.in_recovery, "{control:?}");
+    until(bench, "the standby replayed the shutdown", async || {
+        look(bench, &*b.plane).await.replay.filter(|replay| *replay > control.checkpoint)
+    })
+    .await;
+    b.plane.arm(Epoch(2), bench.now() + FAR).await.expect("armed");
+    b.plane.promote(Epoch(2), &SyncNames::default()).await.expect("promoted");
+    b.plane.ensure_replication(std::slice::from_ref(&a.region)).await.expect("prepared");
+    let upstream = bench.upstream(&b.region);
+    assert_eq!(a.plane.lineage(&upstream).await.expect("compared"), Lineage::Follows);
+    a.plane.start(Epoch(2), &SyncNames::default(), Some(&upstream)).await.expect("started");
+    wait_streaming(bench, &a, &b).await;
+    b.plane.commit_probe().await.expect("acknowledged");
+}
+
+/// An old primary with a tail of its own is seen as diverged, its tail is saved, and after the
+/// rewind it streams, with another identity (R13).
+pub async fn a_diverged_primary_is_rewound<B: Bench + ?Sized>(bench: &mut B) {
+    let a = first_primary(bench, "fsn", "hel").await;
+    let b = standby_of(bench, "hel", &a).await;
+    b.plane.stop(Epoch(1), StopMode::Immediate).await.expect("stopped");
+    let tail = a.plane.wake().await.expect("a record only A has");
+    let before = a.plane.status().await.expect("status").data_directory;
+    a.plane.stop(Epoch(1), StopMode::Immediate).await.expect("stopped");
+
+    let names = SyncNames::default();
+    b.plane.start(Epoch(2), &names, None).await.expect("started");
+    b.plane.arm(Epoch(2), bench.now() + FAR).await.expect("armed");
+    let promoted = b.plane.promote(Epoch(2), &names).await.expect("promoted");
+    b.plane.ensure_replication(std::slice::from_ref(&a.region)).await.expect("prepared");
+    let upstream = bench.upstream(&b.region);
+    let lineage = a.plane.lineage(&upstream).await.expect("compared");
+    let Lineage::Diverged { fork, end, timeline } = lineage else {
+        panic!("it has a tail of its own: {lineage:?}")
+    };
+    assert_eq!(fork, promoted.starts_at);
+    assert!(end >= tail, "{end} reaches the last record at {tail}");
+    let artefact = a.plane.save_tail(fork, timeline).await.expect("saved");
+    assert!(artefact.commits >= 1 && artefact.end == end, "{artefact:?}");
+    let after = a.plane.rewind(Epoch(2), &upstream).await.expect("rewound");
+    assert_ne!(Some(&after), before.as_ref(), "a rewind changes the identity");
+    assert_eq!(a.plane.status().await.expect("status").data_directory, Some(after));
+    a.plane.start(Epoch(2), &names, Some(&upstream)).await.expect("started");
+    wait_streaming(bench, &a, &b).await;
+    b.plane.commit_probe().await.expect("acknowledged");
+}
+
+/// Two members promoted apart can share a timeline number and even the switch; the histories are
+/// told apart all the same, and only a clone mends it.
+pub async fn equal_timeline_numbers_are_told_apart<B: Bench + ?Sized>(bench: &mut B) {
+    let a = first_primary(bench, "fsn", "hel").await;
+    let b = standby_of(bench, "hel", &a).await;
+    let names = SyncNames::default();
+    // A stops cleanly, B has it all; then both promote apart, from the same position.
+    a.plane.stop(Epoch(1), StopMode::Fast).await.expect("stopped");
+    let control = a.plane.control_data().await.expect("readable");
+    until(bench, "the standby replayed the shutdown", async || {
+        look(bench, &*b.plane).await.replay.filter(|replay| *replay > control.checkpoint)
+    })
+    .await;
+    b.plane.follow(Epoch(1), None).await.expect("unfollowed");
+    until(bench, "the receiver is gone", async || {
+        (!look(bench, &*b.plane).await.receiver_streaming).then_some(())
+    })
+    .await;
+    let mut promoted = Vec::new();
+    a.plane.start(Epoch(1), &names, None).await.expect("started");
+    for member in [&a, &b] {
+        member.plane.arm(Epoch(2), bench.now() + FAR).await.expect("armed");
+        promoted.push(member.plane.promote(Epoch(2), &names).await.expect("promoted"));
+    }
+    assert_eq!(promoted[0], promoted[1], "the same number from the same position");
+    // A ends first and short, so that by positions alone it would lie within B's history.
+    a.plane.stop(Epoch(2), StopMode::Immediate).await.expect("stopped");
+    for _ in 0..20 {
+        b.plane.wake().await.expect("written");
+    }
+    b.plane.ensure_replication(std::slice::from_ref(&a.region)).await.expect("prepared");
+    let upstream = bench.upstream(&b.region);
+    let lineage = a.plane.lineage(&upstream).await.expect("compared");
+    assert!(
+        matches!(lineage, Lineage::Diverged { fork, .. } if fork == promoted[0].starts_at),
+        "{lineage:?}"
+    );
+    if a.plane.rewind(Epoch(2), &upstream).await.is_err() {
+        let status = a.plane.status().await.expect("status");
+        assert_eq!(status.data_directory, None, "no identity after a rewind that failed (R13)");
+        a.plane.reclone(Epoch(2), &upstream).await.expect("cloned");
+    }
+    a.plane.start(Epoch(2), &names, Some(&upstream)).await.expect("started");
+    wait_streaming(bench, &a, &b).await;
+}
+
+/// The fence stops PostgreSQL, bars every start, and outlives the actuator.
+pub async fn the_fence_is_durable<B: Bench + ?Sized>(bench: &mut B) {
+    let it = first_primary(bench, "fsn", "hel").await;
+    it.plane.set_fence(Some("drill")).await.expect("fenced");
+    let status = it.plane.status().await.expect("status");
+    assert_eq!((status.process, status.fenced.as_deref()), (ProcessState::Stopped, Some("drill")));
+    refused(it.plane.start(Epoch(1), &SyncNames::default(), None).await, "start while fenced");
+    bench.restart_actuator(&it.region).await;
+    it.plane.take().await.expect("taken");
+    let status = it.plane.status().await.expect("status");
+    assert_eq!(status.fenced.as_deref(), Some("drill"));
+    refused(it.plane.start(Epoch(1), &SyncNames::default(), None).await, "start while fenced");
+    it.plane.set_fence(None).await.expect("unfenced");
+    it.plane.start(Epoch(1), &SyncNames::default(), None).await.expect("started");
+}

@@ -1,0 +1,248 @@
+//! Observation by SQL: one bounded look, and the write probe beside it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use continuum_domain::observation::{Observation, SqlView, StandbyView};
+use continuum_domain::{Lsn, RegionId, Tick, TimelineId};
+use continuum_runtime::{SharedClock, seed};
+use serde::Deserialize;
+
+use super::PlaneConfig;
+use super::sql::{Session, SessionOptions};
+use crate::guard::replication_role;
+use crate::plane::PlaneError;
+
+/// Longest time of one look.
+const LOOK_LIMIT: Duration = Duration::from_millis(500);
+/// Interval of the write probe.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// After this long a write probe is given up; its last success has long been old by then.
+const PROBE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Everything in one statement: one round trip, one snapshot. Functions that a standby refuses
+/// stand in branches that it does not take.
+const LOOK: &str = "\
+select json_build_object(
+  'in_recovery', r.yes,
+  'timeline', case when r.yes then coalesce(
+      (select received_tli from pg_stat_wal_receiver),
+      (select greatest(c.timeline_id, m.min_recovery_end_timeline)
+         from pg_control_checkpoint() c, pg_control_recovery() m))
+    else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end,
+  'wal', case when r.yes then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+    else pg_current_wal_flush_lsn() end,
+  'replay', case when r.yes then pg_last_wal_replay_lsn() end,
+  'receiver', exists (select from pg_stat_wal_receiver where status = 'streaming'),
+  'upstream_end', (select latest_end_lsn from pg_stat_wal_receiver),
+  'started', pg_postmaster_start_time()::text,
+  'sync_names', current_setting('synchronous_standby_names'),
+  'waiting', (select count(*) from pg_stat_activity where wait_event = 'SyncRep'
+    and application_name not like 'continuum\\_agent%'),
+  'standbys', (select coalesce(json_agg(json_build_object(
+      'name', application_name, 'role', usename, 'streaming', state = 'streaming',
+      'sync', sync_state = 'sync', 'flush', flush_lsn, 'replay', replay_lsn,
+      'lag_ms', (extract(epoch from replay_lag) * 1000)::bigint)), '[]'::json)
+    from pg_stat_replication)
+)::text from (select pg_is_in_recovery() as yes offset 0) r";
+
+#[derive(Deserialize)]
+struct Look {
+    in_recovery: bool,
+    timeline: u64,
+    wal: Option<Lsn>,
+    replay: Option<Lsn>,
+    receiver: bool,
+    upstream_end: Option<Lsn>,
+    started: String,
+    sync_names: String,
+    waiting: u32,
+    standbys: Vec<Receiver>,
+}
+
+#[derive(Deserialize)]
+struct Receiver {
+    name: Option<String>,
+    role: Option<String>,
+    streaming: Option<bool>,
+    sync: Option<bool>,
+    flush: Option<Lsn>,
+    replay: Option<Lsn>,
+    lag_ms: Option<u64>,
+}
+
+/// What is known, and the sessions it is learnt by.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    /// The cached session; a look that fails leaves none behind.
+    session: tokio::sync::Mutex<Option<Session>>,
+    known: Mutex<Known>,
+    probe_session: tokio::sync::Mutex<Option<Session>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    observation: Observation,
+    probe_started: Option<Tick>,
+    probe_running: bool,
+    /// Newest timeline seen in this life of PostgreSQL, by its start time.
+    newest_timeline: Option<(String, u64)>,
+}
+
+impl Observer {
+    /// One look. Failures are part of what is returned; what was known before stays, with its age.
+    pub async fn look(
+        self: &Arc<Self>,
+        config: &PlaneConfig,
+        name: &str,
+        clock: &SharedClock,
+    ) -> Observation {
+        let asked = clock.now();
+        let result = match tokio::time::timeout(LOOK_LIMIT, self.ask(config, name)).await {
+            Ok(result) => result,
+            Err(_) => Err(super::sql::timeout("observing PostgreSQL", LOOK_LIMIT)),
+        };
+        let primary = result.as_ref().is_ok_and(|view| !view.in_recovery);
+        {
+            let mut known = self.known();
+            match result {
+                // The instant it was asked, not answered: what is shown is at least that old.
+                Ok(view) => known.observation.sql = Some((asked, view)),
+                Err(error) => known.observation.failed = Some((asked, error.to_string())),
+            }
+            if !primary {
+                known.observation.write_probe = known.observation.write_probe.filter(|_| {
+                    known.observation.sql.as_ref().is_some_and(|(_, view)| !view.in_recovery)
+                });
+            }
+        }
+        if primary {
+            self.start_probe(config, name, clock);
+        }
+        self.known().observation.clone()
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, config: &PlaneConfig, name: &str) -> Result<SqlView, PlaneError> {
+        let mut slot = self.session.lock().await;
+        // Taken out for the time of the statement: cut short by the limit, it is closed.
+        let session = match slot.take().filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => {
+                let options = SessionOptions { local_commit: true, limit: LOOK_LIMIT };
+                Session::local(config, name, options).await?
+            }
+        };
+        let mut look: Look = session.json("observing PostgreSQL", LOOK).await?;
+        self.keep_newest_timeline(&mut look);
+        *slot = Some(session);
+        Ok(view(look, config))
+    }
+
+    /// Once its primary is gone a standby shows its timeline only in `pg_control`, which names the
+    /// last restartpoint's. Within one life of PostgreSQL timelines only rise, so that the newest
+    /// one seen is the one it is on.
+    fn keep_newest_timeline(&self, look: &mut Look) {
+        let mut known = self.known();
+        if let Some((started, timeline)) = &known.newest_timeline
+            && *started == look.started
+        {
+            look.timeline = look.timeline.max(*timeline);
+        }
+        known.newest_timeline = Some((look.started.clone(), look.timeline));
+    }
+
+    /// Closes the cached sessions, which carry an older generation's name.
+    pub async fn forget_sessions(&self) {
+        self.session.lock().await.take();
+        if let Ok(mut probe) = self.probe_session.try_lock() {
+            probe.take();
+        }
+    }
+
+    /// The write probe: does a commit still reach the disk? In a session and a task of its own, so
+    /// that a disk that hangs shows as an old success, not as a look that hangs.
+    fn start_probe(self: &Arc<Self>, config: &PlaneConfig, name: &str, clock: &SharedClock) {
+        let now = clock.now();
+        {
+            let mut known = self.known();
+            let recent = known.probe_started.is_some_and(|at| now.since(at) < PROBE_INTERVAL);
+            if known.probe_running || recent {
+                return;
+            }
+            known.probe_running = true;
+            known.probe_started = Some(now);
+        }
+        let (observer, config) = (self.clone(), config.clone());
+        let (name, clock) = (name.to_owned(), clock.clone());
+        drop(seed::spawn(async move {
+            let result = observer.probe(&config, &name).await;
+            let mut known = observer.known();
+            known.probe_running = false;
+            match result {
+                Ok(()) => known.observation.write_probe = Some(clock.now()),
+                Err(error) => tracing::warn!(%error, "the write probe failed"),
+            }
+        }));
+    }
+
+    async fn probe(&self, config: &PlaneConfig, name: &str) -> Result<(), PlaneError> {
+        let mut slot = self.probe_session.lock().await;
+        let session = match slot.take().filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => {
+                let options = SessionOptions { local_commit: true, limit: PROBE_LIMIT };
+                Session::local(config, name, options).await?
+            }
+        };
+        session.text("the write probe", super::WRITE_RECORD).await?;
+        *slot = Some(session);
+        Ok(())
+    }
+}
+
+fn view(look: Look, config: &PlaneConfig) -> SqlView {
+    let mut standbys: BTreeMap<RegionId, StandbyView> = BTreeMap::new();
+    for receiver in look.standbys {
+        let region = receiver.name.and_then(|name| RegionId::new(name).ok());
+        let Some(region) = region.filter(|region| config.members.contains(region)) else {
+            continue;
+        };
+        // R18: a receiver that bears a member's name counts only under that member's credential.
+        if receiver.role.as_deref() != Some(replication_role(&region).as_str()) {
+            tracing::warn!(%region, "a receiver bears a member's name under another role");
+            continue;
+        }
+        let found = StandbyView {
+            streaming: receiver.streaming.unwrap_or(false),
+            sync: receiver.sync.unwrap_or(false),
+            flush: receiver.flush,
+            replay: receiver.replay,
+            lag_ms: receiver.lag_ms,
+        };
+        // A connection that died stays listed until its timeout: of two, the one that streams
+        // counts, and of two such the one that is behind.
+        let better = standbys.get(&region).is_none_or(|known| {
+            (found.streaming, std::cmp::Reverse(found.flush))
+                > (known.streaming, std::cmp::Reverse(known.flush))
+        });
+        if better {
+            standbys.insert(region, found);
+        }
+    }
+    SqlView {
+        in_recovery: look.in_recovery,
+        timeline: TimelineId(look.timeline),
+        wal: look.wal,
+        replay: look.replay,
+        receiver_streaming: look.receiver,
+        upstream_end: look.upstream_end,
+        sync_names: look.sync_names,
+        standbys,
+        waiting_commits: look.waiting,
+    }
+}

@@ -1,0 +1,33 @@
+//! The contract suite on real PostgreSQL under real guard processes.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod support;
+
+use continuum_cnpg_pair::contract;
+use support::World;
+
+macro_rules! contract_test {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(mut world) = World::new() else { return };
+                contract::$name(&mut world).await;
+            }
+        )*
+    };
+}
+
+contract_test!(
+    promotion_needs_an_armed_deadline,
+    the_deadline_stops_a_primary,
+    older_agents_and_epochs_are_refused,
+    a_cloned_standby_streams,
+    names_make_commits_wait,
+    start_and_promote_only_add_names,
+    a_clean_switchover_needs_no_rewind,
+    a_diverged_primary_is_rewound,
+    equal_timeline_numbers_are_told_apart,
+    the_fence_is_durable,
+);
