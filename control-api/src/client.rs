@@ -1,0 +1,347 @@
+//! The client of `/api/v1`.
+//!
+//! It tries the control nodes in turn, beginning with the one that answered last. Requests are safe
+//! to repeat: an operation that is under way with the same target is answered, not started twice.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use continuum_domain::operation::Operation;
+use continuum_domain::{OperationId, PairId};
+use continuum_runtime::net::TlsFiles;
+use continuum_runtime::{Identity, Role};
+use http::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::rest::{
+    API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
+    FailoverRequest, OperationsQuery, PairView, PauseQuery, PauseRequest, Problem, ReasonBody,
+    SpecVersion, Started, Status, SwitchoverRequest,
+};
+
+/// How long one endpoint may take to be reached.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one endpoint may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+/// The same for a change of the core's members, which waits until a new one has caught up.
+const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Why a request brought no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The client could not be set up.
+    #[error("the API client could not be set up: {0}")]
+    Setup(String),
+    /// The core answered with an error.
+    #[error("{}: {}", problem.code, problem.message)]
+    Problem {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        problem: Problem,
+    },
+    /// No control node answered.
+    #[error("no control node answered ({}); PostgreSQL does not depend on them", list(.tried))]
+    Unreachable {
+        /// Each endpoint and what went wrong there.
+        tried: Vec<(String, String)>,
+    },
+    /// A node answered with something this version does not understand.
+    #[error("{endpoint} answered with something that is not understood: {problem}")]
+    NotUnderstood {
+        /// Which.
+        endpoint: String,
+        /// Why.
+        problem: String,
+    },
+}
+
+fn list(tried: &[(String, String)]) -> String {
+    let lines: Vec<_> = tried.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    lines.join("; ")
+}
+
+struct Target {
+    label: String,
+    base: String,
+    client: reqwest::Client,
+}
+
+/// A client of the control core.
+pub struct ApiClient {
+    targets: Vec<Target>,
+    /// The endpoint that answered last, asked first.
+    preferred: AtomicUsize,
+}
+
+impl std::fmt::Debug for ApiClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.targets.iter().map(|target| &target.label)).finish()
+    }
+}
+
+impl ApiClient {
+    /// A client of the control nodes `(name, host:port)`, with the caller's certificate. Each node
+    /// must prove its name.
+    pub fn new(endpoints: Vec<(String, String)>, files: &TlsFiles) -> Result<Self, ClientError> {
+        if endpoints.is_empty() {
+            return Err(ClientError::Setup("no control node is given".into()));
+        }
+        let targets = endpoints
+            .into_iter()
+            .map(|(name, address)| Target::new(&name, &address, files))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { targets, preferred: AtomicUsize::new(0) })
+    }
+
+    async fn call<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T, ClientError> {
+        let body = match body.map(serde_json::to_vec).transpose() {
+            Ok(body) => body,
+            Err(error) => return Err(ClientError::Setup(error.to_string())),
+        };
+        let mut tried = Vec::new();
+        let mut busy = None;
+        let first = self.preferred.load(Ordering::Relaxed);
+        for offset in 0..self.targets.len() {
+            let index = (first + offset) % self.targets.len();
+            let Some(target) = self.targets.get(index) else { continue };
+            match target.ask(&method, path, body.as_deref()).await {
+                Err(why) => tried.push((target.label.clone(), why)),
+                // This node has no leader in sight; another one may.
+                Ok((503, bytes)) => busy = Some(understand::<T>(target, 503, &bytes)),
+                Ok((status, bytes)) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return understand(target, status, &bytes);
+                }
+            }
+        }
+        busy.unwrap_or(Err(ClientError::Unreachable { tried }))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, None::<&()>).await
+    }
+
+    /// `GET /pairs`.
+    pub async fn pairs(&self) -> Result<Vec<PairView>, ClientError> {
+        self.get("/pairs").await
+    }
+
+    /// `GET /pairs/{id}`.
+    pub async fn pair(&self, pair: &PairId) -> Result<PairView, ClientError> {
+        self.get(&format!("/pairs/{pair}")).await
+    }
+
+    /// `PUT /pairs/{id}`.
+    pub async fn apply_pair(&self, body: &ApplyPair) -> Result<SpecVersion, ClientError> {
+        self.call(Method::PUT, &format!("/pairs/{}", body.spec.id), Some(body)).await
+    }
+
+    /// `DELETE /pairs/{id}`.
+    pub async fn remove_pair(
+        &self,
+        pair: &PairId,
+        reason: &str,
+    ) -> Result<SpecVersion, ClientError> {
+        self.call(Method::DELETE, &format!("/pairs/{pair}"), Some(&because(reason))).await
+    }
+
+    /// `GET /pairs/{id}/history`.
+    pub async fn history(&self, pair: &PairId) -> Result<Vec<SpecVersion>, ClientError> {
+        self.get(&format!("/pairs/{pair}/history")).await
+    }
+
+    /// `POST /pairs/{id}/switchover`.
+    pub async fn switchover(
+        &self,
+        pair: &PairId,
+        body: &SwitchoverRequest,
+    ) -> Result<Started, ClientError> {
+        self.call(Method::POST, &format!("/pairs/{pair}/switchover"), Some(body)).await
+    }
+
+    /// `POST /pairs/{id}/failover`.
+    pub async fn failover(
+        &self,
+        pair: &PairId,
+        body: &FailoverRequest,
+    ) -> Result<Started, ClientError> {
+        self.call(Method::POST, &format!("/pairs/{pair}/failover"), Some(body)).await
+    }
+
+    /// `GET /operations`.
+    pub async fn operations(&self, query: &OperationsQuery) -> Result<Vec<Operation>, ClientError> {
+        let filter = query.pair.as_ref().map_or_else(String::new, |pair| format!("?pair={pair}"));
+        self.get(&format!("/operations{filter}")).await
+    }
+
+    /// `GET /operations/{id}`.
+    pub async fn operation(&self, operation: &OperationId) -> Result<Operation, ClientError> {
+        self.get(&format!("/operations/{operation}")).await
+    }
+
+    /// `POST /operations/{id}/cancel`.
+    pub async fn cancel(
+        &self,
+        operation: &OperationId,
+        reason: &str,
+    ) -> Result<Operation, ClientError> {
+        let path = format!("/operations/{operation}/cancel");
+        self.call(Method::POST, &path, Some(&because(reason))).await
+    }
+
+    /// `POST /operations/{id}/approve`.
+    pub async fn approve(
+        &self,
+        operation: &OperationId,
+        reason: &str,
+    ) -> Result<Operation, ClientError> {
+        let path = format!("/operations/{operation}/approve");
+        self.call(Method::POST, &path, Some(&because(reason))).await
+    }
+
+    /// `GET /automation/pause`.
+    pub async fn pauses(&self) -> Result<Vec<AutomationPause>, ClientError> {
+        self.get("/automation/pause").await
+    }
+
+    /// `PUT /automation/pause`.
+    pub async fn pause(&self, body: &PauseRequest) -> Result<AutomationPause, ClientError> {
+        self.call(Method::PUT, "/automation/pause", Some(body)).await
+    }
+
+    /// `DELETE /automation/pause`.
+    pub async fn resume(
+        &self,
+        query: &PauseQuery,
+        reason: &str,
+    ) -> Result<Vec<AutomationPause>, ClientError> {
+        let filter = query.pair.as_ref().map_or_else(String::new, |pair| format!("?pair={pair}"));
+        let path = format!("/automation/pause{filter}");
+        self.call(Method::DELETE, &path, Some(&because(reason))).await
+    }
+
+    /// `GET /audit`.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>, ClientError> {
+        let mut parts = Vec::new();
+        parts.extend(query.pair.as_ref().map(|pair| format!("pair={pair}")));
+        parts.extend(query.after.map(|after| format!("after={after}")));
+        parts.extend(query.limit.map(|limit| format!("limit={limit}")));
+        let filter = if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) };
+        self.get(&format!("/audit{filter}")).await
+    }
+
+    /// `GET /audit/verify`.
+    pub async fn verify_audit(&self) -> Result<AuditVerdict, ClientError> {
+        self.get("/audit/verify").await
+    }
+
+    /// `GET /status`.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/status").await
+    }
+
+    /// `GET /core`.
+    pub async fn core(&self) -> Result<CoreView, ClientError> {
+        self.get("/core").await
+    }
+
+    /// `POST /core/members`.
+    pub async fn add_node(&self, body: &AddCoreNode) -> Result<CoreView, ClientError> {
+        self.call(Method::POST, "/core/members", Some(body)).await
+    }
+
+    /// `DELETE /core/members/{id}`.
+    pub async fn remove_node(&self, id: u64) -> Result<CoreView, ClientError> {
+        self.call(Method::DELETE, &format!("/core/members/{id}"), None::<&()>).await
+    }
+}
+
+fn because(reason: &str) -> ReasonBody {
+    ReasonBody { reason: reason.into() }
+}
+
+fn understand<T: DeserializeOwned>(
+    target: &Target,
+    status: u16,
+    bytes: &[u8],
+) -> Result<T, ClientError> {
+    let wrong = |error: serde_json::Error| ClientError::NotUnderstood {
+        endpoint: target.label.clone(),
+        problem: format!("status {status}, {error}"),
+    };
+    if (200..300).contains(&status) {
+        return serde_json::from_slice(bytes).map_err(wrong);
+    }
+    let problem = serde_json::from_slice(bytes).map_err(wrong)?;
+    Err(ClientError::Problem { status, problem })
+}
+
+impl Target {
+    fn new(name: &str, address: &str, files: &TlsFiles) -> Result<Self, ClientError> {
+        let setup = |text: String| ClientError::Setup(format!("{name}={address}: {text}"));
+        let tls =
+            files.client_config(&[b"h2", b"http/1.1"]).map_err(|error| setup(error.to_string()))?;
+        let host = Identity::new(Role::Core, name).dns_name();
+        let (dialled, port) = address
+            .rsplit_once(':')
+            .and_then(|(dialled, port)| Some((dialled, port.parse::<u16>().ok()?)))
+            .ok_or_else(|| setup("is not host:port".into()))?;
+        let resolved =
+            std::net::ToSocketAddrs::to_socket_addrs(&(dialled.trim_matches(['[', ']']), port))
+                .map_err(|error| setup(error.to_string()))?
+                .collect::<Vec<SocketAddr>>();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .resolve_to_addrs(&host, &resolved)
+            .build()
+            .map_err(|error| setup(error.to_string()))?;
+        Ok(Self {
+            label: format!("{name}={address}"),
+            base: format!("https://{host}:{port}{API}"),
+            client,
+        })
+    }
+
+    /// Status and body, or why there was none.
+    async fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&[u8]>,
+    ) -> Result<(u16, Vec<u8>), String> {
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
+        if path.starts_with("/core/members") {
+            request = request.timeout(MEMBERSHIP_TIMEOUT);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_vec());
+        }
+        let response = request.send().await.map_err(|error| causes(&error))?;
+        let status = response.status().as_u16();
+        let bytes = response.bytes().await.map_err(|error| causes(&error))?;
+        Ok((status, bytes.to_vec()))
+    }
+}
+
+/// reqwest's own text leaves out why; the chain of causes says it.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = Vec::new();
+    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text.push(cause.to_string());
+        next = cause.source();
+    }
+    if text.is_empty() { error.to_string() } else { text.join(": ") }
+}

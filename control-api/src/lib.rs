@@ -1,0 +1,12 @@
+//! Wire contracts (protobuf), REST types and routes, and the client of the control core.
+
+pub mod client;
+pub mod link;
+pub mod rest;
+pub mod routes;
+
+/// Generated protobuf and gRPC types.
+pub mod pb {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("continuum.control.v1");
+}

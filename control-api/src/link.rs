@@ -1,0 +1,409 @@
+//! What agents and the core, and agents among themselves, say to each other.
+
+use std::collections::BTreeMap;
+
+use continuum_domain::observation::SqlView;
+use continuum_domain::operation::{Step, StepOutcome};
+use continuum_domain::spec::PairSpec;
+use continuum_domain::{
+    DataDirectoryId, Epoch, Lsn, OperationId, PairId, PairRecord, RegionId, TimelineId, Version,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::pb::LinkFrame;
+
+/// From an agent to the core.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum FromAgent {
+    /// First message on every stream.
+    Hello {
+        /// The agent's region; must be the one in its certificate.
+        region: RegionId,
+        /// Version of the binary, for people.
+        version: String,
+        /// Newest journal entry the agent has; older ones were acknowledged or are coming.
+        journal_seq: u64,
+    },
+    /// State of the region's members; sent on change and at least each second.
+    Report {
+        /// By pair.
+        members: BTreeMap<PairId, MemberReport>,
+    },
+    /// May I fail over? Asked before the window has closed, so that the answer costs no time.
+    GrantRequest {
+        /// Repeated in the answer.
+        request: u64,
+        /// The pair.
+        pair: PairId,
+        /// The epoch that would be superseded; the answer counts for no other.
+        epoch: Epoch,
+        /// What made it due.
+        trigger: String,
+        /// Why this member may take over, or why not (for the record).
+        evidence: String,
+        /// Lag behind the lost primary in bytes, if known.
+        lag_bytes: Option<u64>,
+    },
+    /// Journal entries not acknowledged yet, oldest first.
+    Journal {
+        /// Entries with rising sequence numbers.
+        entries: Vec<JournalEntry>,
+    },
+}
+
+/// From the core to an agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum ToAgent {
+    /// This node does not lead; try there. The stream ends after this.
+    NotLeader {
+        /// Name of the leading node, if known.
+        leader: Option<String>,
+    },
+    /// All specs the region is a member of; complete, sent at connect and on change.
+    Specs {
+        /// By pair, with the spec's version.
+        specs: BTreeMap<PairId, (u64, PairSpec)>,
+        /// Pairs whose automation is paused, and for how many milliseconds from now: a pause ends
+        /// by itself also where the core can not say so.
+        automation_paused: BTreeMap<PairId, u64>,
+    },
+    /// Answer to [`FromAgent::GrantRequest`].
+    Grant {
+        /// The request.
+        request: u64,
+        /// The pair.
+        pair: PairId,
+        /// The epoch that may be superseded.
+        epoch: Epoch,
+        /// The answer.
+        answer: GrantAnswer,
+    },
+    /// Do this. Repeated until the operation's journal shows it done; idempotent by operation.
+    Directive(Directive),
+    /// Entries up to here are in the replicated log; the agent may forget them.
+    JournalAck {
+        /// Newest acknowledged sequence number.
+        seq: u64,
+    },
+}
+
+/// The core's answer to a grant request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "grant")]
+pub enum GrantAnswer {
+    /// Go, under this operation.
+    Granted {
+        /// The failover's operation.
+        operation: OperationId,
+        /// Whether a loss is approved (async only), for exactly the epoch in the request.
+        allow_data_loss: bool,
+    },
+    /// Do not.
+    Denied {
+        /// Every reason.
+        reasons: Vec<String>,
+    },
+    /// A person must approve first; ask again.
+    WaitForApproval {
+        /// What is waited for.
+        reason: String,
+    },
+}
+
+/// An order from the core. It carries the epoch it was decided at and is refused at any other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directive {
+    /// The operation it belongs to.
+    pub operation: OperationId,
+    /// The pair.
+    pub pair: PairId,
+    /// The pair's epoch when it was decided.
+    pub epoch: Epoch,
+    /// What to do.
+    pub order: Order,
+}
+
+/// Kinds of orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "order")]
+pub enum Order {
+    /// To the holder: stop, prove, hand over. After `deadline_ms` from receipt without a commit the
+    /// holder returns by itself (R17).
+    SwitchOver {
+        /// The target.
+        to: RegionId,
+        /// Milliseconds from receipt.
+        deadline_ms: u64,
+    },
+    /// To the holder of a switchover not yet committed: return now (R15).
+    AbortSwitchOver,
+    /// To a standby: acquire as soon as the rules allow it.
+    FailOver {
+        /// A person approved a loss for exactly this epoch.
+        allow_data_loss: bool,
+    },
+}
+
+/// A fact an agent must not lose: kept on its disk until the core has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// Rises by one per entry and agent.
+    pub seq: u64,
+    /// Wall clock, milliseconds since 1970, for people.
+    pub at_ms: i64,
+    /// The pair.
+    pub pair: PairId,
+    /// The epoch it happened under.
+    pub epoch: Epoch,
+    /// The operation it belongs to, if any.
+    pub operation: Option<OperationId>,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What can happen in a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "fact")]
+pub enum Fact {
+    /// A step of a move.
+    Step {
+        /// Which.
+        step: Step,
+        /// How it ended.
+        outcome: StepOutcome,
+        /// Measured duration.
+        took_us: Option<u64>,
+        /// For people.
+        detail: String,
+    },
+    /// This region became holder (the entry's epoch is the new one).
+    Acquired {
+        /// Why it was allowed: `handover`, `expired`, `vacant`, `returned`, `approved`, `created`.
+        by: String,
+        /// The holder before.
+        from: Option<RegionId>,
+        /// Decided without the core.
+        autonomous: bool,
+    },
+    /// This region gave the lease up after a proven stop.
+    Released {
+        /// Why.
+        reason: String,
+    },
+    /// PostgreSQL was stopped to keep the invariant.
+    Fenced {
+        /// Why.
+        reason: String,
+    },
+    /// The in-sync ledger changed.
+    Ledger {
+        /// Members before.
+        before: Vec<RegionId>,
+        /// Members after.
+        after: Vec<RegionId>,
+        /// Why.
+        reason: String,
+    },
+    /// A divergent tail was saved and the directory rewound or re-cloned.
+    Rejoined {
+        /// `followed`, `rewound` or `re-cloned`.
+        how: String,
+        /// Where the tail was saved.
+        artefact: Option<String>,
+        /// Fork position.
+        fork: Option<Lsn>,
+        /// End of the divergent tail.
+        end: Option<Lsn>,
+        /// Commit records in the tail.
+        commits: Option<u64>,
+    },
+    /// The member entered or left a named blocked state.
+    Blocked {
+        /// `None` when it was left.
+        state: Option<Blocked>,
+    },
+}
+
+/// A named state that a person should know of, with what to do (I5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Stable code, for example `data-loss-approval`.
+    pub code: String,
+    /// What happened and what it means for the data.
+    pub meaning: String,
+    /// What to do next.
+    pub action: String,
+}
+
+/// What a member is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberRole {
+    /// Lease held, PostgreSQL accepts writes.
+    Primary,
+    /// Lease held, PostgreSQL on its way to accept writes.
+    Promoting,
+    /// Streaming from the primary, or ready to.
+    Standby,
+    /// Being made equal to the primary's history.
+    Rejoining,
+    /// PostgreSQL stopped by us to keep the invariant.
+    Fenced,
+    /// PostgreSQL stopped for a switchover under way.
+    HandingOver,
+    /// Not known.
+    Unknown,
+}
+
+/// One member's state as its agent knows it. Ages are in milliseconds at the time of sending; what
+/// was never measured is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// Role.
+    pub role: MemberRole,
+    /// Register as last read, its version and age.
+    pub record: Option<(Version, PairRecord, u64)>,
+    /// Milliseconds until the lease (for the holder) must have been renewed.
+    pub lease_remaining_ms: Option<u64>,
+    /// Milliseconds until this region's session lapses.
+    pub session_remaining_ms: Option<u64>,
+    /// Identity of the data directory.
+    pub data_directory: Option<DataDirectoryId>,
+    /// Last answer of PostgreSQL and its age.
+    pub sql: Option<(SqlView, u64)>,
+    /// Age of the last attempt to ask PostgreSQL that failed, and why.
+    pub sql_failed: Option<(u64, String)>,
+    /// Age of the last successful WAL-flush probe.
+    pub write_probe_age_ms: Option<u64>,
+    /// Durable break-glass mark.
+    pub fenced: Option<String>,
+    /// Named blocked state.
+    pub blocked: Option<Blocked>,
+    /// Whether the guard answers.
+    pub guard_alive: bool,
+    /// Whether the witness answered the last request.
+    pub witness_reachable: bool,
+    /// Spec version the agent acts by.
+    pub spec_version: u64,
+}
+
+/// One agent asks another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "ask")]
+pub enum PeerAsk {
+    /// Has your PostgreSQL replayed to `lsn` on `timeline`? Waits up to `wait_ms`.
+    Replayed {
+        /// The pair.
+        pair: PairId,
+        /// Epoch of the asking holder.
+        epoch: Epoch,
+        /// Timeline of the shutdown checkpoint.
+        timeline: TimelineId,
+        /// End of the shutdown checkpoint.
+        lsn: Lsn,
+        /// How long to wait for it.
+        wait_ms: u64,
+    },
+    /// The pair's register changed: read it now.
+    Nudge {
+        /// The pair.
+        pair: PairId,
+    },
+    /// Which data directory does your member run on?
+    Identify {
+        /// The pair.
+        pair: PairId,
+    },
+    /// Promise not to acquire, promote or accept an approval for `hold_ms` from now (R20).
+    Promise {
+        /// The pair.
+        pair: PairId,
+        /// Epoch of the asking holder.
+        epoch: Epoch,
+        /// Duration of the promise.
+        hold_ms: u64,
+    },
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "answer")]
+pub enum PeerAnswer {
+    /// Yes, with this member's data directory.
+    Replayed {
+        /// The member's data directory, to be written into the ledger.
+        data_directory: DataDirectoryId,
+        /// Where it has replayed to.
+        replay: Lsn,
+    },
+    /// Understood.
+    Noted,
+    /// The member's data directory; `None` when it has none that is whole.
+    Identity {
+        /// Its identity.
+        data_directory: Option<DataDirectoryId>,
+    },
+    /// The promise is on disk.
+    Promised,
+    /// No, and why.
+    Refused {
+        /// The reason.
+        reason: String,
+    },
+}
+
+/// An operator asks an agent directly, without the core.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "ask")]
+pub enum OperatorAsk {
+    /// Stop PostgreSQL here and keep it stopped until unfenced.
+    Fence {
+        /// The pair.
+        pair: PairId,
+        /// Why; kept with the mark.
+        reason: String,
+    },
+    /// Take the mark away.
+    Unfence {
+        /// The pair.
+        pair: PairId,
+        /// Why, for the journal.
+        reason: String,
+    },
+    /// What is the member doing?
+    Show {
+        /// The pair.
+        pair: PairId,
+    },
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "answer")]
+pub enum OperatorAnswer {
+    /// Done; the mark is on disk and, for a fence, no process of PostgreSQL is left.
+    Done,
+    /// The member.
+    Member {
+        /// Its state.
+        report: Box<MemberReport>,
+    },
+    /// Not done, and why.
+    Failed {
+        /// The reason.
+        reason: String,
+    },
+}
+
+/// Packs a message.
+pub fn pack<T: Serialize>(message: &T) -> LinkFrame {
+    let json = serde_json::to_vec(message).expect("link messages are plain data");
+    LinkFrame { json }
+}
+
+/// Unpacks a message.
+pub fn unpack<T: for<'a> Deserialize<'a>>(frame: &LinkFrame) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(&frame.json)
+}

@@ -1,0 +1,313 @@
+//! REST resources of `/api/v1`.
+
+use std::collections::BTreeMap;
+
+use continuum_domain::operation::Operation;
+use continuum_domain::spec::PairSpec;
+use continuum_domain::{Epoch, OperationId, PairId, RegionId};
+use serde::{Deserialize, Serialize};
+
+use crate::link::MemberReport;
+
+/// Version prefix of every route.
+pub const API: &str = "/api/v1";
+
+/// An error answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Stable code, for example `pair-not-found`.
+    pub code: String,
+    /// What happened, what it means for the data, what to do next.
+    pub message: String,
+    /// One line per reason, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+}
+
+/// One version of a spec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpecVersion {
+    /// 1, 2, 3, ...
+    pub version: u64,
+    /// The spec; `None` marks the removal of the pair.
+    pub spec: Option<PairSpec>,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// A pair with everything known of it. `GET /pairs/{id}`; a list of them `GET /pairs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairView {
+    /// Its spec.
+    pub spec: PairSpec,
+    /// The spec's version.
+    pub version: u64,
+    /// Newest known epoch; absent when no agent ever reported it.
+    pub epoch: Option<Epoch>,
+    /// The lease holder by the newest known register; absent when unknown or vacant.
+    pub holder: Option<RegionId>,
+    /// Age in milliseconds of that knowledge.
+    pub record_age_ms: Option<u64>,
+    /// The in-sync ledger; absent when unknown.
+    pub in_sync: Option<Vec<RegionId>>,
+    /// What each member's agent said last; absent when it never did.
+    pub members: BTreeMap<RegionId, Option<AgedReport>>,
+    /// Automation pause, if any.
+    pub automation: Option<AutomationPause>,
+    /// The operation under way.
+    pub operation: Option<OperationId>,
+}
+
+/// A report and how old it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgedReport {
+    /// Milliseconds since the core received it.
+    pub age_ms: u64,
+    /// The report; ages inside it are to be added to `age_ms`.
+    pub report: MemberReport,
+}
+
+/// `PUT /pairs/{id}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyPair {
+    /// The whole spec.
+    pub spec: PairSpec,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /pairs/{id}/switchover`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchoverRequest {
+    /// The target.
+    pub to: RegionId,
+    /// Only plan: nothing is touched.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /pairs/{id}/failover`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailoverRequest {
+    /// The target.
+    pub to: RegionId,
+    /// Approves that acknowledged writes may be lost, for exactly `epoch`.
+    #[serde(default)]
+    pub allow_data_loss: bool,
+    /// The epoch the approval is for; needed with `allow_data_loss`.
+    #[serde(default)]
+    pub epoch: Option<Epoch>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What a move would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// From which region.
+    pub from: Option<RegionId>,
+    /// To which.
+    pub to: RegionId,
+    /// Whether it would be started.
+    pub allowed: bool,
+    /// Every candidate with the reasons against it; none means it could take over.
+    pub candidates: BTreeMap<RegionId, Vec<String>>,
+    /// Reasons against the move as a whole.
+    pub refusals: Vec<String>,
+    /// The steps in order, for people.
+    pub steps: Vec<String>,
+}
+
+/// Answer to a request that starts an operation (202), or to a dry run (200).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Started {
+    /// It was accepted.
+    Operation(Operation),
+    /// It was only planned.
+    Plan(Plan),
+}
+
+/// `PUT /automation/pause`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    /// One pair, or all when absent.
+    #[serde(default)]
+    pub pair: Option<PairId>,
+    /// Why; must not be empty.
+    pub reason: String,
+    /// For how long, milliseconds; a pause always ends.
+    pub for_ms: u64,
+}
+
+/// A pause of automation in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutomationPause {
+    /// One pair, or all when absent.
+    pub pair: Option<PairId>,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub actor: String,
+    /// When it ends, milliseconds since 1970.
+    pub until_ms: i64,
+}
+
+/// One line of the audit chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// Position, from 1.
+    pub index: u64,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Who.
+    pub actor: String,
+    /// What, for example `switchover.start`.
+    pub action: String,
+    /// On which pair.
+    pub pair: Option<PairId>,
+    /// Under which epoch.
+    pub epoch: Option<Epoch>,
+    /// Under which operation.
+    pub operation: Option<OperationId>,
+    /// Why.
+    pub reason: String,
+    /// State before, for people.
+    pub before: String,
+    /// State after, for people.
+    pub after: String,
+    /// Hash of the record before this one, hexadecimal.
+    pub previous_hash: String,
+    /// Hash over all the above.
+    pub hash: String,
+}
+
+/// One control node as the answering node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreNodeView {
+    /// Name.
+    pub name: String,
+    /// Raft number.
+    pub id: u64,
+    /// gRPC address.
+    pub address: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it leads.
+    pub leader: bool,
+}
+
+/// `GET /core`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreView {
+    /// The answering node.
+    pub node: String,
+    /// The leader, if known.
+    pub leader: Option<String>,
+    /// Raft term.
+    pub term: u64,
+    /// Last applied index.
+    pub applied: Option<u64>,
+    /// All members.
+    pub members: Vec<CoreNodeView>,
+}
+
+/// `POST /core/members`: adds a node as a voter once it has caught up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddCoreNode {
+    /// Name, as in its certificate.
+    pub name: String,
+    /// Raft number, never used before.
+    pub id: u64,
+    /// gRPC address.
+    pub address: String,
+    /// REST address.
+    pub api_address: String,
+}
+
+/// `GET /status`: the page read at three in the morning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The core.
+    pub core: CoreView,
+    /// All pairs.
+    pub pairs: Vec<PairView>,
+    /// Pauses in force.
+    pub automation: Vec<AutomationPause>,
+    /// Operations that are not final.
+    pub operations: Vec<Operation>,
+}
+
+/// Body of requests that carry nothing but a reason: cancel, approve, resume, remove. May be left
+/// out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonBody {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `GET /operations`, filtered by query.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperationsQuery {
+    /// Only operations on this pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<PairId>,
+}
+
+/// `DELETE /automation/pause`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseQuery {
+    /// The pause of one pair, or the one of all pairs when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<PairId>,
+}
+
+/// `GET /audit`: a page of the chain, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    /// Only records on this pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<PairId>,
+    /// Only records after this position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// At most this many (1 to 1000); the newest ones when `after` is absent. Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// `GET /audit/verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditVerdict {
+    /// Whether every record hashes to what it says and names its predecessor.
+    pub intact: bool,
+    /// Records looked at.
+    pub records: u64,
+    /// Position of the first record looked at; older ones were dropped, their hash is kept.
+    pub first: Option<u64>,
+    /// Position and hash of the newest record, to be compared with a copy kept elsewhere.
+    pub head: Option<(u64, String)>,
+    /// What is wrong, with the position.
+    pub problem: Option<String>,
+}
