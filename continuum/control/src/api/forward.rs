@@ -1,0 +1,192 @@
+//! In front of the routes: who may call, and where the request is answered.
+//!
+//! Any node takes any request. The leader answers; others carry the request to it over gRPC with the
+//! caller's identity, once: a node that is asked by another and does not lead says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use continuum_control_api::pb::core_node_client::CoreNodeClient;
+use continuum_control_api::pb::{ForwardReply, ForwardRequest};
+use continuum_control_api::rest::API;
+use continuum_control_api::routes::{self, ApiError, BODY_BYTES_MAX, Principal};
+use continuum_runtime::net::{Caller, channel};
+use continuum_runtime::{Identity, Role};
+use http::{Method, StatusCode, header};
+use tower::ServiceExt;
+
+use super::Service;
+use crate::core::{Core, no_leader};
+
+/// How long a request may take in all; adding a node waits until it has caught up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(40);
+/// Largest answer a node carries for another.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The whole REST service of a node.
+pub(crate) fn service(core: &Arc<Core>) -> Router {
+    let routed = routes::router(Arc::new(Service { core: core.clone() }))
+        .layer(middleware::from_fn_with_state(core.clone(), to_leader))
+        .layer(middleware::from_fn(identify));
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .with_state(core.clone())
+        .merge(routed)
+        .layer(middleware::from_fn(bound_time))
+}
+
+async fn ready(State(core): State<Arc<Core>>) -> Response {
+    if let Some(failure) = core.node.failure() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("stopped: {failure}\n")).into_response();
+    }
+    match core.leadership().leader {
+        Some(leader) => format!("ready, {} leads\n", leader.name).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no leader is known\n").into_response(),
+    }
+}
+
+fn forbidden(who: &str) -> ApiError {
+    let text = format!("{who} may not call the API: only operators and control nodes may");
+    ApiError::new(403, "forbidden", text)
+}
+
+fn may_call(identity: &Identity) -> bool {
+    matches!(identity.role, Role::Operator | Role::Core)
+}
+
+/// Puts the authenticated caller into the request, or refuses it.
+async fn identify(mut request: Request, next: Next) -> Response {
+    // A forwarded request carries its principal already; nothing from outside can put one here.
+    if request.extensions().get::<Principal>().is_none() {
+        let caller = request.extensions().get::<ConnectInfo<Caller>>();
+        let identity = caller.and_then(|ConnectInfo(caller)| caller.identity.clone());
+        match identity {
+            Some(identity) if may_call(&identity) => {
+                request.extensions_mut().insert(Principal(identity));
+            }
+            Some(other) => return forbidden(&other.to_string()).into_response(),
+            None => return forbidden("a certificate without a name of ours").into_response(),
+        }
+    }
+    next.run(request).await
+}
+
+async fn bound_time(request: Request, next: Next) -> Response {
+    let members = format!("{API}/core/members");
+    let changes_members = request.uri().path().starts_with(&members);
+    let limit = if changes_members { MEMBERSHIP_TIMEOUT } else { REQUEST_TIMEOUT };
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
+        let text = format!(
+            "no answer within {limit:?}; whether the request took effect is not known; look before \
+             repeating it"
+        );
+        ApiError::retryable(504, "timeout", text).into_response()
+    })
+}
+
+/// Marks a request that another node forwarded.
+#[derive(Clone, Copy, Debug)]
+struct Forwarded;
+
+/// Answers here when this node leads, and carries the request to the leader otherwise.
+async fn to_leader(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
+    let leadership = core.leadership();
+    // Each node tells its own view of the core; with no leader that is the view to look at.
+    let own_view = request.method() == Method::GET && request.uri().path() == format!("{API}/core");
+    if leadership.i_lead || own_view {
+        return next.run(request).await;
+    }
+    let leader = match leadership.leader {
+        Some(leader) if leader.id != core.node.id() => leader,
+        _ => return no_leader("none is known").into_response(),
+    };
+    if request.extensions().get::<Forwarded>().is_some() {
+        return no_leader(&format!("{} leads by now", leader.name)).into_response();
+    }
+    match carry(&core, &leader, request).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn carry(
+    core: &Core,
+    leader: &crate::raft::Member,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let Some(Principal(principal)) = request.extensions().get::<Principal>().cloned() else {
+        return Err(forbidden("an unknown caller"));
+    };
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let method = request.method().to_string();
+    let is_read = request.method() == Method::GET;
+    let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
+        let text = format!("{error}; at most {BODY_BYTES_MAX} bytes are accepted");
+        ApiError::new(413, "body-unreadable", text)
+    })?;
+    let peer = Identity::new(Role::Core, leader.name.clone());
+    let mut client = CoreNodeClient::new(channel(&core.network, &leader.address, &peer))
+        .max_decoding_message_size(ANSWER_BYTES_MAX);
+    let forward =
+        ForwardRequest { method, path, body: body.to_vec(), principal: principal.to_string() };
+    match client.forward(forward).await {
+        Ok(reply) => Ok(answer(reply.into_inner())),
+        Err(status) if is_read => Err(no_leader(&format!("{}: {}", leader.name, status.message()))),
+        Err(status) => Err(ApiError::retryable(
+            503,
+            "outcome-unknown",
+            format!(
+                "the leader {} gave no answer ({}); whether the request took effect is not known; \
+                 writes to PostgreSQL go on; look before repeating it",
+                leader.name,
+                status.message()
+            ),
+        )),
+    }
+}
+
+fn answer(reply: ForwardReply) -> Response {
+    let status = u16::try_from(reply.status).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
+    (status, [(header::CONTENT_TYPE, "application/json")], Body::from(reply.body)).into_response()
+}
+
+/// Serves a request that another control node carried here.
+pub(crate) async fn serve_forwarded(
+    router: Router,
+    caller: Option<&Caller>,
+    forward: ForwardRequest,
+) -> Result<ForwardReply, tonic::Status> {
+    let from = caller.and_then(|caller| caller.identity.as_ref());
+    if from.is_none_or(|identity| identity.role != Role::Core) {
+        return Err(tonic::Status::permission_denied("only control nodes forward requests"));
+    }
+    let principal: Identity = forward.principal.parse().map_err(tonic::Status::invalid_argument)?;
+    if !may_call(&principal) {
+        return Err(tonic::Status::permission_denied(format!("{principal} may not call the API")));
+    }
+    let request = Request::builder()
+        .method(forward.method.as_str())
+        .uri(forward.path)
+        .extension(Principal(principal))
+        .extension(Forwarded)
+        .body(Body::from(Bytes::from(forward.body)))
+        .map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+    let response = match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    let status = u32::from(response.status().as_u16());
+    let body = to_bytes(response.into_body(), ANSWER_BYTES_MAX)
+        .await
+        .map_err(|error| tonic::Status::internal(error.to_string()))?;
+    Ok(ForwardReply { status, body: body.to_vec() })
+}

@@ -1,0 +1,136 @@
+//! Starting moves: plan on fresh facts, then propose.
+
+use continuum_control_api::rest::{FailoverRequest, Plan, Started, SwitchoverRequest};
+use continuum_control_api::routes::{ApiError, Principal};
+use continuum_domain::operation::OperationKind;
+use continuum_domain::sequence::TRIGGER_ORDERED;
+use continuum_domain::{Epoch, PairId, PairRecord, RegionId};
+
+use super::{operation_of, pair_not_found};
+use crate::core::{Core, new_operation_id};
+use crate::plan::{self, Inputs, Wish};
+use crate::state::Change;
+use crate::view::Reports;
+
+pub(super) async fn switchover(
+    core: &Core,
+    who: &Principal,
+    pair: &PairId,
+    body: SwitchoverRequest,
+) -> Result<Started, ApiError> {
+    let looked = look(core, pair, &body.to, Wish::Switchover, &who.0.to_string()).await?;
+    if body.dry_run {
+        return Ok(Started::Plan(looked.plan));
+    }
+    if let Some(running) = looked.same {
+        return Ok(Started::Operation(running));
+    }
+    let (Some(record), Some(from), true) = (&looked.record, &looked.plan.from, looked.plan.allowed)
+    else {
+        return Err(refused(&looked.plan));
+    };
+    let kind = OperationKind::Switchover { from: from.clone(), to: body.to };
+    start(core, who, (pair, kind, record.epoch), body.reason).await
+}
+
+pub(super) async fn failover(
+    core: &Core,
+    who: &Principal,
+    pair: &PairId,
+    body: FailoverRequest,
+) -> Result<Started, ApiError> {
+    let wish = Wish::Failover { allow_data_loss: body.allow_data_loss, loss_epoch: body.epoch };
+    let looked = look(core, pair, &body.to, wish, &who.0.to_string()).await?;
+    if let Some(running) = looked.same {
+        return Ok(Started::Operation(running));
+    }
+    let (Some(record), true) = (&looked.record, looked.plan.allowed) else {
+        return Err(refused(&looked.plan));
+    };
+    // Without a loss the epoch may be left out; where it is named, it counts.
+    if let Some(named) = body.epoch.filter(|named| *named != record.epoch) {
+        let text = format!(
+            "epoch {named} is not the pair's (it is at {}); nothing was changed; look and ask again",
+            record.epoch
+        );
+        return Err(ApiError::new(409, "epoch-mismatch", text));
+    }
+    let kind = OperationKind::Failover {
+        from: looked.plan.from.clone(),
+        to: body.to,
+        trigger: TRIGGER_ORDERED.into(),
+        autonomous: false,
+        allow_data_loss: body.allow_data_loss,
+    };
+    start(core, who, (pair, kind, record.epoch), body.reason).await
+}
+
+struct Looked {
+    plan: Plan,
+    record: Option<PairRecord>,
+    /// The same request's operation, when the answer to it was lost.
+    same: Option<continuum_domain::operation::Operation>,
+}
+
+async fn look(
+    core: &Core,
+    pair: &PairId,
+    to: &RegionId,
+    wish: Wish,
+    actor: &str,
+) -> Result<Looked, ApiError> {
+    core.fresh().await?;
+    let found = core.node.read(|state| {
+        let (_, spec) = state.spec(pair)?;
+        Some((spec.clone(), state.running_on(pair).cloned()))
+    });
+    let (spec, running) = found.ok_or_else(|| pair_not_found(pair))?;
+    let read = core.read_register(pair).await;
+    if let Err(error) = &read {
+        tracing::warn!(%pair, %error, "register not read for a plan");
+    }
+    let record = read.ok().flatten();
+    let reports = Reports::collect(&core.links, pair, &spec, core.clock.now());
+    let inputs = Inputs {
+        spec: &spec,
+        register: record.as_ref(),
+        reports: &reports,
+        links: &core.links,
+        under_way: running.as_ref().map(|operation| &operation.id),
+    };
+    let plan = plan::plan(&inputs, to, wish);
+    let same = running.filter(|running| {
+        let same_move = match (&running.kind, wish) {
+            (OperationKind::Switchover { to: running_to, .. }, Wish::Switchover) => {
+                running_to == to
+            }
+            (
+                OperationKind::Failover { to: running_to, trigger, allow_data_loss, .. },
+                Wish::Failover { allow_data_loss: asked, .. },
+            ) => running_to == to && trigger == TRIGGER_ORDERED && *allow_data_loss == asked,
+            _ => false,
+        };
+        same_move && running.actor == actor && !running.cancel_requested
+    });
+    Ok(Looked { plan, record, same })
+}
+
+async fn start(
+    core: &Core,
+    who: &Principal,
+    (pair, kind, at_epoch): (&PairId, OperationKind, Epoch),
+    reason: String,
+) -> Result<Started, ApiError> {
+    let change =
+        Change::Start { id: new_operation_id(), pair: pair.clone(), kind, at_epoch, reason };
+    let reply = core.change(&who.0.to_string(), change).await?;
+    Ok(Started::Operation(operation_of(reply)?))
+}
+
+fn refused(plan: &Plan) -> ApiError {
+    let text = format!(
+        "the move to {} is refused; nothing was touched; see the reasons, and a dry run for all candidates",
+        plan.to
+    );
+    ApiError::retryable(409, "move-refused", text).with_reasons(plan.refusals.clone())
+}

@@ -1,0 +1,179 @@
+//! Configuration of one control node.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use continuum_domain::duration_text;
+use serde::{Deserialize, Serialize};
+
+use crate::raft::Member;
+
+/// Configuration of one control node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoreConfig {
+    /// The node's name, as in its certificate.
+    pub name: String,
+    /// Its Raft number; never given to another disk once used.
+    pub id: u64,
+    /// Where it answers gRPC (control nodes and agents), `host:port`.
+    pub listen_rpc: String,
+    /// Where it answers REST, `host:port`.
+    pub listen_api: String,
+    /// Where others reach `listen_rpc`; the same when absent.
+    #[serde(default)]
+    pub advertise_rpc: Option<String>,
+    /// Where others reach `listen_api`; the same when absent.
+    #[serde(default)]
+    pub advertise_api: Option<String>,
+    /// Its durable state.
+    pub data_directory: PathBuf,
+    /// All founding control nodes, this one included. Empty for a node that is added to a core
+    /// that exists already.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
+    /// The witness, read to see where a pair stands.
+    pub witness: WitnessAddress,
+    /// Most failovers at once, over all pairs.
+    #[serde(default = "default_max_failovers")]
+    pub max_failovers_at_once: usize,
+    /// Allows drills that crash this process on purpose. Never in production.
+    #[serde(default)]
+    pub drills: bool,
+    /// Timing of Raft.
+    #[serde(default)]
+    pub raft: RaftTiming,
+}
+
+/// A founding control node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Its name, as in its certificate.
+    pub name: String,
+    /// Its Raft number.
+    pub id: u64,
+    /// Where it answers gRPC.
+    pub address: String,
+    /// Where it answers REST.
+    pub api_address: String,
+}
+
+/// Where the witness answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessAddress {
+    /// Its name, as in its certificate.
+    pub name: String,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// Timing of Raft.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RaftTiming {
+    /// Interval between the leader's heartbeats.
+    #[serde(default = "default_heartbeat", with = "duration_text")]
+    pub heartbeat: Duration,
+    /// Shortest silence after which a follower campaigns.
+    #[serde(default = "default_election_min", with = "duration_text")]
+    pub election_min: Duration,
+    /// Longest.
+    #[serde(default = "default_election_max", with = "duration_text")]
+    pub election_max: Duration,
+}
+
+impl Default for RaftTiming {
+    fn default() -> Self {
+        Self {
+            heartbeat: default_heartbeat(),
+            election_min: default_election_min(),
+            election_max: default_election_max(),
+        }
+    }
+}
+
+fn default_max_failovers() -> usize {
+    3
+}
+fn default_heartbeat() -> Duration {
+    Duration::from_millis(150)
+}
+fn default_election_min() -> Duration {
+    Duration::from_millis(600)
+}
+fn default_election_max() -> Duration {
+    Duration::from_millis(1_200)
+}
+
+impl From<&Peer> for Member {
+    fn from(peer: &Peer) -> Member {
+        Member {
+            id: peer.id,
+            name: peer.name.clone(),
+            address: peer.address.clone(),
+            api_address: peer.api_address.clone(),
+        }
+    }
+}
+
+/// A configuration that cannot be run, with the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct ConfigError {
+    /// The key, dotted.
+    pub key: String,
+    /// What is wrong and what is accepted.
+    pub problem: String,
+}
+
+impl CoreConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let fail = |key: &str, problem: String| Err(ConfigError { key: key.into(), problem });
+        if self.name.is_empty() {
+            return fail("name", "must not be empty".into());
+        }
+        if self.max_failovers_at_once == 0 {
+            return fail(
+                "max_failovers_at_once",
+                "must be at least 1; to stop automation, pause it".into(),
+            );
+        }
+        for (index, peer) in self.peers.iter().enumerate() {
+            if self.peers.iter().take(index).any(|old| old.id == peer.id || old.name == peer.name) {
+                return fail(&format!("peers[{index}]"), "its name or id is given twice".into());
+            }
+        }
+        if !self.peers.is_empty()
+            && !self.peers.iter().any(|peer| peer.id == self.id && peer.name == self.name)
+        {
+            return fail(
+                "peers",
+                format!("does not list this node ({}, id {})", self.name, self.id),
+            );
+        }
+        let RaftTiming { heartbeat, election_min, election_max } = self.raft;
+        if heartbeat.is_zero() || election_min < heartbeat * 3 || election_max <= election_min {
+            return fail(
+                "raft",
+                format!(
+                    "heartbeat * 3 <= election_min < election_max does not hold: \
+                     {heartbeat:?} * 3, {election_min:?}, {election_max:?}"
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// This node as the others know it.
+    pub fn member(&self) -> Member {
+        Member {
+            id: self.id,
+            name: self.name.clone(),
+            address: self.advertise_rpc.clone().unwrap_or_else(|| self.listen_rpc.clone()),
+            api_address: self.advertise_api.clone().unwrap_or_else(|| self.listen_api.clone()),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What all parts of a control node share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_control_api::rest::{CoreNodeView, CoreView};
+use continuum_control_api::routes::ApiError;
+use continuum_domain::record::pair_key;
+use continuum_domain::{PairId, PairRecord};
+use continuum_runtime::clock::SharedClock;
+use continuum_runtime::net::SharedNetwork;
+use continuum_runtime::seed;
+use continuum_witness::RegisterStore;
+
+use crate::config::CoreConfig;
+use crate::crash::CrashPoint;
+use crate::link::Asks;
+use crate::link::registry::Links;
+use crate::raft::{Leadership, Node, ProposeError};
+use crate::state::{AddedLine, Change, Command, CoreState, Reply};
+
+/// How long the witness may take to answer a read.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One control node's parts.
+pub struct Core {
+    pub(crate) node: Node<CoreState>,
+    pub(crate) config: CoreConfig,
+    pub(crate) network: SharedNetwork,
+    pub(crate) clock: SharedClock,
+    pub(crate) register: Arc<dyn RegisterStore>,
+    pub(crate) links: Links,
+    pub(crate) asks: Asks,
+    pub(crate) crash: Option<CrashPoint>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("name", &self.config.name).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// The core's time for people and for the patience of operations; no lease depends on it.
+    pub(crate) fn now_ms(&self) -> i64 {
+        let wall = self.clock.wall_ms();
+        self.node.read(|state| state.now_ms(wall))
+    }
+
+    /// Who leads, as far as this node knows.
+    pub(crate) fn leadership(&self) -> Leadership {
+        self.node.leadership().borrow().clone()
+    }
+
+    /// Proposes a change; it is committed when this returns `Ok`.
+    pub(crate) async fn propose(&self, actor: &str, change: Change) -> Result<Reply, ProposeError> {
+        let command = Command { at_ms: self.clock.wall_ms(), actor: actor.to_owned(), change };
+        let reply = self.node.propose(command).await?;
+        if let Reply::Journalled { added, .. } = &reply {
+            self.crash_if_drilled(added);
+        }
+        Ok(reply)
+    }
+
+    /// Drills only: dies right after the chosen line was committed, before anything follows from it.
+    fn crash_if_drilled(&self, added: &[AddedLine]) {
+        let Some(point) = &self.crash else { return };
+        if let Some(line) = added.iter().find(|line| point.hits(line)) {
+            tracing::error!(operation = %line.operation, step = ?line.step, "crash point reached");
+            std::process::abort();
+        }
+    }
+
+    /// Proposes a change for an API caller.
+    pub(crate) async fn change(&self, actor: &str, change: Change) -> Result<Reply, ApiError> {
+        match self.propose(actor, change).await.map_err(|error| api_error(&error))? {
+            Reply::Refused(error) => Err(error),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Makes sure that what is read next is not older than now.
+    pub(crate) async fn fresh(&self) -> Result<(), ApiError> {
+        self.node.linearizable().await.map_err(|error| api_error(&error))
+    }
+
+    /// Reads a pair's register from the witness. `Ok(None)`: it was never written.
+    pub(crate) async fn read_register(&self, pair: &PairId) -> Result<Option<PairRecord>, String> {
+        let key = pair_key(pair);
+        let read = tokio::time::timeout(REGISTER_TIMEOUT, self.register.read(&key)).await;
+        let found = read
+            .map_err(|_| format!("the witness did not answer within {REGISTER_TIMEOUT:?}"))?
+            .map_err(|error| error.to_string())?;
+        let Some(found) = found else { return Ok(None) };
+        serde_json::from_slice(&found.value)
+            .map(Some)
+            .map_err(|error| format!("the register of {pair} does not parse: {error}"))
+    }
+
+    /// The core as this node sees it.
+    pub(crate) fn view(&self) -> CoreView {
+        let leadership = self.leadership();
+        let leader = leadership.leader;
+        let members = self
+            .node
+            .members()
+            .into_iter()
+            .map(|state| CoreNodeView {
+                leader: leader.as_ref().is_some_and(|leader| leader.id == state.member.id),
+                name: state.member.name,
+                id: state.member.id,
+                address: state.member.address,
+                voter: state.voter,
+            })
+            .collect();
+        let applied = *self.node.watch_applied().borrow();
+        CoreView {
+            node: self.config.name.clone(),
+            leader: leader.map(|leader| leader.name),
+            term: leadership.term,
+            applied: (applied > 0).then_some(applied),
+            members,
+        }
+    }
+}
+
+/// A name for a new operation.
+pub(crate) fn new_operation_id() -> continuum_domain::OperationId {
+    let text = format!("op-{}", seed::random_id(10));
+    continuum_domain::OperationId::new(text).expect("a letter, then letters, digits and '-'")
+}
+
+/// What an API caller is told when nothing could be proposed or read.
+pub(crate) fn api_error(error: &ProposeError) -> ApiError {
+    match error {
+        ProposeError::NotLeader { .. } | ProposeError::Unavailable(_) => {
+            no_leader(&error.to_string())
+        }
+        ProposeError::Indeterminate(why) => ApiError::retryable(
+            503,
+            "outcome-unknown",
+            format!(
+                "whether the request took effect is not known ({why}); writes to PostgreSQL go on; \
+                 look before repeating it"
+            ),
+        ),
+        ProposeError::Refused(why) => {
+            ApiError::new(422, "refused", format!("{why}; nothing was changed"))
+        }
+    }
+}
+
+/// No leader can be reached.
+pub(crate) fn no_leader(why: &str) -> ApiError {
+    ApiError::retryable(
+        503,
+        "no-leader",
+        format!(
+            "the control core has no leader that can be reached ({why}); writes to PostgreSQL go on, \
+             agents fail over alone where their spec says so; ask again, or bring a majority of the \
+             control nodes back"
+        ),
+    )
+}

@@ -1,0 +1,31 @@
+//! The Raft-replicated control core: durable log, replicated state, operation runner, audit chain.
+//!
+//! ```text
+//!  operators (REST)      agents (gRPC, dial in)        other control nodes (gRPC)
+//!        |                        |                             |
+//!       api ---- forward ----> [leader]                         |
+//!        |                      link ----- reports, facts       |
+//!        v                        v                             v
+//!      plan <---- view ----> registry        runner -------> raft -----> state (pairs, operations,
+//!        |                                     |  ^                       pauses, audit chain)
+//!        +------ propose ----------------------+  +--- sequence (domain) <-- witness (read only)
+//! ```
+//!
+//! The core owns intent: specs, operations, approvals, pauses, audit. It never writes a pair
+//! register and no healthy primary depends on it (I6): agents go on without it, and tell it
+//! afterwards what happened.
+
+mod api;
+pub mod config;
+mod core;
+pub mod crash;
+mod link;
+mod plan;
+pub mod raft;
+mod runner;
+pub mod server;
+pub mod state;
+mod view;
+
+pub use config::CoreConfig;
+pub use server::{Listeners, ServeError, serve, serve_on};

@@ -1,0 +1,223 @@
+//! The agents' side of the core: one stream per region, dialled by the agent.
+//!
+//! Only the leader serves. It keeps each region's last report in memory, takes facts into the
+//! replicated log before it acknowledges them, and answers wishes to fail over with one proposal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_control_api::link::{self, FromAgent, JournalEntry, ToAgent};
+use continuum_control_api::pb::LinkFrame;
+use continuum_domain::spec::PairSpec;
+use continuum_domain::{PairId, RegionId};
+use continuum_runtime::net::Caller;
+use continuum_runtime::{Role, seed};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::core::Core;
+use crate::state::{Change, Reply};
+
+mod grant;
+pub mod registry;
+
+pub(crate) use grant::Asks;
+use registry::{OUTBOUND_MAX, Outbound};
+
+/// How long an agent may take for its first message.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often specs and pauses are looked at again, for pauses that run out.
+const SPECS_INTERVAL: Duration = Duration::from_secs(1);
+/// Journal entries per proposal.
+const ENTRIES_MAX: usize = 64;
+
+/// What an agent was told last: specs by pair with their versions, and until when (wall clock,
+/// milliseconds) each paused pair is paused.
+type SentSpecs = (BTreeMap<PairId, (u64, PairSpec)>, BTreeMap<PairId, i64>);
+
+/// Checks who calls and starts serving its stream.
+pub(crate) fn accept(
+    core: Arc<Core>,
+    caller: Option<&Caller>,
+    inbound: Streaming<LinkFrame>,
+) -> Result<mpsc::Receiver<Result<LinkFrame, Status>>, Status> {
+    let identity = caller
+        .and_then(|caller| caller.identity.as_ref())
+        .filter(|identity| identity.role == Role::Region)
+        .ok_or_else(|| Status::permission_denied("only a region's agent may connect here"))?;
+    let region = RegionId::new(identity.name.clone())
+        .map_err(|error| Status::permission_denied(error.to_string()))?;
+    let (outbound, frames) = mpsc::channel(OUTBOUND_MAX);
+    seed::spawn(async move {
+        let session = Session { core, region, outbound };
+        if let Err(status) = session.run(inbound).await {
+            tracing::info!(region = %session.region, %status, "agent link ended");
+            // A stream whose reader is gone needs no status any more.
+            let _gone = session.outbound.send(Err(status)).await;
+        }
+    });
+    Ok(frames)
+}
+
+struct Session {
+    core: Arc<Core>,
+    region: RegionId,
+    outbound: Outbound,
+}
+
+impl Session {
+    async fn run(&self, mut inbound: Streaming<LinkFrame>) -> Result<(), Status> {
+        let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no hello"))??;
+        let Some(frame) = first else { return Ok(()) };
+        let FromAgent::Hello { region, version, journal_seq } = unpack(&frame)? else {
+            return Err(Status::invalid_argument("the first message must be a hello"));
+        };
+        if region != self.region {
+            let text = format!("the certificate says {}, the hello says {region}", self.region);
+            return Err(Status::permission_denied(text));
+        }
+        // A deposed leader finds out here, before it says anything.
+        if !self.core.leadership().i_lead || self.core.node.linearizable().await.is_err() {
+            return self.not_leader().await;
+        }
+        tracing::info!(%region, %version, journal_seq, "agent connected");
+        self.greet(journal_seq).await?;
+        let number = self.core.links.attach(&self.region, self.outbound.clone());
+        let result = self.serve(inbound).await;
+        self.core.links.detach(&self.region, number);
+        result
+    }
+
+    async fn greet(&self, journal_seq: u64) -> Result<(), Status> {
+        let known = self.core.node.read(|state| state.journal_seq(&self.region));
+        if journal_seq < known {
+            // The agent's disk was replaced: its new entries count from the beginning, and would
+            // otherwise be taken for old ones and lost.
+            let change = Change::JournalReset { region: self.region.clone() };
+            self.propose(change).await?;
+        } else if known > 0 {
+            self.send(&ToAgent::JournalAck { seq: known }).await?;
+        }
+        Ok(())
+    }
+
+    async fn serve(&self, mut inbound: Streaming<LinkFrame>) -> Result<(), Status> {
+        let mut leadership = self.core.node.leadership();
+        let mut applied = self.core.node.watch_applied();
+        let mut ticks = tokio::time::interval(SPECS_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sent = None;
+        loop {
+            if !leadership.borrow_and_update().i_lead {
+                return self.not_leader().await;
+            }
+            self.send_specs(&mut sent).await?;
+            tokio::select! {
+                message = inbound.message() => match message? {
+                    Some(frame) => self.take(unpack(&frame)?).await?,
+                    None => return Ok(()),
+                },
+                changed = leadership.changed() => {
+                    changed.map_err(|_| Status::unavailable("the node has stopped"))?;
+                }
+                changed = applied.changed() => {
+                    changed.map_err(|_| Status::unavailable("the node has stopped"))?;
+                }
+                _ = ticks.tick() => {}
+                () = self.outbound.closed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends the region's specs when they differ from what was sent last.
+    async fn send_specs(&self, sent: &mut Option<SentSpecs>) -> Result<(), Status> {
+        let now_ms = self.core.now_ms();
+        let now = self.core.node.read(|state| {
+            let mine =
+                || state.specs().filter(|(_, _, spec)| spec.members.contains_key(&self.region));
+            let specs: BTreeMap<_, _> = mine()
+                .map(|(pair, version, spec)| (pair.clone(), (version, spec.clone())))
+                .collect();
+            let paused_until: BTreeMap<_, _> = mine()
+                .filter_map(|(pair, ..)| {
+                    Some((pair.clone(), state.pause_of(pair, now_ms)?.until_ms))
+                })
+                .collect();
+            (specs, paused_until)
+        });
+        if sent.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        let (specs, paused_until) = now.clone();
+        let left = |until_ms: i64| u64::try_from(until_ms - now_ms).unwrap_or(0);
+        let automation_paused =
+            paused_until.into_iter().map(|(pair, until_ms)| (pair, left(until_ms))).collect();
+        self.send(&ToAgent::Specs { specs, automation_paused }).await?;
+        *sent = Some(now);
+        Ok(())
+    }
+
+    async fn take(&self, message: FromAgent) -> Result<(), Status> {
+        match message {
+            FromAgent::Hello { .. } => Err(Status::invalid_argument("a second hello")),
+            FromAgent::Report { members } => {
+                self.core.links.report(&self.region, members, self.core.clock.now());
+                Ok(())
+            }
+            FromAgent::GrantRequest { request, pair, epoch, trigger, evidence, lag_bytes } => {
+                let ask = grant::Ask { request, pair, epoch, trigger, evidence, lag_bytes };
+                let (core, region) = (self.core.clone(), self.region.clone());
+                let outbound = self.outbound.clone();
+                // Beside the stream, so that an answer never waits behind a journal.
+                seed::spawn(async move {
+                    let answer = grant::answer(&core, &region, ask).await;
+                    if let Some(answer) = answer
+                        && outbound.send(Ok(link::pack(&answer))).await.is_err()
+                    {
+                        tracing::debug!(%region, "the agent left before its answer");
+                    }
+                });
+                Ok(())
+            }
+            FromAgent::Journal { entries } => self.take_journal(entries).await,
+        }
+    }
+
+    /// Facts are acknowledged once they are in the replicated log, not before.
+    async fn take_journal(&self, entries: Vec<JournalEntry>) -> Result<(), Status> {
+        for chunk in entries.chunks(ENTRIES_MAX) {
+            let change = Change::Facts { region: self.region.clone(), entries: chunk.to_vec() };
+            if let Reply::Journalled { seq, .. } = self.propose(change).await? {
+                self.send(&ToAgent::JournalAck { seq }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn propose(&self, change: Change) -> Result<Reply, Status> {
+        let actor = format!("{}/{}", Role::Region.label(), self.region);
+        // What was not committed stays in the agent's journal and comes again on its next stream.
+        self.core
+            .propose(&actor, change)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    async fn not_leader(&self) -> Result<(), Status> {
+        let leader = self.core.leadership().leader.map(|leader| leader.name);
+        let leader = leader.filter(|name| *name != self.core.config.name);
+        self.send(&ToAgent::NotLeader { leader }).await
+    }
+
+    async fn send(&self, message: &ToAgent) -> Result<(), Status> {
+        let sent = self.outbound.send(Ok(link::pack(message))).await;
+        sent.map_err(|_| Status::cancelled("the agent is gone"))
+    }
+}
+
+fn unpack(frame: &LinkFrame) -> Result<FromAgent, Status> {
+    link::unpack(frame)
+        .map_err(|error| Status::invalid_argument(format!("the message does not parse: {error}")))
+}

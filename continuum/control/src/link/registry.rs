@@ -1,0 +1,124 @@
+//! Which agents are connected, and what each said last. Kept in memory by the leader only: a new
+//! leader knows nothing until the agents have reported to it, and says so (I7).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use continuum_control_api::link::{self, MemberReport, ToAgent};
+use continuum_control_api::pb::LinkFrame;
+use continuum_domain::{PairId, RegionId, Tick};
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+/// Messages that may wait for one agent; an agent that does not take them is cut off.
+pub const OUTBOUND_MAX: usize = 64;
+
+/// The sending half of an agent's stream.
+pub type Outbound = mpsc::Sender<Result<LinkFrame, Status>>;
+
+#[derive(Default)]
+struct Region {
+    connection: Option<(u64, Outbound)>,
+    members: BTreeMap<PairId, (Tick, MemberReport)>,
+}
+
+#[derive(Default)]
+struct Inner {
+    regions: BTreeMap<RegionId, Region>,
+    connections: u64,
+}
+
+/// The agents' links.
+pub struct Links {
+    inner: Mutex<Inner>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), changed: watch::channel(0).0 }
+    }
+}
+
+impl Links {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rises with each report, connection and disconnection.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn touch(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Takes a region's new stream; an older one gets no more messages.
+    pub fn attach(&self, region: &RegionId, outbound: Outbound) -> u64 {
+        let number = {
+            let mut inner = self.lock();
+            inner.connections += 1;
+            let number = inner.connections;
+            inner.regions.entry(region.clone()).or_default().connection = Some((number, outbound));
+            number
+        };
+        self.touch();
+        number
+    }
+
+    /// Forgets a stream, unless a newer one took its place. What was reported stays, and ages.
+    pub fn detach(&self, region: &RegionId, number: u64) {
+        if let Some(known) = self.lock().regions.get_mut(region) {
+            known.connection.take_if(|(current, _)| *current == number);
+        }
+        self.touch();
+    }
+
+    /// Takes a report.
+    pub fn report(&self, region: &RegionId, members: BTreeMap<PairId, MemberReport>, now: Tick) {
+        let members = members.into_iter().map(|(pair, report)| (pair, (now, report))).collect();
+        self.lock().regions.entry(region.clone()).or_default().members = members;
+        self.touch();
+    }
+
+    /// Forgets all streams and reports; done when leadership is lost, because they age unseen
+    /// from then on.
+    pub fn clear(&self) {
+        self.lock().regions.clear();
+        self.touch();
+    }
+
+    /// Whether a region's agent is connected.
+    pub fn connected(&self, region: &RegionId) -> bool {
+        self.lock().regions.get(region).is_some_and(|known| known.connection.is_some())
+    }
+
+    /// Sends a message to a region's agent; `false` when it is not connected or does not keep up.
+    pub fn send(&self, region: &RegionId, message: &ToAgent) -> bool {
+        let outbound = self
+            .lock()
+            .regions
+            .get(region)
+            .and_then(|known| known.connection.as_ref().map(|(_, outbound)| outbound.clone()));
+        outbound.is_some_and(|outbound| outbound.try_send(Ok(link::pack(message))).is_ok())
+    }
+
+    /// What a region's agent said last about a pair, and how long ago it came in.
+    pub fn last(
+        &self,
+        region: &RegionId,
+        pair: &PairId,
+        now: Tick,
+    ) -> Option<(Duration, MemberReport)> {
+        let inner = self.lock();
+        let (at, report) = inner.regions.get(region)?.members.get(pair)?;
+        Some((now.since(*at), report.clone()))
+    }
+}
+
+/// A duration in whole milliseconds.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

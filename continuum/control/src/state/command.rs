@@ -1,0 +1,236 @@
+//! The changes of the replicated state, and what their proposer is told.
+
+use std::fmt;
+
+use continuum_control_api::link::{GrantAnswer, JournalEntry};
+use continuum_control_api::rest::{AutomationPause, SpecVersion};
+use continuum_control_api::routes::ApiError;
+use continuum_domain::operation::{Operation, OperationState, Step, StepOutcome};
+use continuum_domain::safety::Reason;
+use continuum_domain::spec::PairSpec;
+use continuum_domain::{Epoch, OperationId, PairId, RegionId};
+use serde::{Deserialize, Serialize};
+
+/// A change of the replicated state. Only ever add variants and optional fields: older nodes'
+/// logs must stay readable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// The proposer's wall clock. The state takes the later of this and the latest before it, so
+    /// that its time never goes back; no lease depends on it.
+    pub at_ms: i64,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub change: Change,
+}
+
+/// What a command changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// A pair's spec, new or changed.
+    ApplyPair {
+        /// The spec.
+        spec: PairSpec,
+        /// Why.
+        reason: String,
+    },
+    /// Removal of a pair's spec.
+    RemovePair {
+        /// The pair.
+        pair: PairId,
+        /// Why.
+        reason: String,
+    },
+    /// An operation a person asked for.
+    Start {
+        /// Its name, drawn by the proposer.
+        id: OperationId,
+        /// The pair.
+        pair: PairId,
+        /// What it is.
+        kind: continuum_domain::operation::OperationKind,
+        /// The pair's epoch when it was asked for.
+        at_epoch: Epoch,
+        /// Why.
+        reason: String,
+    },
+    /// An agent asks to fail over.
+    RequestFailover(FailoverAsk),
+    /// A line of the core in an operation's journal.
+    Line {
+        /// The operation.
+        operation: OperationId,
+        /// The step.
+        step: Step,
+        /// Its outcome.
+        outcome: StepOutcome,
+        /// For people.
+        detail: String,
+    },
+    /// An operation's state.
+    Become {
+        /// The operation.
+        operation: OperationId,
+        /// The state.
+        state: OperationState,
+    },
+    /// Somebody wants an operation undone.
+    Cancel {
+        /// The operation.
+        operation: OperationId,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody approves an operation that waits for it.
+    Approve {
+        /// The operation.
+        operation: OperationId,
+        /// Why.
+        reason: String,
+    },
+    /// Automation is paused.
+    Pause {
+        /// One pair, or all when absent.
+        pair: Option<PairId>,
+        /// Why.
+        reason: String,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// A pause is ended.
+    Resume {
+        /// One pair's, or the one of all pairs when absent.
+        pair: Option<PairId>,
+        /// Why.
+        reason: String,
+    },
+    /// Facts from a region's journal.
+    Facts {
+        /// The region.
+        region: RegionId,
+        /// Its entries, oldest first.
+        entries: Vec<JournalEntry>,
+    },
+    /// A region's agent lost its journal and counts from the beginning again.
+    JournalReset {
+        /// The region.
+        region: RegionId,
+    },
+    /// Something outside the replicated state that belongs into the audit chain.
+    Note {
+        /// What.
+        action: String,
+        /// Why.
+        reason: String,
+        /// State before.
+        before: String,
+        /// State after.
+        after: String,
+    },
+}
+
+/// An agent's wish to fail over, with what the leader knows beside the replicated state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailoverAsk {
+    /// The operation's name if one is created, drawn by the proposer.
+    pub id: OperationId,
+    /// The region that asks.
+    pub region: RegionId,
+    /// The pair.
+    pub pair: PairId,
+    /// The epoch that would be superseded.
+    pub epoch: Epoch,
+    /// The holder as last reported.
+    pub from: Option<RegionId>,
+    /// What made it due.
+    pub trigger: String,
+    /// Why this member may take over.
+    pub evidence: String,
+    /// Lag in bytes, if it was measured.
+    pub lag_bytes: Option<u64>,
+    /// Most failovers at once.
+    pub failovers_max: usize,
+    /// Reasons against it that only the leader's live view gives.
+    pub objections: Vec<Reason>,
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.change.label(), self.actor)
+    }
+}
+
+impl Change {
+    /// A short name, for logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Change::ApplyPair { .. } => "apply-pair",
+            Change::RemovePair { .. } => "remove-pair",
+            Change::Start { .. } => "start",
+            Change::RequestFailover(_) => "request-failover",
+            Change::Line { .. } => "line",
+            Change::Become { .. } => "become",
+            Change::Cancel { .. } => "cancel",
+            Change::Approve { .. } => "approve",
+            Change::Pause { .. } => "pause",
+            Change::Resume { .. } => "resume",
+            Change::Facts { .. } => "facts",
+            Change::JournalReset { .. } => "journal-reset",
+            Change::Note { .. } => "note",
+        }
+    }
+}
+
+/// A journal line that a command added, for the drills' crash points.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedLine {
+    /// The operation.
+    pub operation: OperationId,
+    /// Its kind, `switchover` or `failover`.
+    pub kind: String,
+    /// The step.
+    pub step: Step,
+    /// Its outcome.
+    pub outcome: StepOutcome,
+}
+
+/// What the proposer is told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It was done, or changed nothing.
+    #[default]
+    Done,
+    /// The spec as it stands now.
+    Pair(SpecVersion),
+    /// The operation as it stands now.
+    Operation(Operation),
+    /// The answer to an agent that asked to fail over.
+    Grant(GrantAnswer),
+    /// The pause.
+    Pause(AutomationPause),
+    /// A line or facts were taken.
+    Journalled {
+        /// Newest entry of the region that is in the replicated log.
+        seq: u64,
+        /// Lines that were added.
+        added: Vec<AddedLine>,
+    },
+    /// It was refused; nothing was changed.
+    Refused(ApiError),
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reply::Done => f.write_str("done"),
+            Reply::Pair(version) => write!(f, "spec version {}", version.version),
+            Reply::Operation(operation) => write!(f, "operation {}", operation.id),
+            Reply::Grant(_) => f.write_str("grant answer"),
+            Reply::Pause(pause) => write!(f, "pause until {}", pause.until_ms),
+            Reply::Journalled { seq, added } => write!(f, "{} lines, seq {seq}", added.len()),
+            Reply::Refused(error) => write!(f, "refused: {error}"),
+        }
+    }
+}

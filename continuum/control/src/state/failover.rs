@@ -1,0 +1,233 @@
+//! An agent asks to fail over.
+
+use continuum_control_api::link::GrantAnswer;
+use continuum_domain::operation::{
+    Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
+};
+use continuum_domain::safety::{self, FailoverFacts, Reason, Verdict};
+use continuum_domain::sequence;
+
+use super::{CoreState, Denial, FailoverAsk, Line, Reply, Waiting};
+
+/// The code of the refusal in mode observe-only: its operation is the record of what would have
+/// been done.
+const OBSERVE_ONLY: &str = "observe-only";
+
+impl CoreState {
+    /// What the rules say to an ask, without changing anything. The leader looks first, so that an
+    /// agent that asks every second does not fill the log with the same refusal.
+    pub fn judge(&self, now_ms: i64, ask: &FailoverAsk) -> Judgement {
+        let Some((_, spec)) = self.spec(&ask.pair) else {
+            return Judgement::Deny(vec![Reason::new(
+                "pair-not-found",
+                "the core has no such pair",
+            )]);
+        };
+        if !spec.members.contains_key(&ask.region) {
+            let text = format!("{} is not a member of the pair", ask.region);
+            return Judgement::Deny(vec![Reason::new("not-a-member", text)]);
+        }
+        let mine = self.grant_under_way(ask);
+        if let Some(operation) = mine.filter(|operation| operation.cancel_requested) {
+            let text = format!("operation {} was cancelled and has not ended yet", operation.id);
+            return Judgement::Deny(vec![Reason::new("cancelled", text)]);
+        }
+        let approved = mine.is_some_and(|operation| {
+            operation.steps.iter().any(|line| {
+                line.region.is_none()
+                    && line.step == Step::Preflight
+                    && line.outcome == StepOutcome::Done
+            })
+        });
+        let loss_approved = mine.is_some_and(|operation| {
+            matches!(operation.kind, OperationKind::Failover { allow_data_loss: true, .. })
+        });
+        if let Some(operation) = mine.filter(|_| approved) {
+            // Decided already: the same answer to a repeated question.
+            return Judgement::Known(GrantAnswer::Granted {
+                operation: operation.id.clone(),
+                allow_data_loss: loss_approved,
+            });
+        }
+        if let Some((operation, waiting)) =
+            mine.and_then(|operation| Some((operation, self.waiting(&operation.id)?)))
+        {
+            let reason = format!("{} (approve operation {})", waiting.reason, operation.id);
+            return Judgement::Known(GrantAnswer::WaitForApproval { reason });
+        }
+        let pair = self.pair(&ask.pair);
+        let running = self.running_on(&ask.pair);
+        let facts = FailoverFacts {
+            spec,
+            now_ms,
+            epoch: ask.epoch,
+            known_epoch: pair.and_then(|pair| Some(pair.newest_epoch()?.0)),
+            pause: self.pause_of(&ask.pair, now_ms),
+            last_failover_ms: pair.and_then(|pair| pair.last_failover_ms),
+            failovers_elsewhere: self.failovers_elsewhere(ask),
+            failovers_max: ask.failovers_max,
+            under_way: running.map(|operation| &operation.id),
+            lag_bytes: ask.lag_bytes,
+            approved: false,
+            loss_approved: false,
+        };
+        match safety::automatic_failover(&facts) {
+            Verdict::Deny { mut reasons } => {
+                reasons.extend(ask.objections.iter().cloned());
+                Judgement::Deny(reasons)
+            }
+            _ if !ask.objections.is_empty() => Judgement::Deny(ask.objections.clone()),
+            Verdict::Wait { reason, data_loss } => Judgement::Wait { reason, data_loss },
+            Verdict::Allow { allow_data_loss } => Judgement::Allow { allow_data_loss },
+        }
+    }
+
+    /// Whether a refusal was recorded already, so that proposing it again would change nothing.
+    pub fn denial_known(&self, ask: &FailoverAsk, reasons: &[Reason]) -> bool {
+        let last = self.pair(&ask.pair).and_then(|pair| pair.last_denial.as_ref());
+        // An ask on a pair nobody knows leaves no record at all.
+        self.pair(&ask.pair).is_none() || last == Some(&denial(ask, reasons))
+    }
+
+    /// The failover already created for this very ask.
+    fn grant_under_way(&self, ask: &FailoverAsk) -> Option<&Operation> {
+        self.operations.values().find(|operation| {
+            operation.state == OperationState::Running
+                && operation.pair == ask.pair
+                && operation.at_epoch == ask.epoch
+                && matches!(&operation.kind, OperationKind::Failover { to, .. } if *to == ask.region)
+        })
+    }
+
+    fn failovers_elsewhere(&self, ask: &FailoverAsk) -> usize {
+        self.operations
+            .values()
+            .filter(|operation| {
+                operation.pair != ask.pair
+                    && operation.state == OperationState::Running
+                    && matches!(operation.kind, OperationKind::Failover { .. })
+                    && !sequence::failover::waits_for_approval(operation)
+            })
+            .count()
+    }
+
+    pub(super) fn request_failover(&mut self, now_ms: i64, actor: &str, ask: FailoverAsk) -> Reply {
+        let by = (now_ms, actor);
+        match self.judge(now_ms, &ask) {
+            Judgement::Known(answer) => Reply::Grant(answer),
+            Judgement::Deny(reasons) => self.deny(by, &ask, reasons),
+            Judgement::Allow { allow_data_loss } => {
+                let operation = ask.id.clone();
+                let line = (StepOutcome::Done, "allowed by the safety rules".to_owned());
+                self.create_failover(by, &ask, allow_data_loss, line);
+                Reply::Grant(GrantAnswer::Granted { operation, allow_data_loss })
+            }
+            Judgement::Wait { reason, data_loss } => {
+                let line = (StepOutcome::Started, format!("waiting: {}", reason.text));
+                self.create_failover(by, &ask, false, line);
+                let waiting = format!("{}: {}", reason.code, reason.text);
+                let text = format!("{waiting} (approve operation {})", ask.id);
+                self.waiting.insert(ask.id, Waiting { reason: waiting, data_loss });
+                Reply::Grant(GrantAnswer::WaitForApproval { reason: text })
+            }
+        }
+    }
+
+    fn create_failover(
+        &mut self,
+        (now_ms, actor): (i64, &str),
+        ask: &FailoverAsk,
+        allow_data_loss: bool,
+        (outcome, detail): (StepOutcome, String),
+    ) {
+        let preflight = StepRecord {
+            step: Step::Preflight,
+            outcome,
+            region: None,
+            at_ms: now_ms,
+            took_us: None,
+            detail,
+        };
+        let operation = Operation {
+            id: ask.id.clone(),
+            pair: ask.pair.clone(),
+            kind: OperationKind::Failover {
+                from: ask.from.clone(),
+                to: ask.region.clone(),
+                trigger: ask.trigger.clone(),
+                autonomous: false,
+                allow_data_loss,
+            },
+            at_epoch: ask.epoch,
+            actor: actor.to_owned(),
+            reason: ask.evidence.clone(),
+            created_ms: now_ms,
+            ended_ms: None,
+            state: OperationState::Running,
+            cancel_requested: false,
+            steps: vec![preflight],
+        };
+        self.create((now_ms, actor), operation);
+    }
+
+    fn deny(
+        &mut self,
+        (now_ms, actor): (i64, &str),
+        ask: &FailoverAsk,
+        reasons: Vec<Reason>,
+    ) -> Reply {
+        let texts: Vec<String> =
+            reasons.iter().map(|reason| format!("{}: {}", reason.code, reason.text)).collect();
+        if !self.denial_known(ask, &reasons) {
+            if let Some(pair) = self.pairs.get_mut(&ask.pair) {
+                pair.last_denial = Some(denial(ask, &reasons));
+            }
+            let line = Line {
+                action: "failover.denied".into(),
+                pair: Some(ask.pair.clone()),
+                epoch: Some(ask.epoch),
+                operation: None,
+                reason: format!("{}; {}", ask.trigger, ask.evidence),
+                before: "asked".into(),
+                after: texts.join("; "),
+            };
+            self.audit.append(now_ms, actor, line);
+            if reasons.iter().any(|reason| reason.code == OBSERVE_ONLY) {
+                let line = (StepOutcome::Started, "observed only".to_owned());
+                self.create_failover((now_ms, actor), ask, false, line);
+                let state = OperationState::Refused { reasons: texts.clone() };
+                self.change_to(now_ms, actor, &ask.id, state);
+            }
+        }
+        Reply::Grant(GrantAnswer::Denied { reasons: texts })
+    }
+}
+
+/// What the rules say to an ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Decided before; nothing changes.
+    Known(GrantAnswer),
+    /// A failover is created.
+    Allow {
+        /// Whether a loss is approved.
+        allow_data_loss: bool,
+    },
+    /// A failover is created that waits for a person.
+    Wait {
+        /// For what.
+        reason: Reason,
+        /// The approval is one of a possible loss.
+        data_loss: bool,
+    },
+    /// No.
+    Deny(Vec<Reason>),
+}
+
+fn denial(ask: &FailoverAsk, reasons: &[Reason]) -> Denial {
+    Denial {
+        region: ask.region.clone(),
+        epoch: ask.epoch,
+        codes: reasons.iter().map(|reason| reason.code.clone()).collect(),
+    }
+}

@@ -1,0 +1,318 @@
+//! The replicated state: what the core knows for certain, and how commands change it.
+//!
+//! Pure and deterministic: the same commands in the same order give the same state on every node.
+//! Time is the commands' own (`max` of all stamps so far); nothing here reads a clock.
+
+use std::collections::BTreeMap;
+
+use continuum_control_api::rest::{AuditRecord, AuditVerdict, AutomationPause, SpecVersion};
+use continuum_domain::operation::{Operation, OperationKind, OperationState, StepRecord};
+use continuum_domain::safety::Pause;
+use continuum_domain::spec::PairSpec;
+use continuum_domain::{Epoch, OperationId, PairId, RegionId};
+use serde::{Deserialize, Serialize};
+
+use crate::raft::Machine;
+
+pub mod audit;
+pub mod command;
+mod facts;
+mod failover;
+mod operations;
+mod pairs;
+
+pub use command::{AddedLine, Change, Command, FailoverAsk, Reply};
+pub use failover::Judgement;
+
+use audit::{AuditChain, Line};
+
+/// Ended operations kept; older ones live on in the audit chain only.
+const ENDED_MAX: usize = 1_000;
+/// Steps without an operation kept per pair until an acquisition claims them.
+const LOOSE_MAX: usize = 64;
+/// Changes of holder kept per pair.
+const EPOCHS_MAX: usize = 1_000;
+
+/// What is known of one pair.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PairState {
+    /// All versions of its spec, oldest first; the last one is in force.
+    pub versions: Vec<SpecVersion>,
+    /// Changes of holder, as agents reported them.
+    pub epochs: BTreeMap<Epoch, EpochRecord>,
+    /// When it last failed over, for the anti-flap period.
+    pub last_failover_ms: Option<i64>,
+    /// Steps reported without an operation, waiting for the acquisition they belong to.
+    loose: Vec<LooseStep>,
+    /// The last refusal of an agent's wish to fail over; repeated ones are not audited again.
+    last_denial: Option<Denial>,
+}
+
+/// One change of holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// The new holder.
+    pub holder: RegionId,
+    /// Why it was allowed.
+    pub by: String,
+    /// The operation it belongs to.
+    pub operation: Option<OperationId>,
+    /// The reporter's wall clock.
+    pub at_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct LooseStep {
+    epoch: Epoch,
+    line: StepRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Denial {
+    region: RegionId,
+    epoch: Epoch,
+    codes: Vec<String>,
+}
+
+/// What an operation waits to have approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// For people.
+    pub reason: String,
+    /// The approval is one of a possible loss.
+    pub data_loss: bool,
+}
+
+/// Everything the core knows for certain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CoreState {
+    last_ms: i64,
+    pairs: BTreeMap<PairId, PairState>,
+    operations: BTreeMap<OperationId, Operation>,
+    waiting: BTreeMap<OperationId, Waiting>,
+    pause_all: Option<Pause>,
+    pauses: BTreeMap<PairId, Pause>,
+    journal_seq: BTreeMap<RegionId, u64>,
+    audit: AuditChain,
+}
+
+impl Machine for CoreState {
+    type Command = Command;
+    type Reply = Reply;
+
+    fn apply(&mut self, _index: u64, command: Command) -> Reply {
+        let now_ms = self.last_ms.max(command.at_ms);
+        self.last_ms = now_ms;
+        let actor = command.actor.as_str();
+        match command.change {
+            Change::ApplyPair { spec, reason } => self.apply_pair(now_ms, actor, spec, reason),
+            Change::RemovePair { pair, reason } => self.remove_pair(now_ms, actor, &pair, reason),
+            Change::Start { id, pair, kind, at_epoch, reason } => self.start(
+                now_ms,
+                actor,
+                Operation {
+                    id,
+                    pair,
+                    kind,
+                    at_epoch,
+                    actor: actor.to_owned(),
+                    reason,
+                    created_ms: now_ms,
+                    ended_ms: None,
+                    state: OperationState::Running,
+                    cancel_requested: false,
+                    steps: Vec::new(),
+                },
+            ),
+            Change::RequestFailover(ask) => self.request_failover(now_ms, actor, ask),
+            Change::Line { operation, step, outcome, detail } => {
+                let line = StepRecord {
+                    step,
+                    outcome,
+                    region: None,
+                    at_ms: now_ms,
+                    took_us: None,
+                    detail,
+                };
+                self.core_line(now_ms, actor, &operation, line)
+            }
+            Change::Become { operation, state } => self.change_to(now_ms, actor, &operation, state),
+            Change::Cancel { operation, reason } => self.cancel(now_ms, actor, &operation, reason),
+            Change::Approve { operation, reason } => {
+                self.approve(now_ms, actor, &operation, reason)
+            }
+            Change::Pause { pair, reason, for_ms } => {
+                self.pause(now_ms, actor, pair, reason, for_ms)
+            }
+            Change::Resume { pair, reason } => self.resume(now_ms, actor, pair.as_ref(), reason),
+            Change::Facts { region, entries } => self.take_facts(now_ms, actor, &region, entries),
+            Change::JournalReset { region } => self.reset_journal(now_ms, actor, region),
+            Change::Note { action, reason, before, after } => {
+                let line = Line { action, reason, before, after, ..Line::default() };
+                self.audit.append(now_ms, actor, line);
+                Reply::Done
+            }
+        }
+    }
+}
+
+impl CoreState {
+    /// The core's time at `wall_ms`: it never goes back.
+    pub fn now_ms(&self, wall_ms: i64) -> i64 {
+        self.last_ms.max(wall_ms)
+    }
+
+    /// A pair's state, also when its spec was removed.
+    pub fn pair(&self, pair: &PairId) -> Option<&PairState> {
+        self.pairs.get(pair)
+    }
+
+    /// The spec in force of a pair and its version.
+    pub fn spec(&self, pair: &PairId) -> Option<(u64, &PairSpec)> {
+        self.pairs.get(pair)?.spec()
+    }
+
+    /// All pairs with a spec in force.
+    pub fn specs(&self) -> impl Iterator<Item = (&PairId, u64, &PairSpec)> {
+        self.pairs.iter().filter_map(|(id, pair)| {
+            let (version, spec) = pair.spec()?;
+            Some((id, version, spec))
+        })
+    }
+
+    /// One operation.
+    pub fn operation(&self, id: &OperationId) -> Option<&Operation> {
+        self.operations.get(id)
+    }
+
+    /// All operations, by name.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values()
+    }
+
+    /// Operations that are not final.
+    pub fn unfinished(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values().filter(|operation| !operation.state.is_final())
+    }
+
+    /// The operation that bars others on a pair: one that runs. One that has moved the pair bars
+    /// nobody, or a second failure could not be answered while the first one's loser is away.
+    pub fn running_on(&self, pair: &PairId) -> Option<&Operation> {
+        self.operations
+            .values()
+            .find(|operation| operation.pair == *pair && operation.state == OperationState::Running)
+    }
+
+    /// The newest operation on a pair that is not final.
+    pub fn under_way_on(&self, pair: &PairId) -> Option<&Operation> {
+        self.unfinished()
+            .filter(|operation| operation.pair == *pair)
+            .max_by_key(|operation| (operation.created_ms, operation.id.clone()))
+    }
+
+    /// What an operation waits to have approved.
+    pub fn waiting(&self, id: &OperationId) -> Option<&Waiting> {
+        self.waiting.get(id)
+    }
+
+    /// Pauses in force at `now_ms`.
+    pub fn pauses(&self, now_ms: i64) -> Vec<AutomationPause> {
+        self.pause_all
+            .iter()
+            .chain(self.pauses.values())
+            .filter(|pause| pause.in_force(now_ms))
+            .map(pause_view)
+            .collect()
+    }
+
+    /// The pause that bars automation of a pair at `now_ms`.
+    pub fn pause_of(&self, pair: &PairId, now_ms: i64) -> Option<&Pause> {
+        self.pause_all
+            .iter()
+            .chain(self.pauses.get(pair))
+            .filter(|pause| pause.in_force(now_ms))
+            .max_by_key(|pause| pause.until_ms)
+    }
+
+    /// Newest journal entry of a region that is in the replicated log.
+    pub fn journal_seq(&self, region: &RegionId) -> u64 {
+        self.journal_seq.get(region).copied().unwrap_or(0)
+    }
+
+    /// The audit chain, oldest first.
+    pub fn audit(&self) -> impl DoubleEndedIterator<Item = &AuditRecord> {
+        self.audit.records()
+    }
+
+    /// Verifies the audit chain.
+    pub fn verify_audit(&self) -> AuditVerdict {
+        self.audit.verify()
+    }
+
+    /// Writes the audit line of an operation's change.
+    fn audit_operation(
+        &mut self,
+        (now_ms, actor): (i64, &str),
+        operation: &Operation,
+        action: &str,
+        (reason, before, after): (String, String, String),
+    ) {
+        let kind = continuum_domain::sequence::kind_label(&operation.kind);
+        let line = Line {
+            action: format!("{kind}.{action}"),
+            pair: Some(operation.pair.clone()),
+            epoch: Some(operation.at_epoch),
+            operation: Some(operation.id.clone()),
+            reason,
+            before,
+            after,
+        };
+        self.audit.append(now_ms, actor, line);
+    }
+}
+
+impl PairState {
+    /// The spec in force and its version; `None` when the pair was removed.
+    pub fn spec(&self) -> Option<(u64, &PairSpec)> {
+        let last = self.versions.last()?;
+        Some((last.version, last.spec.as_ref()?))
+    }
+
+    /// The newest epoch an agent reported.
+    pub fn newest_epoch(&self) -> Option<(Epoch, &EpochRecord)> {
+        self.epochs.last_key_value().map(|(epoch, record)| (*epoch, record))
+    }
+}
+
+/// A pause as the API shows it.
+fn pause_view(pause: &Pause) -> AutomationPause {
+    AutomationPause {
+        pair: pause.pair.clone(),
+        reason: pause.reason.clone(),
+        actor: pause.actor.clone(),
+        until_ms: pause.until_ms,
+    }
+}
+
+/// The state as one word for the audit chain.
+fn state_word(state: &OperationState) -> String {
+    match state {
+        OperationState::Running => "running".into(),
+        OperationState::Moved => "moved".into(),
+        OperationState::Done => "done".into(),
+        OperationState::Undone { reason } => format!("undone: {reason}"),
+        OperationState::Refused { reasons } => format!("refused: {}", reasons.join("; ")),
+        OperationState::Failed { reason } => format!("failed: {reason}"),
+    }
+}
+
+/// From where to where, for the audit chain.
+fn kind_text(kind: &OperationKind) -> String {
+    match kind {
+        OperationKind::Switchover { from, to } => format!("{from} -> {to}"),
+        OperationKind::Failover { from, to, trigger, .. } => {
+            let from = from.as_ref().map_or("unknown", RegionId::as_str);
+            format!("{from} -> {to} ({trigger})")
+        }
+    }
+}
