@@ -1,0 +1,128 @@
+//! Configuration of a region's agent.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use continuum_domain::{PairId, RegionId, Timing, duration_text};
+use continuum_runtime::net::TlsFiles;
+use serde::{Deserialize, Serialize};
+
+/// Everything one agent needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The region this agent answers for; its certificate must say the same.
+    pub region: RegionId,
+    /// Where other agents and operators reach it: gRPC over mutual TLS, `host:port`.
+    pub listen_peer: String,
+    /// Where load balancers ask for health: plain HTTP, `host:port`.
+    pub listen_health: String,
+    /// Directory of its small durable state.
+    pub state_directory: PathBuf,
+    /// Certificate, key and authority.
+    pub tls: TlsFiles,
+    /// Lease timing.
+    #[serde(default)]
+    pub timing: TimingConfig,
+    /// The witness.
+    pub witness: ServerAddress,
+    /// The control nodes; may be empty, then the agent acts alone by its specs.
+    #[serde(default)]
+    pub core: Vec<ServerAddress>,
+    /// The agents of the other regions.
+    #[serde(default)]
+    pub peers: Vec<PeerAddress>,
+    /// The members this agent runs.
+    pub pairs: Vec<AgentPair>,
+    /// Name servers that are told who holds the lease.
+    #[serde(default)]
+    pub names: Vec<ServerAddress>,
+}
+
+/// A server to dial: the name in its certificate, and its address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerAddress {
+    /// Name, as in its certificate.
+    pub name: String,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// Another region's agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerAddress {
+    /// The region.
+    pub region: RegionId,
+    /// Its `listen_peer`.
+    pub address: String,
+}
+
+/// One member this agent runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentPair {
+    /// The pair.
+    pub id: PairId,
+    /// Unix socket of the member's guard.
+    pub guard_socket: PathBuf,
+    /// PostgreSQL's port.
+    pub postgres_port: u16,
+    /// Directory of PostgreSQL's unix socket.
+    pub postgres_socket_directory: PathBuf,
+    /// File with the password of the replication roles, one line; the same as the guard's.
+    pub replication_password_file: PathBuf,
+    /// The spec (JSON) to start from until the core sends one.
+    #[serde(default)]
+    pub spec_file: Option<PathBuf>,
+}
+
+/// Lease timing as written in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimingConfig {
+    /// How long a renewal counts.
+    #[serde(with = "duration_text")]
+    pub ttl: Duration,
+    /// Interval between renewals.
+    #[serde(with = "duration_text")]
+    pub renew: Duration,
+    /// Longest time PostgreSQL may take to stop.
+    #[serde(with = "duration_text")]
+    pub stop_budget: Duration,
+    /// Safety margin.
+    #[serde(with = "duration_text")]
+    pub guard: Duration,
+    /// Bound of the relative rate of two hosts' clocks, in percent.
+    pub drift_percent: f64,
+}
+
+impl Default for TimingConfig {
+    fn default() -> Self {
+        let Timing { ttl, renew, stop_budget, guard, drift_ppm } = Timing::default();
+        Self { ttl, renew, stop_budget, guard, drift_percent: f64::from(drift_ppm) / 10_000.0 }
+    }
+}
+
+impl TimingConfig {
+    /// The timing, or the key to change first and why it is refused.
+    pub fn timing(&self) -> Result<Timing, (&'static str, String)> {
+        use continuum_domain::timing::TimingError;
+        let Self { ttl, renew, stop_budget, guard, drift_percent } = *self;
+        if !(0.0..=20.0).contains(&drift_percent) {
+            let problem = format!("{drift_percent} is not plausible: 0 to 20 is accepted");
+            return Err(("drift_percent", problem));
+        }
+        // In 0 to 200000 by the check above, so that the cast is exact.
+        let drift_ppm = (drift_percent * 10_000.0).round() as u32;
+        let timing = Timing { ttl, renew, stop_budget, guard, drift_ppm };
+        timing.check().map(|()| timing).map_err(|error| match error {
+            TimingError::Zero(key) => (key, "must be longer than zero".into()),
+            TimingError::Inequality { .. } => {
+                ("ttl", format!("{error}; raise ttl or lower renew, stop_budget or guard"))
+            }
+            TimingError::Drift(_) => ("drift_percent", error.to_string()),
+        })
+    }
+}

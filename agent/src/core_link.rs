@@ -1,0 +1,294 @@
+//! The stream to the control core: the agent dials out, nothing dials in.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use continuum_control_api::link::{
+    Directive, FromAgent, GrantAnswer, MemberReport, Order, ToAgent, pack, unpack,
+};
+use continuum_control_api::pb::LinkFrame;
+use continuum_control_api::pb::agent_link_client::AgentLinkClient;
+use continuum_domain::pair::types::{Event, Grant};
+use continuum_domain::{Epoch, PairId, RegionId};
+use continuum_runtime::net::channel;
+use continuum_runtime::{Identity, Role, SharedClock, SharedNetwork, seed};
+use futures_util::StreamExt;
+use rand::RngExt;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::ServerAddress;
+use crate::driver::PairHandle;
+use crate::journal::Journal;
+use crate::report::member_report;
+use crate::store::Specs;
+
+/// Routine interval of reports.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// Reports are not sent closer together than this, however often the state changes.
+const REPORT_PAUSE: Duration = Duration::from_millis(50);
+/// A node that does not open the stream within this time is left for the next one; a stream that
+/// stands is watched by the channel's own keep-alive.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// Journal entries sent in one message at most.
+const JOURNAL_BATCH: usize = 100;
+/// Outgoing messages waiting at most.
+const OUTGOING_MAX: usize = 64;
+
+/// The running pairs, as they come.
+pub(crate) type Pairs = Arc<Mutex<BTreeMap<PairId, PairHandle>>>;
+
+/// A running pair by name.
+pub(crate) fn find(pairs: &Pairs, pair: &PairId) -> Option<PairHandle> {
+    pairs.lock().unwrap_or_else(PoisonError::into_inner).get(pair).cloned()
+}
+
+struct Shared {
+    up: watch::Sender<bool>,
+    outgoing: Mutex<Option<mpsc::Sender<FromAgent>>>,
+    requests: Mutex<u64>,
+}
+
+/// What pairs use of the link. Cloned handles share it.
+#[derive(Clone)]
+pub(crate) struct CoreHandle(Arc<Shared>);
+
+impl CoreHandle {
+    pub fn new() -> Self {
+        let (up, _) = watch::channel(false);
+        Self(Arc::new(Shared { up, outgoing: Mutex::default(), requests: Mutex::default() }))
+    }
+
+    /// Whether the leader's stream stands.
+    pub fn up(&self) -> watch::Receiver<bool> {
+        self.0.up.subscribe()
+    }
+
+    /// Asks for a grant, if the stream stands; the answer comes as an event of the pair.
+    pub fn ask_grant(
+        &self,
+        pair: &PairId,
+        epoch: Epoch,
+        trigger: String,
+        evidence: String,
+        lag_bytes: Option<u64>,
+    ) {
+        let mut request = self.0.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        *request += 1;
+        let message = FromAgent::GrantRequest {
+            request: *request,
+            pair: pair.clone(),
+            epoch,
+            trigger,
+            evidence,
+            lag_bytes,
+        };
+        drop(request);
+        let outgoing = self.0.outgoing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(outgoing) = outgoing
+            && outgoing.try_send(message).is_err()
+        {
+            tracing::debug!(%pair, "the core's stream is full or gone; asked again later");
+        }
+    }
+
+    fn connected(&self, outgoing: Option<mpsc::Sender<FromAgent>>) {
+        *self.0.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = outgoing;
+    }
+
+    fn set_up(&self, up: bool) {
+        self.0.up.send_if_modified(|now| std::mem::replace(now, up) != up);
+    }
+}
+
+/// What the link is made of.
+pub(crate) struct CoreLink {
+    pub region: RegionId,
+    pub network: SharedNetwork,
+    pub clock: SharedClock,
+    pub core: Vec<ServerAddress>,
+    pub handle: CoreHandle,
+    pub journal: Journal,
+    pub pairs: Pairs,
+    pub specs: mpsc::Sender<Specs>,
+}
+
+impl CoreLink {
+    /// Keeps a stream to the leader for ever.
+    pub async fn run(self) {
+        if self.core.is_empty() {
+            return;
+        }
+        let mut index = 0;
+        loop {
+            let node = &self.core[index % self.core.len()];
+            let leader = self.one_stream(node).await;
+            self.handle.connected(None);
+            self.handle.set_up(false);
+            let hinted =
+                leader.and_then(|name| self.core.iter().position(|node| node.name == name));
+            let pause = if hinted.is_some() { 10 } else { seed::rng().random_range(50..200) };
+            index = hinted.unwrap_or(index + 1);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    /// Serves one stream to its end; returns the leader's name if the node said so.
+    async fn one_stream(&self, node: &ServerAddress) -> Option<String> {
+        let identity = Identity::new(Role::Core, node.name.as_str());
+        let mut client = AgentLinkClient::new(channel(&self.network, &node.address, &identity));
+        let (outgoing, queue) = mpsc::channel::<FromAgent>(OUTGOING_MAX);
+        let hello = FromAgent::Hello {
+            region: self.region.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            journal_seq: self.journal.seq(),
+        };
+        outgoing.try_send(hello).ok()?;
+        let frames = tokio_stream::wrappers::ReceiverStream::new(queue).map(|m| pack(&m));
+        let connected = tokio::time::timeout(CONNECT_DEADLINE, client.connect(frames)).await;
+        let mut incoming = match connected {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => {
+                tracing::debug!(node = node.name, reason = status.message(), "no stream");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        self.handle.connected(Some(outgoing.clone()));
+        let reporter =
+            seed::spawn(report(self.pairs.clone(), self.clock.clone(), outgoing.clone()));
+        let poster = seed::spawn(post(self.journal.clone(), outgoing));
+        let leader = self.receive(&mut incoming).await;
+        reporter.abort();
+        poster.abort();
+        leader
+    }
+
+    async fn receive(&self, incoming: &mut tonic::Streaming<LinkFrame>) -> Option<String> {
+        loop {
+            let frame = match incoming.message().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return None,
+                Err(status) => {
+                    tracing::debug!(reason = status.message(), "the core's stream ended");
+                    return None;
+                }
+            };
+            match unpack::<ToAgent>(&frame) {
+                Ok(ToAgent::NotLeader { leader }) => return leader,
+                Ok(message) => self.take_in(message).await,
+                Err(error) => tracing::warn!(%error, "a message of the core does not parse"),
+            }
+        }
+    }
+
+    async fn take_in(&self, message: ToAgent) {
+        match message {
+            ToAgent::NotLeader { .. } => {}
+            ToAgent::Specs { specs, automation_paused } => {
+                self.handle.set_up(true);
+                if self.specs.send(Specs { specs, automation_paused }).await.is_err() {
+                    tracing::debug!("the agent is stopping");
+                }
+            }
+            ToAgent::Grant { pair, epoch, answer, .. } => {
+                let grant = match answer {
+                    GrantAnswer::Granted { operation, allow_data_loss } => {
+                        Grant::Granted { operation, allow_data_loss }
+                    }
+                    GrantAnswer::Denied { reasons } => Grant::Denied(reasons),
+                    GrantAnswer::WaitForApproval { reason } => Grant::Denied(vec![reason]),
+                };
+                self.tell(&pair, Event::Granted { epoch, grant }).await;
+            }
+            ToAgent::Directive(directive) => {
+                let pair = directive.pair.clone();
+                self.tell(&pair, order(directive)).await;
+            }
+            ToAgent::JournalAck { seq } => self.journal.acknowledged(seq),
+        }
+    }
+
+    async fn tell(&self, pair: &PairId, event: Event) {
+        match find(&self.pairs, pair) {
+            Some(handle) => {
+                if handle.events.send(event).await.is_err() {
+                    tracing::debug!(%pair, "the pair has ended");
+                }
+            }
+            None => {
+                tracing::warn!(%pair, ?event, "the core speaks of a pair that does not run here")
+            }
+        }
+    }
+}
+
+fn order(directive: Directive) -> Event {
+    let Directive { operation, epoch, order, .. } = directive;
+    match order {
+        Order::SwitchOver { to, deadline_ms } => {
+            Event::SwitchOver { operation, epoch, to, deadline: Duration::from_millis(deadline_ms) }
+        }
+        Order::AbortSwitchOver => Event::AbortSwitchOver { operation },
+        Order::FailOver { allow_data_loss } => {
+            Event::FailOver { operation, epoch, allow_data_loss }
+        }
+    }
+}
+
+fn reports(pairs: &Pairs, clock: &SharedClock) -> BTreeMap<PairId, MemberReport> {
+    let now = clock.now();
+    pairs
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .map(|(pair, handle)| (pair.clone(), member_report(&handle.status.borrow(), now)))
+        .collect()
+}
+
+/// Sends reports: at once when a role, epoch or blocked state changes, else by the interval.
+async fn report(pairs: Pairs, clock: SharedClock, outgoing: mpsc::Sender<FromAgent>) {
+    let digest = |members: &BTreeMap<PairId, MemberReport>| -> Vec<String> {
+        let line = |report: &MemberReport| {
+            let record = report.record.as_ref().map(|(version, _, _)| *version);
+            let blocked = report.blocked.as_ref().map(|blocked| blocked.code.clone());
+            let standbys = report.sql.as_ref().map(|(sql, _)| sql.standbys.len());
+            format!("{:?} {record:?} {blocked:?} {standbys:?}", report.role)
+        };
+        members.values().map(line).collect()
+    };
+    let mut sent = clock.now();
+    let mut last = Vec::new();
+    loop {
+        let members = reports(&pairs, &clock);
+        let now_digest = digest(&members);
+        if now_digest != last || clock.now().since(sent) >= REPORT_INTERVAL {
+            last = now_digest;
+            sent = clock.now();
+            if outgoing.send(FromAgent::Report { members }).await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(REPORT_PAUSE).await;
+    }
+}
+
+/// Sends journal entries as they come, each once per stream.
+async fn post(journal: Journal, outgoing: mpsc::Sender<FromAgent>) {
+    let mut changed = journal.watch();
+    let mut posted = 0;
+    loop {
+        changed.borrow_and_update();
+        let entries = journal.after(posted, JOURNAL_BATCH);
+        if let Some(last) = entries.last() {
+            posted = last.seq;
+            if outgoing.send(FromAgent::Journal { entries }).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}

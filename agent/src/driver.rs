@@ -1,0 +1,226 @@
+//! One pair: the machine's loop, and the watchers that feed it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use continuum_cnpg_pair::DataPlane;
+use continuum_dns::NameService;
+use continuum_domain::observation::ProcessState;
+use continuum_domain::pair::types::{Effect, Event, SessionView};
+use continuum_domain::pair::{PairMachine, PairStatus};
+use continuum_domain::spec::PairSpec;
+use continuum_domain::{PairId, RegionId, Timing};
+use continuum_runtime::{SharedClock, seed};
+use continuum_witness::RegisterStore;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::core_link::CoreHandle;
+use crate::effects::Performer;
+use crate::journal::Journal;
+use crate::peers::Peers;
+use crate::store::StateDirectory;
+
+/// Events waiting for the machine at most; senders wait beyond that.
+const EVENTS_MAX: usize = 1_024;
+/// Routine interval of looks at PostgreSQL, and the one while a move or a proof goes on.
+const OBSERVE_INTERVAL: Duration = Duration::from_millis(100);
+const OBSERVE_EAGERLY: Duration = Duration::from_millis(5);
+
+/// What a driver is made of.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub region: RegionId,
+    pub timing: Timing,
+    pub clock: SharedClock,
+    pub store: Arc<dyn RegisterStore>,
+    pub plane: Arc<dyn DataPlane>,
+    pub names: Vec<Arc<dyn NameService>>,
+    pub peers: Peers,
+    pub core: CoreHandle,
+    pub journal: Journal,
+    pub state: StateDirectory,
+}
+
+/// What others may ask of a running pair.
+#[derive(Clone)]
+pub(crate) struct PairHandle {
+    pub events: mpsc::Sender<Event>,
+    pub status: watch::Receiver<PairStatus>,
+    pub plane: Arc<dyn DataPlane>,
+    pub promises: PromiseDesk,
+}
+
+/// Answers to promise requests, by request number.
+#[derive(Clone, Default)]
+pub(crate) struct PromiseDesk(Arc<std::sync::Mutex<(u64, Waiting)>>);
+
+type Waiting = BTreeMap<u64, oneshot::Sender<Result<(), String>>>;
+
+impl PromiseDesk {
+    fn inner(&self) -> std::sync::MutexGuard<'_, (u64, Waiting)> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A number for a new request and where its answer will come.
+    pub fn open(&self) -> (u64, oneshot::Receiver<Result<(), String>>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut inner = self.inner();
+        inner.0 += 1;
+        let request = inner.0;
+        inner.1.insert(request, sender);
+        (request, receiver)
+    }
+
+    pub fn answer(&self, request: u64, answer: Result<(), String>) {
+        if let Some(sender) = self.inner().1.remove(&request)
+            && sender.send(answer).is_err()
+        {
+            tracing::debug!(request, "nobody waits for this promise any more");
+        }
+    }
+}
+
+/// Starts the machine of one pair with its watchers.
+pub(crate) fn start(
+    parts: Parts,
+    spec: PairSpec,
+    version: u64,
+    session: watch::Receiver<SessionView>,
+) -> std::io::Result<PairHandle> {
+    let now = parts.clock.now();
+    let pair = spec.id.clone();
+    let promised = parts.state.read_promise(&pair)?;
+    let promised_until = promised.map(|hold| now + hold);
+    let machine = PairMachine::new(
+        parts.region.clone(),
+        parts.timing,
+        spec.clone(),
+        version,
+        now,
+        promised_until,
+    );
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let (status_sender, status) = watch::channel(machine.status(now));
+    let promises = PromiseDesk::default();
+    let eager = Arc::new(AtomicBool::new(false));
+    let plane = parts.plane.clone();
+
+    seed::spawn(forward_session(session, events.clone()));
+    seed::spawn(forward_core_link(parts.core.up(), events.clone()));
+    seed::spawn(observe(plane.clone(), status.clone(), events.clone(), eager.clone()));
+    let performer = Performer::new(parts.clone(), spec, events.clone(), promises.clone());
+    if let Some(until) = promised_until {
+        performer.forget_promise_at(until);
+    }
+    seed::spawn(run(machine, parts.clock, performer, inbox, status_sender, eager));
+    tracing::info!(%pair, "pair started");
+    Ok(PairHandle { events, status, plane, promises })
+}
+
+async fn run(
+    mut machine: PairMachine,
+    clock: SharedClock,
+    mut performer: Performer,
+    mut inbox: mpsc::Receiver<Event>,
+    status: watch::Sender<PairStatus>,
+    eager: Arc<AtomicBool>,
+) {
+    loop {
+        let now = clock.now();
+        let pause = now.until(machine.next_wake(now)).max(Duration::from_millis(1));
+        let event = tokio::select! {
+            biased;
+            event = inbox.recv() => match event {
+                Some(event) => event,
+                None => return,
+            },
+            () = tokio::time::sleep(pause) => Event::Wake,
+        };
+        if let Event::Spec(_, spec) = &event {
+            performer.spec_changed(spec.clone());
+        }
+        let now = clock.now();
+        let effects = machine.step(now, event);
+        let quiet = effects.iter().all(|effect| {
+            matches!(effect, Effect::ReadPair | Effect::ReadSession(_) | Effect::Arm { .. })
+        });
+        eager.store(machine.eager(), Ordering::Relaxed);
+        for effect in effects {
+            performer.perform(effect);
+        }
+        if !quiet {
+            tracing::trace!(pair = %machine.pair_id(), "step with effects");
+        }
+        status.send_replace(machine.status(now));
+    }
+}
+
+async fn forward_session(mut session: watch::Receiver<SessionView>, events: mpsc::Sender<Event>) {
+    loop {
+        let view = *session.borrow_and_update();
+        if events.send(Event::Session(view)).await.is_err() || session.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forward_core_link(mut up: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
+    loop {
+        let now_up = *up.borrow_and_update();
+        if events.send(Event::CoreLink(now_up)).await.is_err() || up.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Looks at PostgreSQL by SQL while it runs.
+async fn observe(
+    plane: Arc<dyn DataPlane>,
+    mut status: watch::Receiver<PairStatus>,
+    events: mpsc::Sender<Event>,
+    eager: Arc<AtomicBool>,
+) {
+    loop {
+        let process = status.borrow_and_update().actuator.as_ref().map(|guard| guard.process);
+        if process == Some(ProcessState::Running) {
+            let observation = plane.observe().await;
+            if events.send(Event::Observed(observation)).await.is_err() {
+                return;
+            }
+            let hurry = eager.load(Ordering::Relaxed);
+            tokio::time::sleep(if hurry { OBSERVE_EAGERLY } else { OBSERVE_INTERVAL }).await;
+        } else if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Follows the guard's state until it stops answering.
+pub(crate) async fn watch_guard(
+    plane: Arc<dyn DataPlane>,
+    mut seen: continuum_domain::observation::ActuatorStatus,
+    events: mpsc::Sender<Event>,
+    pair: PairId,
+) {
+    loop {
+        let event = match plane.changed(&seen).await {
+            Ok(status) => {
+                seen = status.clone();
+                Event::Status(status)
+            }
+            Err(error) => {
+                tracing::warn!(%pair, %error, "guard lost");
+                let lost = Event::GuardLost(error.to_string());
+                if events.send(lost).await.is_err() {
+                    tracing::debug!(%pair, "pair ended");
+                }
+                return;
+            }
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}

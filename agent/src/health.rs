@@ -1,0 +1,90 @@
+//! Lease-gated health URLs, for load balancers and name servers. 200 only if true at that instant.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use continuum_control_api::link::MemberRole;
+use continuum_domain::PairId;
+use continuum_domain::pair::types::SessionView;
+use continuum_runtime::SharedClock;
+use tokio::sync::watch;
+
+use crate::core_link::{Pairs, find};
+use crate::report::{member_report, role};
+
+#[derive(Clone)]
+struct Health {
+    pairs: Pairs,
+    clock: SharedClock,
+    session: watch::Receiver<SessionView>,
+}
+
+/// The routes: `/pairs/{id}/primary`, `/standby`, `/read-write`, `/health`, `/livez`, `/readyz`.
+pub(crate) fn router(
+    pairs: Pairs,
+    clock: SharedClock,
+    session: watch::Receiver<SessionView>,
+) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { (StatusCode::OK, "alive\n") }))
+        .route("/readyz", get(ready))
+        .route("/pairs/{pair}/primary", get(primary))
+        .route("/pairs/{pair}/read-write", get(primary))
+        .route("/pairs/{pair}/standby", get(standby))
+        .route("/pairs/{pair}/health", get(health))
+        .with_state(Health { pairs, clock, session })
+}
+
+type Answer = (StatusCode, String);
+
+fn no(reason: impl Into<String>) -> Answer {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reason.into()))
+}
+
+async fn ready(State(health): State<Health>) -> Answer {
+    let now = health.clock.now();
+    if health.session.borrow().valid(now) {
+        (StatusCode::OK, "ready\n".into())
+    } else {
+        no("no session at the witness")
+    }
+}
+
+fn member_role(health: &Health, pair: &str) -> Result<MemberRole, Answer> {
+    let pair = PairId::new(pair).map_err(|error| (StatusCode::NOT_FOUND, error.to_string()))?;
+    let handle = find(&health.pairs, &pair)
+        .ok_or_else(|| (StatusCode::NOT_FOUND, format!("pair {pair} does not run here\n")))?;
+    let status = handle.status.borrow();
+    Ok(role(&status, health.clock.now()))
+}
+
+async fn primary(State(health): State<Health>, Path(pair): Path<String>) -> Answer {
+    match member_role(&health, &pair) {
+        Ok(MemberRole::Primary) => (StatusCode::OK, "primary\n".into()),
+        Ok(other) => no(format!("{other:?}")),
+        Err(answer) => answer,
+    }
+}
+
+async fn standby(State(health): State<Health>, Path(pair): Path<String>) -> Answer {
+    match member_role(&health, &pair) {
+        Ok(MemberRole::Standby) => {}
+        Ok(other) => return no(format!("{other:?}")),
+        Err(answer) => return answer,
+    }
+    let streaming =
+        PairId::new(pair).ok().and_then(|pair| find(&health.pairs, &pair)).is_some_and(|handle| {
+            let report = member_report(&handle.status.borrow(), health.clock.now());
+            report.sql.is_some_and(|(sql, age_ms)| sql.receiver_streaming && age_ms < 5_000)
+        });
+    if streaming { (StatusCode::OK, "standby\n".into()) } else { no("not streaming") }
+}
+
+async fn health(State(health): State<Health>, Path(pair): Path<String>) -> Answer {
+    match member_role(&health, &pair) {
+        Ok(MemberRole::Unknown) => no("Unknown"),
+        Ok(role) => (StatusCode::OK, format!("{role:?}\n")),
+        Err(answer) => answer,
+    }
+}

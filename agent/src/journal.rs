@@ -1,0 +1,138 @@
+//! Facts that must not be lost: on disk until the core has them in its replicated log.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use continuum_control_api::link::{Fact, JournalEntry};
+use continuum_domain::{Epoch, OperationId, PairId};
+use continuum_runtime::{SharedClock, durable, seed};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// Entries kept at most while the core is away; the oldest are dropped first, with a log line.
+const ENTRIES_MAX: usize = 10_000;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Content {
+    seq: u64,
+    entries: Vec<JournalEntry>,
+}
+
+struct Inner {
+    content: Mutex<Content>,
+    changed: watch::Sender<u64>,
+    clock: SharedClock,
+}
+
+/// The journal. Cloned handles share it.
+#[derive(Clone)]
+pub(crate) struct Journal(Arc<Inner>);
+
+impl Journal {
+    /// Opens the journal and starts its writer.
+    pub fn open(path: PathBuf, clock: SharedClock) -> io::Result<Self> {
+        let content: Content = durable::read_json(&path)?.unwrap_or_default();
+        let (changed, watcher) = watch::channel(content.seq);
+        let inner = Arc::new(Inner { content: Mutex::new(content), changed, clock });
+        seed::spawn(write_behind(Arc::downgrade(&inner), path, watcher));
+        Ok(Self(inner))
+    }
+
+    fn content(&self) -> std::sync::MutexGuard<'_, Content> {
+        self.0.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a fact. It is on disk shortly after; the critical path does not wait for it, because
+    /// the register and not the journal is what decides.
+    pub fn append(&self, pair: &PairId, epoch: Epoch, operation: Option<OperationId>, fact: Fact) {
+        let mut content = self.content();
+        content.seq += 1;
+        let seq = content.seq;
+        let at_ms = self.0.clock.wall_ms();
+        content.entries.push(JournalEntry {
+            seq,
+            at_ms,
+            pair: pair.clone(),
+            epoch,
+            operation,
+            fact,
+        });
+        if content.entries.len() > ENTRIES_MAX {
+            let dropped = content.entries.remove(0);
+            tracing::error!(seq = dropped.seq, "the journal is full: its oldest entry is dropped");
+        }
+        drop(content);
+        self.0.changed.send_replace(seq);
+    }
+
+    /// Newest sequence number.
+    pub fn seq(&self) -> u64 {
+        self.content().seq
+    }
+
+    /// Up to `limit` entries after `after`, oldest first.
+    pub fn after(&self, after: u64, limit: usize) -> Vec<JournalEntry> {
+        let content = self.content();
+        content.entries.iter().filter(|entry| entry.seq > after).take(limit).cloned().collect()
+    }
+
+    /// The core has everything up to `seq`.
+    pub fn acknowledged(&self, seq: u64) {
+        let mut content = self.content();
+        content.entries.retain(|entry| entry.seq > seq);
+        drop(content);
+        self.0.changed.send_modify(|_| {});
+    }
+
+    /// Changes whenever an entry is added or forgotten.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+}
+
+async fn write_behind(
+    inner: std::sync::Weak<Inner>,
+    path: PathBuf,
+    mut watcher: watch::Receiver<u64>,
+) {
+    while watcher.changed().await.is_ok() {
+        let Some(inner) = inner.upgrade() else { return };
+        let content = inner.content.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        drop(inner);
+        let path = path.clone();
+        let written =
+            tokio::task::spawn_blocking(move || durable::write_json(&path, &content)).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the journal could not be written"),
+            Err(error) => tracing::error!(%error, "the journal writer failed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use continuum_runtime::BootClock;
+
+    #[tokio::test]
+    async fn entries_survive_until_acknowledged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal.json");
+        let pair = PairId::new("app").unwrap();
+        let journal = Journal::open(path.clone(), Arc::new(BootClock)).unwrap();
+        for _ in 0..3 {
+            journal.append(&pair, Epoch(1), None, Fact::Released { reason: "test".into() });
+        }
+        journal.acknowledged(1);
+        assert_eq!(journal.after(0, 10).len(), 2);
+        let written = || durable::read_json::<Content>(&path).ok().flatten();
+        while written().is_none_or(|content| content.entries.len() != 2) {
+            tokio::task::yield_now().await;
+        }
+        let again = Journal::open(path, Arc::new(BootClock)).unwrap();
+        assert_eq!(again.seq(), 3);
+        assert_eq!(again.after(2, 10).len(), 1);
+    }
+}

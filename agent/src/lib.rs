@@ -1,0 +1,30 @@
+//! The region agent: drives the domain machines against PostgreSQL, the witness, DNS and the core.
+//!
+//! ```text
+//!   witness <---- session keeper (own thread) ---- SessionView ----+
+//!      ^                                                           v
+//!      +---- register reads and writes <---- pair driver: PairMachine::step(now, event) -> effects
+//!   guard + PostgreSQL <---- data plane <-----------+     |   |
+//!   peers <---- ask, nudge, promise <---------------+     |   +--> names (DNS), health URLs
+//!   core <---- stream: reports, grants, journal <---------+
+//! ```
+//!
+//! The machines decide; this crate performs their effects and feeds back events. It can fail over
+//! without the core: spec, journal and promises are on its disk.
+
+pub mod config;
+mod core_link;
+mod driver;
+mod effects;
+mod health;
+mod journal;
+pub mod operator_client;
+mod peer_server;
+mod peers;
+mod report;
+mod session;
+mod start;
+mod store;
+
+pub use config::AgentConfig;
+pub use start::{AgentError, run};

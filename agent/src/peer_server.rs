@@ -1,0 +1,170 @@
+//! Answering the agents of other regions, and operators.
+
+use std::time::Duration;
+
+use continuum_control_api::link::{OperatorAnswer, OperatorAsk, PeerAnswer, PeerAsk, pack, unpack};
+use continuum_control_api::pb::LinkFrame;
+use continuum_control_api::pb::peer_server::Peer;
+use continuum_domain::pair::types::Event;
+use continuum_domain::{Lsn, PairId, RegionId, TimelineId};
+use continuum_runtime::net::Caller;
+use continuum_runtime::{Role, SharedClock};
+use tonic::{Request, Response, Status};
+
+use crate::core_link::{Pairs, find};
+use crate::driver::PairHandle;
+use crate::report::member_report;
+
+/// Interval of looks while a catch-up is waited for.
+const LOOK: Duration = Duration::from_millis(2);
+/// A promise that takes longer to write is not given.
+const PROMISE_DEADLINE: Duration = Duration::from_millis(900);
+/// A catch-up is waited for no longer than this, whatever the asker says.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The service.
+pub(crate) struct PeerService {
+    pub clock: SharedClock,
+    pub pairs: Pairs,
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn ask(&self, request: Request<LinkFrame>) -> Result<Response<LinkFrame>, Status> {
+        let region = caller_region(&request)?;
+        let ask: PeerAsk = unpack(request.get_ref())
+            .map_err(|error| Status::invalid_argument(format!("not a question: {error}")))?;
+        let answer = self.answer(&region, ask).await;
+        Ok(Response::new(pack(&answer)))
+    }
+
+    async fn operate(&self, request: Request<LinkFrame>) -> Result<Response<LinkFrame>, Status> {
+        let caller =
+            request.extensions().get::<Caller>().and_then(|caller| caller.identity.clone());
+        let operator = caller
+            .filter(|identity| identity.role == Role::Operator)
+            .ok_or_else(|| Status::permission_denied("only operators may do this"))?;
+        let ask: OperatorAsk = unpack(request.get_ref())
+            .map_err(|error| Status::invalid_argument(format!("not an order: {error}")))?;
+        tracing::warn!(%operator, ?ask, "break-glass order");
+        Ok(Response::new(pack(&self.operate_on(ask).await)))
+    }
+}
+
+fn caller_region(request: &Request<LinkFrame>) -> Result<RegionId, Status> {
+    let caller = request.extensions().get::<Caller>().and_then(|caller| caller.identity.clone());
+    let identity = caller
+        .filter(|identity| identity.role == Role::Region)
+        .ok_or_else(|| Status::permission_denied("only agents of other regions may ask"))?;
+    RegionId::new(identity.name).map_err(|error| Status::permission_denied(error.to_string()))
+}
+
+impl PeerService {
+    async fn answer(&self, from: &RegionId, ask: PeerAsk) -> PeerAnswer {
+        let pair = match &ask {
+            PeerAsk::Replayed { pair, .. }
+            | PeerAsk::Nudge { pair }
+            | PeerAsk::Identify { pair }
+            | PeerAsk::Promise { pair, .. } => pair.clone(),
+        };
+        let Some(handle) = find(&self.pairs, &pair) else {
+            return PeerAnswer::Refused { reason: format!("pair {pair} does not run here") };
+        };
+        match ask {
+            PeerAsk::Nudge { .. } => {
+                if handle.events.send(Event::Nudged).await.is_err() {
+                    return PeerAnswer::Refused { reason: "the pair is stopping".into() };
+                }
+                PeerAnswer::Noted
+            }
+            PeerAsk::Identify { .. } => {
+                let status = handle.status.borrow();
+                let directory =
+                    status.actuator.as_ref().and_then(|guard| guard.data_directory.clone());
+                PeerAnswer::Identity { data_directory: directory }
+            }
+            PeerAsk::Replayed { timeline, lsn, wait_ms, .. } => {
+                let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
+                self.wait_replayed(&handle, timeline, lsn, wait).await
+            }
+            PeerAsk::Promise { epoch, hold_ms, .. } => {
+                let (request, answer) = handle.promises.open();
+                let hold = Duration::from_millis(hold_ms);
+                let from = from.clone();
+                let asked = Event::PromiseAsked { request, from, epoch, hold };
+                if handle.events.send(asked).await.is_err() {
+                    return PeerAnswer::Refused { reason: "the pair is stopping".into() };
+                }
+                match tokio::time::timeout(PROMISE_DEADLINE, answer).await {
+                    Ok(Ok(Ok(()))) => PeerAnswer::Promised,
+                    Ok(Ok(Err(reason))) => PeerAnswer::Refused { reason },
+                    _ => {
+                        PeerAnswer::Refused { reason: "the promise was not written in time".into() }
+                    }
+                }
+            }
+        }
+    }
+
+    /// R14: exactly to the shutdown checkpoint, on its timeline, with the directory that has it.
+    async fn wait_replayed(
+        &self,
+        handle: &PairHandle,
+        timeline: TimelineId,
+        lsn: Lsn,
+        wait: Duration,
+    ) -> PeerAnswer {
+        let until = self.clock.now() + wait;
+        let mut seen = String::from("PostgreSQL here does not answer");
+        loop {
+            let directory = {
+                let status = handle.status.borrow();
+                status.actuator.as_ref().and_then(|guard| guard.data_directory.clone())
+            };
+            let observation = handle.plane.observe().await;
+            if let Some((at, sql)) = &observation.sql
+                && self.clock.now().since(*at) < wait
+            {
+                let there = sql.in_recovery && sql.timeline == timeline;
+                let past = sql.replay.filter(|replay| there && *replay > lsn);
+                if let (Some(replay), Some(data_directory)) = (past, directory) {
+                    return PeerAnswer::Replayed { data_directory, replay };
+                }
+                let replay = sql.replay.map_or_else(|| "unknown".into(), |lsn| lsn.to_string());
+                seen = format!("replayed to {replay} on timeline {}", sql.timeline);
+            }
+            if self.clock.now() >= until {
+                return PeerAnswer::Refused { reason: seen };
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn operate_on(&self, ask: OperatorAsk) -> OperatorAnswer {
+        let failed = |reason: String| OperatorAnswer::Failed { reason };
+        let none = |pair: &PairId| failed(format!("pair {pair} does not run here"));
+        match ask {
+            OperatorAsk::Fence { pair, reason } => match find(&self.pairs, &pair) {
+                Some(handle) => match handle.plane.set_fence(Some(&reason)).await {
+                    Ok(()) => OperatorAnswer::Done,
+                    Err(error) => failed(error.to_string()),
+                },
+                None => none(&pair),
+            },
+            OperatorAsk::Unfence { pair, .. } => match find(&self.pairs, &pair) {
+                Some(handle) => match handle.plane.set_fence(None).await {
+                    Ok(()) => OperatorAnswer::Done,
+                    Err(error) => failed(error.to_string()),
+                },
+                None => none(&pair),
+            },
+            OperatorAsk::Show { pair } => match find(&self.pairs, &pair) {
+                Some(handle) => {
+                    let report = member_report(&handle.status.borrow(), self.clock.now());
+                    OperatorAnswer::Member { report: Box::new(report) }
+                }
+                None => none(&pair),
+            },
+        }
+    }
+}
