@@ -1,0 +1,174 @@
+//! What can be chosen about a lab.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use continuum_domain::spec::{Durability, WitnessLossPolicy};
+use continuum_domain::{RegionId, Timing};
+
+/// What `continuum lab` was asked for. The command line maps onto this.
+#[derive(Clone, Debug)]
+pub struct LabArgs {
+    /// Lease ttl.
+    pub ttl: Duration,
+    /// Interval between renewals; [`default_renew`] of the ttl when absent.
+    pub renew: Option<Duration>,
+    /// Writers of the client workload.
+    pub writers: usize,
+    /// Regions; the first holds the lease first.
+    pub regions: Vec<RegionId>,
+    /// What an acknowledged commit survives.
+    pub durability: Durability,
+    /// Where to write the report as JSON.
+    pub json: Option<PathBuf>,
+    /// Keep running after the report, and print what to try.
+    pub stay: bool,
+}
+
+impl Default for LabArgs {
+    fn default() -> Self {
+        let options = LabOptions::default();
+        Self {
+            ttl: options.ttl,
+            renew: None,
+            writers: 4,
+            regions: options.regions,
+            durability: options.durability,
+            json: None,
+            stay: false,
+        }
+    }
+}
+
+/// How a lab is built: everything [`crate::Lab::start`] needs to know.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    /// Lease ttl of every region.
+    pub ttl: Duration,
+    /// Interval between renewals; [`default_renew`] of the ttl when absent.
+    pub renew: Option<Duration>,
+    /// Regions; the first holds the lease first.
+    pub regions: Vec<RegionId>,
+    /// What an acknowledged commit survives.
+    pub durability: Durability,
+    /// What the holder does without a witness.
+    pub on_witness_loss: WitnessLossPolicy,
+    /// `async`: the standing approval of a loss, in bytes of WAL.
+    pub rpo_bytes: Option<u64>,
+    /// Restarts of a crashed PostgreSQL in place before the lease is released.
+    pub restarts_in_place: Option<u32>,
+    /// `available`: how long commits may wait for a standby before the ledger shrinks.
+    pub stall_timeout: Duration,
+    /// Time to live of the DNS records.
+    pub name_ttl: Duration,
+    /// PostgreSQL's `max_connections`.
+    pub max_connections: u32,
+    /// More environment for the control nodes, such as `CONTINUUM_CRASH_AFTER`.
+    pub server_env: BTreeMap<String, String>,
+    /// The `continuum` binary; found by itself when absent.
+    pub binary: Option<PathBuf>,
+}
+
+impl Default for LabOptions {
+    fn default() -> Self {
+        let region = |name: &str| RegionId::new(name).expect("a valid region name");
+        Self {
+            ttl: Duration::from_secs(10),
+            renew: None,
+            regions: vec![region("fsn"), region("hel")],
+            durability: Durability::default(),
+            on_witness_loss: WitnessLossPolicy::default(),
+            rpo_bytes: None,
+            restarts_in_place: None,
+            stall_timeout: Duration::from_secs(2),
+            name_ttl: Duration::from_secs(1),
+            max_connections: 100,
+            server_env: BTreeMap::new(),
+            binary: None,
+        }
+    }
+}
+
+/// A fifth of the ttl, in whole half seconds where that leaves anything: 2 s of 10 s, 500 ms of 3 s.
+pub fn default_renew(ttl: Duration) -> Duration {
+    let fifth = ttl / 5;
+    let half_seconds = fifth.as_millis() / 500;
+    match u64::try_from(half_seconds) {
+        Ok(count) if count > 0 => Duration::from_millis(count * 500),
+        _ => fifth,
+    }
+}
+
+/// The lab's lease timing. Its margins are narrower than production's defaults because its
+/// processes share one host and one clock, and PostgreSQL holds next to nothing.
+pub fn lab_timing(ttl: Duration, renew: Option<Duration>) -> Timing {
+    Timing {
+        ttl,
+        renew: renew.unwrap_or_else(|| default_renew(ttl)),
+        stop_budget: (ttl / 4).min(Duration::from_secs(3)),
+        guard: (ttl / 40).max(Duration::from_millis(100)),
+        ..Timing::default()
+    }
+}
+
+impl LabOptions {
+    /// The options a command line stands for.
+    pub fn from_args(args: &LabArgs) -> Self {
+        Self {
+            ttl: args.ttl,
+            renew: args.renew,
+            regions: args.regions.clone(),
+            durability: args.durability,
+            // An async pair only fails over by itself under a standing approval (R21).
+            rpo_bytes: (!args.durability.is_synchronous()).then_some(16 * 1024 * 1024),
+            ..Self::default()
+        }
+    }
+
+    /// The lease timing of every region.
+    pub fn timing(&self) -> Timing {
+        lab_timing(self.ttl, self.renew)
+    }
+
+    /// Refuses what cannot be run: timing, too few regions, a region named twice.
+    pub fn check(&self) -> Result<(), String> {
+        self.timing().check().map_err(|error| format!("--ttl/--renew: {error}"))?;
+        if !(2..=7).contains(&self.regions.len()) {
+            return Err("--regions: 2 to 7 regions are accepted".into());
+        }
+        for (index, region) in self.regions.iter().enumerate() {
+            if self.regions[..index].contains(region) {
+                return Err(format!("--regions: {region} is named twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lab_profile_keeps_the_timing_inequality_at_every_advertised_ttl() {
+        for seconds in [2, 3, 5, 10, 30] {
+            let timing = lab_timing(Duration::from_secs(seconds), None);
+            assert_eq!(timing.check(), Ok(()), "ttl {seconds} s");
+        }
+        assert_eq!(default_renew(Duration::from_secs(10)), Duration::from_secs(2));
+        assert_eq!(default_renew(Duration::from_secs(3)), Duration::from_millis(500));
+        assert_eq!(default_renew(Duration::from_secs(2)), Duration::from_millis(400));
+    }
+
+    #[test]
+    fn a_lab_that_cannot_run_is_refused_before_anything_starts() {
+        let fsn = RegionId::new("fsn").unwrap();
+        let twice = LabOptions { regions: vec![fsn.clone(), fsn.clone()], ..LabOptions::default() };
+        assert!(twice.check().unwrap_err().contains("twice"));
+        let alone = LabOptions { regions: vec![fsn], ..LabOptions::default() };
+        assert!(alone.check().is_err());
+        let slow = LabOptions { renew: Some(Duration::from_secs(4)), ..LabOptions::default() };
+        assert!(slow.check().unwrap_err().contains("3 * renew"));
+    }
+}

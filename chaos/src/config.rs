@@ -1,0 +1,324 @@
+//! Writes every part's configuration file and lists the parts.
+//!
+//! The files are text made from values rather than from the parts' own types: the lab is a user of
+//! the public formats, so that a format that changes is noticed here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use continuum_domain::RegionId;
+use continuum_domain::spec::{LossApproval, MemberSpec, NameSpec, PairSpec};
+use continuum_runtime::durable;
+use continuum_runtime::net::TlsFiles;
+use continuum_runtime::seed;
+use serde_json::{Value, json};
+
+use crate::args::LabOptions;
+use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, ZONE};
+use crate::manifest::{Manifest, Part};
+
+/// Where the automation's anti-flap period would keep a scenario waiting.
+const ANTI_FLAP: Duration = Duration::from_secs(1);
+/// How long an agent asks a silent core before it goes alone.
+const CORE_GRACE: Duration = Duration::from_millis(1_000);
+
+/// The pair's spec.
+pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
+    let member = |region: &Region| {
+        let host = region.address.to_string();
+        (region.id.clone(), MemberSpec { priority: 100, host, port: layout.postgres_port })
+    };
+    let members: BTreeMap<RegionId, MemberSpec> = layout.regions.iter().map(member).collect();
+    let first = options.regions.first().cloned();
+    let first = first.unwrap_or_else(|| RegionId::new("fsn").expect("a valid region name"));
+    let mut spec = PairSpec::new(layout.pair(), members, first);
+    spec.durability = options.durability;
+    spec.on_witness_loss = options.on_witness_loss;
+    spec.stall_timeout = options.stall_timeout;
+    spec.anti_flap = ANTI_FLAP;
+    spec.core_grace = CORE_GRACE;
+    spec.loss_approval = options.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
+    if let Some(restarts) = options.restarts_in_place {
+        spec.restarts_in_place = restarts;
+    }
+    spec.names = vec![NameSpec { name: NAME.into(), ttl: options.name_ttl }];
+    spec
+}
+
+/// Writes all files below the layout's directory and lists the parts, none of which runs yet.
+pub fn write(layout: &Layout, options: &LabOptions, binary: &Path) -> io::Result<Manifest> {
+    durable::write_atomic(&password_file(layout), format!("{}\n", seed::random_id(32)).as_bytes())?;
+    let spec = serde_json::to_value(spec(layout, options)).map_err(io::Error::other)?;
+    write_toml(&layout.config_file(PAIR), without_nulls(spec))?;
+    write_toml(&layout.config_file("client"), client(layout))?;
+    let mut parts = Vec::new();
+    for node in &layout.core {
+        write_toml(&layout.config_file(&node.name), server(layout, node))?;
+        parts.push(core_part(layout, node, binary));
+    }
+    write_toml(&layout.config_file("witness"), witness(layout))?;
+    parts.push(part(layout, "witness", "witness", binary, &[("grpc", layout.witness.0)]));
+    write_toml(&layout.config_file("dns"), dns(layout, options))?;
+    let (dns_port, update_port, _) = &layout.dns;
+    parts.push(part(layout, "dns", "dns", binary, &[("dns", *dns_port), ("grpc", *update_port)]));
+    for region in &layout.regions {
+        parts.extend(region_parts(layout, options, region, binary)?);
+    }
+    Ok(Manifest {
+        directory: layout.directory.clone(),
+        lab_pid: std::process::id().cast_signed(),
+        pair: PAIR.into(),
+        name: NAME.into(),
+        dns: layout.name_server().to_string(),
+        postgresql: layout.postgresql(),
+        operator_config: layout.config_file("client"),
+        parts,
+    })
+}
+
+fn region_parts(
+    layout: &Layout,
+    options: &LabOptions,
+    region: &Region,
+    binary: &Path,
+) -> io::Result<[Part; 2]> {
+    let name = |role: &str| format!("{}-{role}", region.id);
+    let guard_file = layout.config_file(&name("guard"));
+    write_toml(&guard_file, guard(layout, options, region))?;
+    write_toml(&layout.config_file(&name("agent")), agent(layout, options, region))?;
+    let postgres = [("postgresql", layout.postgres_port)];
+    let mut guard = part(layout, &name("guard"), "guard", binary, &postgres);
+    guard.data_directory = layout.data_directory(&region.id);
+    let ports = [("peer", region.peer_port), ("health", region.health_port)];
+    let mut agent = part(layout, &name("agent"), "agent", binary, &ports);
+    agent.data_directory = agent_state(layout, region);
+    for part in [&mut guard, &mut agent] {
+        part.region = Some(region.id.to_string());
+    }
+    Ok([guard, agent])
+}
+
+fn core_part(layout: &Layout, node: &CoreNode, binary: &Path) -> Part {
+    part(layout, &node.name, "server", binary, &[("grpc", node.port), ("api", node.api_port)])
+}
+
+fn part(layout: &Layout, name: &str, role: &str, binary: &Path, ports: &[(&str, u16)]) -> Part {
+    let text = |path: &Path| path.display().to_string();
+    Part {
+        name: name.into(),
+        role: role.into(),
+        region: None,
+        pid: None,
+        started: None,
+        argv: vec![text(binary), role.into(), "--config".into(), text(&layout.config_file(name))],
+        ports: ports.iter().map(|(purpose, port)| ((*purpose).to_owned(), *port)).collect(),
+        data_directory: layout.directory.join(name),
+        log: layout.log_file(name),
+    }
+}
+
+fn write_toml(path: &Path, value: Value) -> io::Result<()> {
+    let text = toml::to_string(&value).map_err(io::Error::other)?;
+    fs::write(path, text)
+}
+
+/// TOML has no null: what is absent is left out.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+fn loopback(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn tls(files: &TlsFiles) -> Value {
+    json!({ "authority": files.authority, "certificate": files.certificate, "key": files.key })
+}
+
+fn named(name: &str, address: String) -> Value {
+    json!({ "name": name, "address": address })
+}
+
+fn duration(value: Duration) -> String {
+    format!("{}ms", value.as_millis())
+}
+
+fn password_file(layout: &Layout) -> PathBuf {
+    layout.directory.join("config/replication.password")
+}
+
+fn agent_state(layout: &Layout, region: &Region) -> PathBuf {
+    layout.region_directory(&region.id).join("agent")
+}
+
+fn server(layout: &Layout, node: &CoreNode) -> Value {
+    let peer = |node: &CoreNode| {
+        json!({
+            "name": node.name,
+            "id": node.id,
+            "address": loopback(node.port),
+            "api_address": loopback(node.api_port),
+        })
+    };
+    json!({
+        "name": node.name,
+        "id": node.id,
+        "listen_rpc": loopback(node.port),
+        "listen_api": loopback(node.api_port),
+        "data_directory": layout.directory.join(&node.name),
+        "peers": layout.core.iter().map(peer).collect::<Vec<_>>(),
+        "witness": named("witness", loopback(layout.witness.0)),
+        // A scenario may crash a node on purpose.
+        "drills": true,
+        "tls": tls(&node.tls),
+    })
+}
+
+fn witness(layout: &Layout) -> Value {
+    let regions: Vec<&RegionId> = layout.regions.iter().map(|region| &region.id).collect();
+    json!({
+        "name": "witness",
+        "listen": loopback(layout.witness.0),
+        "data_directory": layout.directory.join("witness"),
+        "pairs": { PAIR: regions },
+        "tls": tls(&layout.witness.1),
+    })
+}
+
+fn dns(layout: &Layout, options: &LabOptions) -> Value {
+    let addresses = |region: &Region| (region.id.to_string(), json!([region.address]));
+    let addresses: BTreeMap<String, Value> = layout.regions.iter().map(addresses).collect();
+    json!({
+        "name": "dns",
+        "listen_dns": layout.name_server().to_string(),
+        "listen_rpc": loopback(layout.dns.1),
+        "zone": ZONE,
+        "names": [{
+            "name": NAME,
+            "pair": PAIR,
+            "ttl": duration(options.name_ttl),
+            "addresses": addresses,
+        }],
+        "witness": named("witness", loopback(layout.witness.0)),
+        "tls": tls(&layout.dns.2),
+    })
+}
+
+fn client(layout: &Layout) -> Value {
+    let endpoint = |node: &CoreNode| named(&node.name, loopback(node.api_port));
+    json!({
+        "endpoints": layout.core.iter().map(endpoint).collect::<Vec<_>>(),
+        "tls": tls(&layout.operator),
+    })
+}
+
+fn guard(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
+    let directory = layout.region_directory(&region.id);
+    let members: Vec<&RegionId> = layout.regions.iter().map(|region| &region.id).collect();
+    json!({
+        "pair": PAIR,
+        "region": region.id,
+        "members": members,
+        "socket": directory.join("guard.sock"),
+        "data_directory": layout.data_directory(&region.id),
+        "state_directory": layout.guard_state(&region.id),
+        "listen_host": region.address,
+        "port": layout.postgres_port,
+        "socket_directory": directory.join("postgresql/run"),
+        "replication_password_file": password_file(layout),
+        "durability": options.durability,
+        "max_slot_wal_keep_size": "256MB",
+        "trusted_networks": ["127.0.0.0/8"],
+        "stop_budget": duration(options.timing().stop_budget),
+        // Little memory and little WAL: a rewind copies all of it.
+        "settings": {
+            "shared_buffers": "32MB",
+            "max_connections": options.max_connections.to_string(),
+            "min_wal_size": "32MB",
+            "max_wal_size": "128MB",
+            "wal_recycle": "off",
+        },
+    })
+}
+
+fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
+    let timing = options.timing();
+    let core = layout.core.iter().map(|node| named(&node.name, loopback(node.port)));
+    let peers = layout.regions.iter().filter(|other| other.id != region.id);
+    let peers = peers.map(|peer| json!({ "region": peer.id, "address": loopback(peer.peer_port) }));
+    let directory = layout.region_directory(&region.id);
+    json!({
+        "region": region.id,
+        "listen_peer": loopback(region.peer_port),
+        "listen_health": loopback(region.health_port),
+        "state_directory": agent_state(layout, region),
+        "tls": tls(&region.tls),
+        "timing": {
+            "ttl": duration(timing.ttl),
+            "renew": duration(timing.renew),
+            "stop_budget": duration(timing.stop_budget),
+            "guard": duration(timing.guard),
+        },
+        "witness": named("witness", loopback(layout.witness.0)),
+        "core": core.collect::<Vec<_>>(),
+        "peers": peers.collect::<Vec<_>>(),
+        "pairs": [{
+            "id": PAIR,
+            "guard_socket": directory.join("guard.sock"),
+            "postgres_port": layout.postgres_port,
+            "postgres_socket_directory": directory.join("postgresql/run"),
+            "replication_password_file": password_file(layout),
+        }],
+        "names": [named("dns", loopback(layout.dns.1))],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_gets_a_file_that_is_toml_and_an_entry_that_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = LabOptions { rpo_bytes: None, ..LabOptions::default() };
+        let layout = Layout::create(directory.path().to_owned(), &options.regions).unwrap();
+        let manifest = write(&layout, &options, Path::new("/bin/continuum")).unwrap();
+        let names: Vec<&str> = manifest.parts.iter().map(|part| part.name.as_str()).collect();
+        let expected = [
+            "core-1",
+            "core-2",
+            "core-3",
+            "witness",
+            "dns",
+            "fsn-guard",
+            "fsn-agent",
+            "hel-guard",
+            "hel-agent",
+        ];
+        assert_eq!(names, expected);
+        for part in &manifest.parts {
+            let text = fs::read_to_string(part.argv.last().unwrap()).unwrap();
+            let table: toml::Table = text.parse().unwrap();
+            assert!(!table.is_empty(), "{}", part.name);
+        }
+        let text = fs::read_to_string(layout.config_file(PAIR)).unwrap();
+        let read: PairSpec = toml::from_str(&text).unwrap();
+        assert_eq!(read, spec(&layout, &options));
+        assert_eq!(read.check(), Ok(()));
+        let agent: toml::Table =
+            fs::read_to_string(layout.config_file("fsn-agent")).unwrap().parse().unwrap();
+        assert_eq!(agent["timing"]["ttl"].as_str(), Some("10000ms"));
+        assert_eq!(agent["peers"][0]["region"].as_str(), Some("hel"));
+    }
+}

@@ -1,0 +1,448 @@
+//! A whole lab as a value: start it, break it, look at it, stop it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_control_api::client::{ApiClient, ClientError};
+use continuum_control_api::rest::{
+    ApplyPair, OperationsQuery, PairView, Started, SwitchoverRequest,
+};
+use continuum_domain::operation::{Operation, OperationKind};
+use continuum_domain::{Epoch, OperationId, RegionId, Tick};
+use continuum_runtime::{BootClock, SharedClock};
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+
+use crate::args::LabOptions;
+use crate::janitor::{self, READY};
+use crate::layout::{self, Layout, NAME};
+use crate::manifest::Manifest;
+use crate::names::{Name, NameWatch};
+use crate::supervise::{self, Supervisor};
+use crate::workload::{self, Workload};
+use crate::{config, health, process};
+
+/// How often a condition is looked at while it is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the janitor may take to be ready, and to finish.
+const JANITOR_LIMIT: Duration = Duration::from_secs(30);
+/// How long the control core may take to elect its first leader.
+const ELECTION_LIMIT: Duration = Duration::from_secs(30);
+/// How long the first start may take: two PostgreSQL instances are made.
+const FIRST_HEALTH_LIMIT: Duration = Duration::from_secs(120);
+
+/// What went wrong with a lab.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was asked for something that cannot be run.
+    #[error("{0}")]
+    Options(String),
+    /// A file, directory or port.
+    #[error("{what}: {reason}")]
+    Environment {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        reason: std::io::Error,
+    },
+    /// A part.
+    #[error(transparent)]
+    Part(#[from] supervise::Error),
+    /// The core's API.
+    #[error("{what}: {source}")]
+    Api {
+        /// What was asked.
+        what: &'static str,
+        /// The answer.
+        source: ClientError,
+    },
+    /// The workload.
+    #[error(transparent)]
+    Workload(#[from] workload::Error),
+    /// A condition did not come about.
+    #[error("{what} did not happen within {limit:?}: {last}")]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: Duration,
+        /// How it stood at the last look.
+        last: String,
+    },
+}
+
+/// A running lab. Dropping it stops everything too, but does not wait for that.
+#[derive(Debug)]
+pub struct Lab {
+    /// Where everything is.
+    pub layout: Layout,
+    /// How it was built.
+    pub options: LabOptions,
+    /// The clock all of the lab's records use.
+    pub clock: SharedClock,
+    supervisor: Supervisor,
+    api: ApiClient,
+    names: NameWatch,
+    workload: Option<Workload>,
+    janitor: Child,
+}
+
+impl Lab {
+    /// Starts everything and waits until the pair is healthy.
+    pub async fn start(options: LabOptions) -> Result<Self, Error> {
+        let lab = Self::start_parts(options).await?;
+        lab.apply_spec().await?;
+        lab.wait_healthy(FIRST_HEALTH_LIMIT).await?;
+        Ok(lab)
+    }
+
+    /// Starts every part, without a pair yet.
+    pub async fn start_parts(options: LabOptions) -> Result<Self, Error> {
+        options.check().map_err(Error::Options)?;
+        let binary = supervise::find_binary(options.binary.as_deref()).map_err(Error::Options)?;
+        let failed = |what| move |reason| Error::Environment { what, reason };
+        let directory = layout::make_directory().map_err(failed("the lab's directory"))?;
+        let janitor = start_janitor(&binary, &directory).await.map_err(failed("the janitor"))?;
+        let layout = Layout::create(directory, &options.regions)
+            .map_err(failed("ports, certificates and directories"))?;
+        let manifest =
+            config::write(&layout, &options, &binary).map_err(failed("configuration files"))?;
+        let mut supervisor = Supervisor::new(manifest)?;
+        for node in &layout.core {
+            supervisor.set_environment(&node.name, options.server_env.clone());
+        }
+        let endpoints = layout
+            .core
+            .iter()
+            .map(|node| (node.name.clone(), format!("127.0.0.1:{}", node.api_port)))
+            .collect();
+        let api = ApiClient::new(endpoints, &layout.operator)
+            .map_err(|source| Error::Api { what: "setting up the API client", source })?;
+        let names: Vec<String> =
+            supervisor.manifest().parts.iter().map(|part| part.name.clone()).collect();
+        for name in &names {
+            supervisor.start(name)?;
+        }
+        let clock: SharedClock = Arc::new(BootClock);
+        let watch = NameWatch::start(name_of(&layout), clock.clone());
+        let lab =
+            Self { layout, options, clock, supervisor, api, names: watch, workload: None, janitor };
+        lab.wait_leader(ELECTION_LIMIT).await?;
+        Ok(lab)
+    }
+
+    /// Gives the core the pair's spec.
+    pub async fn apply_spec(&self) -> Result<(), Error> {
+        let body = ApplyPair {
+            spec: config::spec(&self.layout, &self.options),
+            reason: "the lab's pair".into(),
+        };
+        self.until("the pair's spec to be accepted", ELECTION_LIMIT, async || {
+            self.api.apply_pair(&body).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    /// Waits until `look` succeeds; its error says how it stands. A part that ends by itself ends
+    /// the wait.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        look: impl AsyncFn() -> Result<T, String>,
+    ) -> Result<T, Error> {
+        let deadline = self.clock.now() + limit;
+        loop {
+            let last = match look().await {
+                Ok(value) => return Ok(value),
+                Err(last) => last,
+            };
+            self.supervisor.check()?;
+            if self.clock.now() >= deadline {
+                return Err(Error::Timeout { what: what.into(), limit, last });
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Waits until the core has a leader that answers, and says who.
+    pub async fn wait_leader(&self, limit: Duration) -> Result<String, Error> {
+        self.until("the control core's election", limit, async || {
+            let core = self.api.core().await.map_err(|error| error.to_string())?;
+            core.leader.ok_or_else(|| "no leader".to_owned())
+        })
+        .await
+    }
+
+    /// Waits until the pair is whole: one primary, the others streaming, the ledger full.
+    pub async fn wait_healthy(&self, limit: Duration) -> Result<PairView, Error> {
+        self.until("the pair to be whole", limit, async || {
+            let view = self.view().await?;
+            let problems = health::problems(&view);
+            if problems.is_empty() { Ok(view) } else { Err(problems.join("; ")) }
+        })
+        .await
+    }
+
+    /// Waits until some region holds the lease under an epoch later than `before`.
+    pub async fn wait_moved(&self, before: Epoch, limit: Duration) -> Result<PairView, Error> {
+        self.until("the lease to move", limit, async || {
+            let view = self.view().await?;
+            match (view.epoch, &view.holder) {
+                (Some(epoch), Some(_)) if epoch > before => Ok(view),
+                (epoch, holder) => Err(format!("epoch {epoch:?}, holder {holder:?}")),
+            }
+        })
+        .await
+    }
+
+    async fn view(&self) -> Result<PairView, String> {
+        self.api.pair(&self.layout.pair()).await.map_err(|error| error.to_string())
+    }
+
+    /// The pair as the core knows it.
+    pub async fn pair(&self) -> Result<PairView, Error> {
+        let view = self.api.pair(&self.layout.pair()).await;
+        view.map_err(|source| Error::Api { what: "reading the pair", source })
+    }
+
+    /// Asks for a switchover and returns the accepted operation.
+    pub async fn switchover(&self, to: &RegionId, reason: &str) -> Result<Operation, Error> {
+        let request =
+            SwitchoverRequest { to: to.clone(), dry_run: false, reason: reason.to_owned() };
+        match self.api.switchover(&self.layout.pair(), &request).await {
+            Ok(Started::Operation(operation)) => Ok(operation),
+            Ok(Started::Plan(plan)) => Err(Error::Options(format!("only planned: {plan:?}"))),
+            Err(source) => Err(Error::Api { what: "asking for a switchover", source }),
+        }
+    }
+
+    /// Waits until an operation has ended, and returns it.
+    pub async fn wait_ended(&self, id: &OperationId, limit: Duration) -> Result<Operation, Error> {
+        self.until(&format!("the end of operation {id}"), limit, async || {
+            let operation = self.api.operation(id).await.map_err(|error| error.to_string())?;
+            let last = operation.steps.last().map(|step| (step.step, step.outcome.clone()));
+            let standing = format!("{:?}, last step {last:?}", operation.state);
+            if operation.state.is_final() { Ok(operation) } else { Err(standing) }
+        })
+        .await
+    }
+
+    /// Waits until the failover that superseded `before` is known to the core, and returns it.
+    pub async fn failover_after(&self, before: Epoch, limit: Duration) -> Result<Operation, Error> {
+        let query = OperationsQuery { pair: Some(self.layout.pair()) };
+        let fits = |operation: &Operation| {
+            operation.at_epoch >= before && matches!(operation.kind, OperationKind::Failover { .. })
+        };
+        self.until("the failover's journal to reach the core", limit, async || {
+            let operations =
+                self.api.operations(&query).await.map_err(|error| error.to_string())?;
+            operations.into_iter().find(fits).ok_or_else(|| "no such operation yet".to_owned())
+        })
+        .await
+    }
+
+    /// The core's API.
+    pub fn api(&self) -> &ApiClient {
+        &self.api
+    }
+
+    /// What `lab.json` says.
+    pub fn manifest(&self) -> &Manifest {
+        self.supervisor.manifest()
+    }
+
+    /// What the name answered over time.
+    pub fn names(&self) -> &NameWatch {
+        &self.names
+    }
+
+    /// Starts writers that follow the name.
+    pub async fn start_workload(&mut self, writers: usize) -> Result<(), Error> {
+        let (name, port) = (name_of(&self.layout), self.layout.postgres_port);
+        self.workload = Some(Workload::start(name, port, writers, self.clock.clone()).await?);
+        Ok(())
+    }
+
+    /// The workload; an error when none was started.
+    pub fn workload(&mut self) -> Result<&mut Workload, Error> {
+        self.workload.as_mut().ok_or_else(|| Error::Options("no workload was started".into()))
+    }
+
+    /// The newest thing that kept a client from trying.
+    pub fn trouble(&self) -> Option<String> {
+        self.workload.as_ref().and_then(|workload| workload.recorder().last_trouble())
+    }
+
+    /// Waits for an acknowledgement of a statement sent from now on, by `from` if given.
+    pub async fn wait_acknowledged(
+        &self,
+        from: Option<IpAddr>,
+        limit: Duration,
+    ) -> Result<Tick, Error> {
+        let since = self.clock.now();
+        self.until("an acknowledged write", limit, async || {
+            let recorder = self.workload.as_ref().map(Workload::recorder);
+            let recorder = recorder.ok_or_else(|| "no workload was started".to_owned())?;
+            let trouble = || format!("the last trouble was: {:?}", recorder.last_trouble());
+            recorder.first_acknowledged(since, from).ok_or_else(trouble)
+        })
+        .await
+    }
+
+    /// Where a region's PostgreSQL answers.
+    pub fn address(&self, region: &RegionId) -> Result<IpAddr, Error> {
+        let unknown = || Error::Options(format!("the lab has no region {region}"));
+        self.layout.address(region).ok_or_else(unknown)
+    }
+
+    /// Kills one part with SIGKILL.
+    pub async fn kill(&mut self, part: &str) -> Result<(), Error> {
+        Ok(self.supervisor.kill(part).await?)
+    }
+
+    /// Kills one part, if it runs, and starts it.
+    pub async fn restart(&mut self, part: &str) -> Result<(), Error> {
+        Ok(self.supervisor.restart(part).await?)
+    }
+
+    /// Kills all control nodes.
+    pub async fn kill_core(&mut self) -> Result<(), Error> {
+        for node in self.core_names() {
+            self.kill(&node).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts all control nodes that do not run, without the additional environment that
+    /// [`LabOptions::server_env`] gave them.
+    pub async fn restart_core(&mut self) -> Result<(), Error> {
+        for node in self.core_names() {
+            self.supervisor.set_environment(&node, Default::default());
+            if !self.supervisor.is_running(&node) {
+                self.supervisor.start(&node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the control nodes.
+    pub fn core_names(&self) -> Vec<String> {
+        self.layout.core.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// Sets a part's additional environment, from its next start on.
+    pub fn set_environment(&mut self, part: &str, variables: &[(&str, &str)]) {
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        self.supervisor.set_environment(part, variables.collect());
+    }
+
+    /// Says that a part will end by itself, so that this does not end every wait.
+    pub fn expect_end(&mut self, part: &str) {
+        self.supervisor.expect_end(part);
+    }
+
+    /// Waits until a part has ended by itself, as one that crashes on purpose does.
+    pub async fn wait_part_ended(&mut self, part: &str, limit: Duration) -> bool {
+        self.supervisor.ended(part, limit).await
+    }
+
+    /// Whether a part runs.
+    pub fn is_running(&self, part: &str) -> bool {
+        self.supervisor.is_running(part)
+    }
+
+    /// Kills a region's agent, guard and PostgreSQL at once, with SIGKILL.
+    pub async fn kill_region(&mut self, region: &RegionId) -> Result<(), Error> {
+        Ok(self.supervisor.kill_region(region.as_str()).await?)
+    }
+
+    /// Starts a region's guard and agent again.
+    pub async fn start_region(&mut self, region: &RegionId) -> Result<(), Error> {
+        for role in ["guard", "agent"] {
+            self.supervisor.restart(&format!("{region}-{role}")).await?;
+        }
+        Ok(())
+    }
+
+    /// Kills a region's postmaster alone, with SIGKILL; its guard and agent live.
+    pub fn kill_postgres(&self, region: &RegionId) -> Result<(), Error> {
+        let postmaster = supervise::postmaster(&self.layout.data_directory(region));
+        let reached = process::signal_all(postmaster.as_slice(), Signal::KILL);
+        if reached.is_empty() {
+            return Err(Error::Options(format!("PostgreSQL of {region} does not run")));
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to a standby's WAL receiver: stopped, the standby falls behind without
+    /// noticing; killed after that, what had reached it and was not written is gone.
+    pub fn signal_receiver(&self, region: &RegionId, signal: Signal) -> Result<(), Error> {
+        let mut processes = self.supervisor.processes_of(region.as_str());
+        processes.retain(|found| {
+            process::arguments(found.pid).iter().any(|title| title.contains("walreceiver"))
+        });
+        if process::signal_all(&processes, signal).is_empty() {
+            return Err(Error::Options(format!("{region} has no WAL receiver")));
+        }
+        Ok(())
+    }
+
+    /// Whether a region's PostgreSQL runs (frozen counts as running).
+    pub fn postgres_runs(&self, region: &RegionId) -> bool {
+        supervise::postmaster(&self.layout.data_directory(region)).is_some()
+    }
+
+    /// Freezes a region's agent, guard and PostgreSQL with SIGSTOP; how many processes.
+    pub fn freeze(&mut self, region: &RegionId) -> usize {
+        self.supervisor.freeze(region.as_str())
+    }
+
+    /// Lets a frozen region go on.
+    pub fn thaw(&mut self, region: &RegionId) {
+        self.supervisor.thaw(region.as_str());
+    }
+
+    /// Stops everything and removes the lab's directory; returns when nothing is left.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        drop(self.workload.take());
+        let directory = self.layout.directory.clone();
+        let failed = |reason| Error::Environment { what: "clearing the lab away", reason };
+        // Closing its standard input is what the janitor waits for.
+        drop(self.janitor.stdin.take());
+        let ended = tokio::time::timeout(JANITOR_LIMIT, self.janitor.wait()).await;
+        // Does nothing when the janitor did its work, and its work when it could not.
+        let swept = tokio::task::spawn_blocking(move || janitor::sweep(&directory)).await;
+        swept.map_err(std::io::Error::other).and_then(|result| result).map_err(failed)?;
+        ended.map_err(std::io::Error::from).and_then(|result| result).map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn name_of(layout: &Layout) -> Name {
+    Name { servers: vec![layout.name_server()], name: NAME.into() }
+}
+
+/// Starts the janitor and waits until nothing at the lab's terminal can end it.
+async fn start_janitor(binary: &std::path::Path, directory: &PathBuf) -> std::io::Result<Child> {
+    let mut command = Command::new(binary);
+    command.args(["lab-janitor", "--parent-pid", &std::process::id().to_string(), "--directory"]);
+    command.arg(directory).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command.spawn()?;
+    let mut out = child.stdout.take().ok_or_else(|| std::io::Error::other("no pipe"))?;
+    let mut said = vec![0; READY.len()];
+    tokio::time::timeout(JANITOR_LIMIT, out.read_exact(&mut said)).await??;
+    if said != READY {
+        return Err(std::io::Error::other("the janitor did not say that it is ready"));
+    }
+    Ok(child)
+}
+
+/// The `continuum` binary a lab would start its parts from.
+pub fn binary() -> Result<PathBuf, Error> {
+    supervise::find_binary(None).map_err(Error::Options)
+}
