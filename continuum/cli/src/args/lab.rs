@@ -1,0 +1,73 @@
+//! `lab`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use continuum_domain::spec::Durability;
+use continuum_domain::{RegionId, duration_text};
+
+/// What a lab should look like.
+#[derive(Clone, Debug, Args)]
+pub struct LabArgs {
+    /// Lease ttl
+    #[arg(long, default_value = "10s", value_parser = duration_text::parse)]
+    pub ttl: Duration,
+    /// Interval between lease renewals; a fifth of the ttl when left out
+    #[arg(long, value_parser = duration_text::parse)]
+    pub renew: Option<Duration>,
+    /// Writers of the client workload
+    #[arg(long, default_value_t = 4)]
+    pub writers: usize,
+    /// Regions, separated by commas; the first holds the lease first
+    #[arg(long, value_delimiter = ',', default_value = "fsn,hel")]
+    pub regions: Vec<RegionId>,
+    /// What an acknowledged commit survives
+    #[arg(long, value_enum, default_value_t = DurabilityChoice::Available)]
+    pub durability: DurabilityChoice,
+    /// Also write the report to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Keep it running after the report, and print what to try
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// Durability as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DurabilityChoice {
+    /// Never fewer than two copies
+    Strict,
+    /// Two copies while two members are there
+    Available,
+    /// Commits do not wait
+    Async,
+}
+
+impl From<DurabilityChoice> for Durability {
+    fn from(choice: DurabilityChoice) -> Durability {
+        match choice {
+            DurabilityChoice::Strict => Durability::Strict,
+            DurabilityChoice::Available => Durability::Available,
+            DurabilityChoice::Async => Durability::Async,
+        }
+    }
+}
+
+impl From<LabArgs> for continuum_chaos::LabArgs {
+    fn from(args: LabArgs) -> Self {
+        let LabArgs { ttl, renew, writers, regions, durability, json, stay } = args;
+        Self { ttl, renew, writers, regions, durability: durability.into(), json, stay }
+    }
+}
+
+/// `lab-janitor`: the lab starts it; nobody types it.
+#[derive(Clone, Debug, Args)]
+pub struct JanitorArgs {
+    /// The lab's process
+    #[arg(long)]
+    pub parent_pid: i32,
+    /// The lab's directory
+    #[arg(long)]
+    pub directory: PathBuf,
+}

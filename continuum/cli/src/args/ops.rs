@@ -1,0 +1,305 @@
+//! The ops verbs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand};
+use continuum_agent::config::ServerAddress;
+use continuum_domain::{OperationId, PairId, RegionId, duration_text};
+
+use crate::config::client::{self, OutputFormat};
+
+/// Flags of every ops verb.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Connection and output")]
+pub struct ClientFlags {
+    /// Client configuration [env: CONTINUUM_CONFIG] [default: ~/.config/continuum/client.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Control nodes, name=host:port,...
+    #[arg(long, global = true, value_name = "LIST", env = client::ENDPOINTS_VARIABLE)]
+    #[arg(value_delimiter = ',', value_parser = client::endpoint, hide_env_values = true)]
+    pub endpoints: Option<Vec<ServerAddress>>,
+    /// How to print the result [default: table, or as configured]
+    #[arg(long, short, global = true, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// How long the command may take, waiting included [default: 60s, or as configured]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration_text::parse)]
+    pub timeout: Option<Duration>,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only this pair
+    pub pair: Option<PairId>,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `pair`.
+#[derive(Debug, Args)]
+pub struct PairArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: PairVerb,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// What can be done with pairs.
+#[derive(Debug, Subcommand)]
+pub enum PairVerb {
+    /// List all pairs
+    List,
+    /// Show one pair with its spec and members
+    Show {
+        /// The pair
+        pair: PairId,
+        /// Only the spec, in a form that `apply` takes
+        #[arg(long)]
+        spec: bool,
+    },
+    /// Create a pair or change its spec
+    Apply {
+        /// The spec: TOML, or YAML or JSON by the name's ending
+        #[arg(long, short, value_name = "FILE")]
+        file: PathBuf,
+        /// Why; kept in history and audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// List the versions of a pair's spec
+    History {
+        /// The pair
+        pair: PairId,
+    },
+    /// Forget a pair; its PostgreSQL members are left as they are
+    Remove {
+        /// The pair
+        pair: PairId,
+        /// Why; kept in history and audit
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// `switchover`.
+#[derive(Debug, Args)]
+pub struct SwitchoverArgs {
+    /// The pair
+    pub pair: PairId,
+    /// The target
+    #[arg(long, value_name = "REGION")]
+    pub to: RegionId,
+    /// Only plan: checks everything, touches nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print each step as it happens and wait for the end
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
+    /// Why; kept in the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `failover`.
+#[derive(Debug, Args)]
+pub struct FailoverArgs {
+    /// The pair
+    pub pair: PairId,
+    /// The target
+    #[arg(long, value_name = "REGION")]
+    pub to: RegionId,
+    /// Approve that acknowledged writes may be lost, for exactly the epoch given
+    #[arg(long, requires = "epoch")]
+    pub allow_data_loss: bool,
+    /// The epoch the approval is for, as `status` shows it
+    #[arg(long, requires = "allow_data_loss")]
+    pub epoch: Option<u64>,
+    /// Print each step as it happens and wait for the end
+    #[arg(long)]
+    pub wait: bool,
+    /// Why; kept in the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `operation`.
+#[derive(Debug, Args)]
+pub struct OperationArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: OperationVerb,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// What can be done with operations.
+#[derive(Debug, Subcommand)]
+pub enum OperationVerb {
+    /// List operations, newest first
+    List {
+        /// Only of this pair
+        #[arg(long)]
+        pair: Option<PairId>,
+    },
+    /// Show one operation with its journal
+    Show {
+        /// The operation
+        operation: OperationId,
+    },
+    /// Print steps as they happen until the operation ends
+    Watch {
+        /// The operation
+        operation: OperationId,
+    },
+    /// Ask to cancel; honoured up to the commit point
+    Cancel {
+        /// The operation
+        operation: OperationId,
+        /// Why; kept in the audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Approve an operation that waits for a person
+    Approve {
+        /// The operation
+        operation: OperationId,
+        /// Why; kept in the audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+/// `pause-automation`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("scope").required(true).args(["pair", "all"])))]
+pub struct PauseArgs {
+    /// The pair
+    pub pair: Option<PairId>,
+    /// All pairs
+    #[arg(long)]
+    pub all: bool,
+    /// Why; must not be empty
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: String,
+    /// For how long; a pause always ends
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration_text::parse)]
+    pub duration: Duration,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `resume-automation`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("scope").required(true).args(["pair", "all"])))]
+pub struct ResumeArgs {
+    /// The pair
+    pub pair: Option<PairId>,
+    /// All pairs
+    #[arg(long)]
+    pub all: bool,
+    /// Why; kept in the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `fence` and `unfence`.
+#[derive(Debug, Args)]
+pub struct FenceArgs {
+    /// The pair
+    pub pair: PairId,
+    /// The agent's own address (its `listen_peer`)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub agent: String,
+    /// The agent's region
+    #[arg(long)]
+    pub region: RegionId,
+    /// Why; kept with the mark
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: String,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: AuditVerb,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// What can be done with the audit chain.
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// List records, oldest first
+    List {
+        /// Only of this pair
+        #[arg(long)]
+        pair: Option<PairId>,
+        /// Only after this position; the newest records when left out
+        #[arg(long)]
+        after: Option<u64>,
+        /// At most so many, 1 to 1000
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Check that each record carries the hash of the one before it
+    Verify,
+}
+
+/// `core`.
+#[derive(Debug, Args)]
+pub struct CoreArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: CoreVerb,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// What can be done with the control core.
+#[derive(Debug, Subcommand)]
+pub enum CoreVerb {
+    /// Show its members
+    Show,
+    /// Add a node as a voter once it has caught up
+    Add {
+        /// Name, as in its certificate
+        name: String,
+        /// Raft number, never used before
+        #[arg(long)]
+        id: u64,
+        /// gRPC address
+        #[arg(long, value_name = "HOST:PORT")]
+        address: String,
+        /// REST address
+        #[arg(long, value_name = "HOST:PORT")]
+        api_address: String,
+    },
+    /// Remove a node
+    Remove {
+        /// Name
+        name: String,
+    },
+}

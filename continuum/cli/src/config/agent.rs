@@ -1,0 +1,177 @@
+//! Configuration of a region's agent.
+
+use std::path::Path;
+
+use continuum_agent::config::{AgentConfig, AgentPair, ServerAddress};
+use continuum_runtime::Role;
+use continuum_runtime::logging::LogFormat;
+
+use super::guard::GuardFile;
+use super::loader::{Checks, Document};
+use super::{Issue, Reading, pair};
+
+/// An agent's configuration with what all roles share.
+#[derive(Clone, Debug)]
+pub struct AgentFile {
+    /// The agent's own.
+    pub config: AgentConfig,
+    /// How log lines look.
+    pub log: LogFormat,
+}
+
+/// Reads and checks an agent's configuration.
+pub fn load(file: &Path, reading: Reading<'_>) -> Result<AgentFile, Vec<Issue>> {
+    load_beside(file, reading, &[])
+}
+
+/// As [`load`], and compares with the configurations of its guards.
+pub fn load_beside(
+    file: &Path,
+    reading: Reading<'_>,
+    guards: &[GuardFile],
+) -> Result<AgentFile, Vec<Issue>> {
+    let mut document = Document::read(file, "agent", reading.variables)?;
+    let log = document.take("log").unwrap_or_default();
+    let loaded = document.typed::<AgentConfig>()?;
+    let mut checks = Checks::new(&loaded.places, reading.files);
+    check(&loaded.value, &mut checks);
+    for guard in guards {
+        check_guard(&loaded.value, guard, &mut checks);
+    }
+    checks.finish()?;
+    Ok(AgentFile { config: loaded.value, log })
+}
+
+fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
+    if let Err((key, problem)) = config.timing.timing() {
+        checks.fail(&format!("timing.{key}"), problem);
+    }
+    checks.listen("listen_peer", &config.listen_peer);
+    checks.listen("listen_health", &config.listen_health);
+    checks.absolute("state_directory", &config.state_directory);
+    checks.filled("witness.name", &config.witness.name);
+    checks.address("witness.address", &config.witness.address);
+    servers("core", &config.core, checks);
+    servers("names", &config.names, checks);
+    check_peers(config, checks);
+    check_pairs(config, checks);
+    checks.tls("tls", &config.tls, Role::Region, Some(config.region.as_str()));
+}
+
+fn servers(list: &str, servers: &[ServerAddress], checks: &mut Checks<'_>) {
+    for (index, server) in servers.iter().enumerate() {
+        checks.filled(&format!("{list}.{index}.name"), &server.name);
+        checks.address(&format!("{list}.{index}.address"), &server.address);
+    }
+    let names = servers.iter().map(|server| &server.name);
+    checks.distinct("name", names, |index| format!("{list}.{index}.name"));
+}
+
+fn check_peers(config: &AgentConfig, checks: &mut Checks<'_>) {
+    for (index, peer) in config.peers.iter().enumerate() {
+        checks.address(&format!("peers.{index}.address"), &peer.address);
+        if peer.region == config.region {
+            let problem = format!("{} is this agent's own region", peer.region);
+            checks.fail(&format!("peers.{index}.region"), problem);
+        }
+    }
+    let regions = config.peers.iter().map(|peer| &peer.region);
+    checks.distinct("region", regions, |index| format!("peers.{index}.region"));
+}
+
+fn check_pairs(config: &AgentConfig, checks: &mut Checks<'_>) {
+    if config.pairs.is_empty() {
+        checks.fail("pairs", "names no pair; an agent without members has nothing to do");
+    }
+    for (index, pair) in config.pairs.iter().enumerate() {
+        let key = |field: &str| format!("pairs.{index}.{field}");
+        checks.absolute(&key("guard_socket"), &pair.guard_socket);
+        checks.absolute(&key("postgres_socket_directory"), &pair.postgres_socket_directory);
+        if pair.postgres_port == 0 {
+            checks.fail(&key("postgres_port"), "must not be 0");
+        }
+        checks.readable(&key("replication_password_file"), &pair.replication_password_file);
+        if let Some(file) = &pair.spec_file {
+            check_spec_file(&key("spec_file"), file, config, pair, checks);
+        }
+    }
+    let pairs = || config.pairs.iter();
+    checks.distinct("pair", pairs().map(|p| &p.id), |i| format!("pairs.{i}.id"));
+    let sockets = pairs().map(|pair| pair.guard_socket.display().to_string());
+    checks.distinct("socket", sockets, |index| format!("pairs.{index}.guard_socket"));
+}
+
+/// The initial spec must be of this pair and must list this region at the address that is run.
+fn check_spec_file(
+    key: &str,
+    file: &Path,
+    config: &AgentConfig,
+    pair: &AgentPair,
+    checks: &mut Checks<'_>,
+) {
+    if !checks.readable(key, file) {
+        return;
+    }
+    let spec = match pair::load_json(file) {
+        Ok(spec) => spec,
+        Err(issues) => {
+            let first = issues.first().map(ToString::to_string).unwrap_or_default();
+            return checks.fail(key, first);
+        }
+    };
+    if spec.id != pair.id {
+        return checks.fail(key, format!("is the spec of pair {}, not of {}", spec.id, pair.id));
+    }
+    match spec.members.get(&config.region) {
+        None => checks.fail(key, format!("does not list region {} as a member", config.region)),
+        Some(member) if member.port != pair.postgres_port => {
+            let (said, run) = (member.port, pair.postgres_port);
+            let region = &config.region;
+            checks.fail(key, format!("says port {said} for {region}, but postgres_port is {run}"));
+        }
+        Some(_) => {}
+    }
+    for region in spec.others(&config.region) {
+        if !config.peers.iter().any(|peer| peer.region == region) {
+            checks.fail("peers", format!("does not list {region}, a member of pair {}", pair.id));
+        }
+    }
+}
+
+/// Agent and guard must agree on the socket, the member, its port and the stop budget.
+fn check_guard(config: &AgentConfig, guard: &GuardFile, checks: &mut Checks<'_>) {
+    let (at, guard) = (guard.file.display(), &guard.config);
+    let Some(index) = config.pairs.iter().position(|pair| pair.id == guard.pair) else {
+        return checks
+            .fail("pairs", format!("does not list pair {}, which {at} guards", guard.pair));
+    };
+    let pair = &config.pairs[index];
+    let mut differs = |key: String, ours: String, theirs: String| {
+        if ours != theirs {
+            checks.fail(&key, format!("is {ours}, but {at} says {theirs}"));
+        }
+    };
+    let ours = |path: &Path| path.display().to_string();
+    differs("region".into(), config.region.to_string(), guard.region.to_string());
+    differs(format!("pairs.{index}.guard_socket"), ours(&pair.guard_socket), ours(&guard.socket));
+    differs(
+        format!("pairs.{index}.postgres_port"),
+        pair.postgres_port.to_string(),
+        guard.port.to_string(),
+    );
+    differs(
+        format!("pairs.{index}.postgres_socket_directory"),
+        ours(&pair.postgres_socket_directory),
+        ours(&guard.socket_directory),
+    );
+    differs(
+        format!("pairs.{index}.replication_password_file"),
+        ours(&pair.replication_password_file),
+        ours(&guard.replication_password_file),
+    );
+    differs(
+        "timing.stop_budget".into(),
+        format!("{:?}", config.timing.stop_budget),
+        format!("{:?}", guard.stop_budget),
+    );
+}

@@ -1,0 +1,45 @@
+//! Configuration of a control node.
+
+use std::path::Path;
+
+use continuum_control::CoreConfig;
+use continuum_runtime::Role;
+
+use super::loader::{Checks, Document};
+use super::{Issue, Reading, RoleFile};
+
+/// Reads and checks a control node's configuration.
+pub fn load(file: &Path, reading: Reading<'_>) -> Result<RoleFile<CoreConfig>, Vec<Issue>> {
+    let mut document = Document::read(file, "server", reading.variables)?;
+    let log = document.take("log").unwrap_or_default();
+    let tls = document.need("tls");
+    let loaded = document.typed::<CoreConfig>()?;
+    let config = loaded.value;
+    let mut checks = Checks::new(&loaded.places, reading.files);
+    checks.filled("name", &config.name);
+    checks.listen("listen_rpc", &config.listen_rpc);
+    checks.listen("listen_api", &config.listen_api);
+    for (key, address) in
+        [("advertise_rpc", &config.advertise_rpc), ("advertise_api", &config.advertise_api)]
+    {
+        if let Some(address) = address {
+            checks.address(key, address);
+        }
+    }
+    checks.absolute("data_directory", &config.data_directory);
+    checks.filled("witness.name", &config.witness.name);
+    checks.address("witness.address", &config.witness.address);
+    for (index, peer) in config.peers.iter().enumerate() {
+        checks.filled(&format!("peers.{index}.name"), &peer.name);
+        checks.address(&format!("peers.{index}.address"), &peer.address);
+        checks.address(&format!("peers.{index}.api_address"), &peer.api_address);
+    }
+    if let Err(error) = config.check() {
+        checks.fail(&error.key, error.problem);
+    }
+    // Absent only with an issue noted, with which `typed` has ended the reading.
+    let Some(tls) = tls else { return Err(Vec::new()) };
+    checks.tls("tls", &tls, Role::Core, Some(&config.name));
+    checks.finish()?;
+    Ok(RoleFile { config, tls, log })
+}

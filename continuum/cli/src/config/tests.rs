@@ -1,0 +1,281 @@
+//! Every mistake is one clear line; every example is clean.
+
+use std::fs;
+use std::path::PathBuf;
+
+use continuum_domain::spec::PairSpec;
+use continuum_runtime::certificates::Authority;
+use continuum_runtime::{Identity, Role};
+
+use super::*;
+use crate::failure::{Exit, Failure};
+
+/// An example with one change, and the line it must bring.
+struct Bad {
+    kind: Kind,
+    from: &'static str,
+    to: &'static str,
+    /// Text that stands on the line to be named; empty where the file as a whole is meant.
+    at: &'static str,
+    /// What the line says after file and line number.
+    says: &'static str,
+}
+
+const fn bad(
+    kind: Kind,
+    from: &'static str,
+    to: &'static str,
+    at: &'static str,
+    says: &'static str,
+) -> Bad {
+    Bad { kind, from, to, at, says }
+}
+
+#[rustfmt::skip] // One mistake a line reads better than six.
+const BAD: &[Bad] = &[
+    // Unknown keys.
+    bad(Kind::Agent, "region = \"fsn\"", "region = \"fsn\"\nregoin = \"x\"", "regoin", "regoin: unknown key; known here: region, listen_peer"),
+    bad(Kind::Agent, "renew = \"2s\"", "renew = \"2s\"\nrenw = \"2s\"", "renw", "timing.renw: unknown key; known here: ttl, renew, stop_budget, guard, drift_percent"),
+    bad(Kind::Server, "listen_api", "listen_rest", "listen_rest", "listen_rest: unknown key"),
+    bad(Kind::Witness, "name = \"w1\"", "name = \"w1\"\nname2 = 1", "name2", "name2: unknown key; known here: name, listen, data_directory, pairs, log, tls"),
+    bad(Kind::Guard, "port = 5432", "port = 5432\nprot = 5432", "prot", "prot: unknown key"),
+    bad(Kind::Dns, "ttl = \"1s\"", "ttl = \"1s\"\ntlt = \"1s\"", "tlt", "names[0].tlt: unknown key; known here: name, pair, ttl, addresses"),
+    bad(Kind::Client, "output = \"table\"", "output = \"table\"\ncolour = true", "colour", "colour: unknown key"),
+    bad(Kind::Pair, "priority = 100", "priority = 100\nweight = 1", "weight", "members.fsn.weight: unknown key"),
+    // Missing keys.
+    bad(Kind::Agent, "region = \"fsn\"\n", "", "", "region: is needed and not set"),
+    bad(Kind::Agent, "name = \"w1\"\n", "", "[witness]", "witness.name: is needed and not set"),
+    bad(Kind::Witness, "[tls]", "[tsl]", "[tsl]", "tsl: unknown key; known here: name, listen"),
+    // Durations.
+    bad(Kind::Agent, "ttl = \"10s\"", "ttl = \"10 parsecs\"", "parsecs", "timing.ttl: \"10 parsecs\" is not a duration"),
+    bad(Kind::Agent, "ttl = \"10s\"", "ttl = 10", "ttl = 10", "timing.ttl: wrong type: integer '10', expected a string"),
+    bad(Kind::Guard, "stop_budget = \"3s\"", "stop_budget = \"fast\"", "fast", "stop_budget: \"fast\" is not a duration"),
+    bad(Kind::Client, "timeout = \"60s\"", "timeout = \"0s\"", "timeout =", "timeout: must be longer than zero"),
+    // Timings.
+    bad(Kind::Agent, "renew = \"2s\"", "renew = \"4s\"", "ttl = \"10s\"", "timing.ttl: ttl - stop_budget - guard >= 3 * renew does not hold: 10s - 3s - 1s < 3 * 4s; raise ttl or lower renew, stop_budget or guard"),
+    bad(Kind::Agent, "guard = \"1s\"", "guard = \"0s\"", "guard = ", "timing.guard: must be longer than zero"),
+    bad(Kind::Agent, "drift_percent = 1.0", "drift_percent = 40", "drift_percent =", "timing.drift_percent: 40 is not plausible: 0 to 20 is accepted"),
+    bad(Kind::Server, "election_min = \"600ms\"", "election_min = \"100ms\"", "[raft]", "raft: heartbeat * 3 <= election_min < election_max does not hold: 150ms * 3, 100ms"),
+    // Names and regions.
+    bad(Kind::Agent, "region = \"fsn\"", "region = \"Fsn\"", "Fsn", "region: region \"Fsn\" is not valid"),
+    bad(Kind::Agent, "region = \"hel\"", "region = \"fsn\" # own", "# own", "peers[0].region: fsn is this agent's own region"),
+    bad(Kind::Agent, "[[peers]]", "[[peers]]\nregion = \"hel\"\naddress = \"h:1\"\n[[peers]] # 2\n", "region = \"hel\"\naddress = \"10", "peers[1].region: region hel is already given at peers[0].region"),
+    bad(Kind::Agent, "name = \"b\"", "name = \"a\" # 2", "# 2", "core[1].name: name a is already given at core[0].name"),
+    bad(Kind::Server, "id = 2", "id = 1 # 2", "[[peers]]\nname = \"b\"", "peers[1]: its name or id is given twice"),
+    bad(Kind::Guard, "[\"fsn\", \"hel\"]", "[\"fsn\", \"hel\", \"hel\"]", "members =", "members: region hel is given twice"),
+    bad(Kind::Guard, "[\"fsn\", \"hel\"]", "[\"ash\", \"hel\"]", "members =", "members: does not list this region, fsn"),
+    bad(Kind::Witness, "app = [\"fsn\", \"hel\"]", "app = [\"fsn\", \"fsn\", \"hel\"]", "app =", "pairs.app: region fsn is given twice"),
+    bad(Kind::Witness, "app = [\"fsn\", \"hel\"]", "app = [\"fsn\"]", "app =", "pairs.app: lists fewer than 2 regions"),
+    bad(Kind::Pair, "[members.hel]", "[members.fsn] # 2", "# 2", "duplicate key"),
+    bad(Kind::Pair, "first_primary = \"fsn\"", "first_primary = \"ash\"", "ash", "first_primary: is not one of the members"),
+    // Wrong types and addresses.
+    bad(Kind::Agent, "postgres_port = 5432", "postgres_port = \"5432\"", "postgres_port", "pairs[0].postgres_port: wrong type: string \"5432\", expected u16"),
+    bad(Kind::Agent, "postgres_port = 5432", "postgres_port = 70000", "postgres_port", "pairs[0].postgres_port: invalid value: integer '70000', expected u16"),
+    bad(Kind::Agent, "10.1.0.10:7441", "10.1.0.10", "listen_peer", "listen_peer: \"10.1.0.10\" is not an address; write it as host:port"),
+    bad(Kind::Agent, "log = \"human\"", "log = \"xml\"", "xml", "log: unknown variant 'xml', expected 'human' or 'json'"),
+    bad(Kind::Agent, "\"/var/lib/continuum/agent\"", "\"agent\"", "state_directory", "state_directory: \"agent\" must be an absolute path"),
+    bad(Kind::Dns, "name = \"app.db.example.org\"", "name = \"app.example.net\"", "example.net", "names[0].name: must lie under the zone db.example.org"),
+    bad(Kind::Guard, "shared_buffers = \"1GB\"", "port = \"1\"", "port = \"1\"", "settings.port: is decided by the guard"),
+    bad(Kind::Pair, "durability = \"available\"", "durability = \"available\"\nloss_approval = { rpo_bytes = 1 }", "rpo_bytes = 1 ", "loss_approval: is only for durability async"),
+    // Not TOML at all.
+    bad(Kind::Client, "output = \"table\"", "output = table", "output = table", ""),
+];
+
+fn lines(kind: Kind, text: &str, reading: Reading<'_>) -> (PathBuf, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("f.toml");
+    fs::write(&file, text).unwrap();
+    let lines = match check_file(kind, &file, reading) {
+        Ok(()) => Vec::new(),
+        Err(issues) => {
+            let failure = Failure::from(issues);
+            assert_eq!(failure.exit, Exit::Usage);
+            assert_eq!(failure.exit.code(), 2);
+            failure.to_string().lines().map(Into::into).collect()
+        }
+    };
+    (file, lines)
+}
+
+const NO_FILES: Reading<'_> = Reading { variables: &[], files: false };
+
+#[test]
+fn each_mistake_is_exactly_one_line_with_file_line_and_key() {
+    for Bad { kind, from, to, at, says } in BAD {
+        let example = examples::example(*kind);
+        assert!(example.contains(from), "{kind:?}: the example has no {from:?}");
+        let text = example.replacen(from, to, 1);
+        let (file, lines) = lines(*kind, &text, NO_FILES);
+        assert_eq!(lines.len(), 1, "{kind:?} {to:?}: {lines:#?}");
+        let place = match text.find(at) {
+            _ if at.is_empty() => String::new(),
+            Some(offset) => format!(":{}", locate::line_of(&text, offset)),
+            None => panic!("{kind:?} {to:?}: no {at:?}"),
+        };
+        let expected = format!("{}{place}: {says}", file.display());
+        assert!(lines[0].starts_with(&expected), "\n got {}\nwant {expected}", lines[0]);
+    }
+}
+
+#[test]
+fn every_example_is_clean() {
+    for kind in Kind::ALL {
+        let (_, lines) = lines(*kind, examples::example(*kind), NO_FILES);
+        assert_eq!(lines, [""; 0], "{kind:?}");
+    }
+}
+
+#[test]
+fn every_unknown_key_is_named_in_one_run() {
+    let text = examples::example(Kind::Agent)
+        .replacen("region = \"fsn\"", "region = \"fsn\"\none = 1\ntwo = 2", 1)
+        .replacen("id = \"app\"", "id = \"app\"\nthree = 3", 1);
+    let (_, lines) = lines(Kind::Agent, &text, NO_FILES);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(
+        lines[2].contains("pairs[0].three") || lines.iter().any(|l| l.contains("pairs[0].three"))
+    );
+}
+
+#[test]
+fn the_environment_is_named_where_it_is_wrong() {
+    let variables = [("CONTINUUM_AGENT__TIMING__TTL".to_owned(), "soon".to_owned())];
+    let reading = Reading { variables: &variables, files: false };
+    let (_, lines) = lines(Kind::Agent, examples::example(Kind::Agent), reading);
+    assert_eq!(lines.len(), 1);
+    let expected = "environment variable CONTINUUM_AGENT__TIMING__TTL: timing.ttl: \"soon\"";
+    assert!(lines[0].starts_with(expected), "{}", lines[0]);
+}
+
+/// The example with its certificates made for real; `who` owns them.
+fn with_certificates(kind: Kind, who: &Identity) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let files = Authority::create(directory.path()).unwrap().issue(who).unwrap();
+    let password = directory.path().join("app.password");
+    fs::write(&password, "p\n").unwrap();
+    let stem = files.certificate.file_stem().unwrap().to_str().unwrap().to_owned();
+    let example = examples::example(kind);
+    let (role, _) = stem.split_once('-').unwrap();
+    let named = example
+        .lines()
+        .map(|line| match line.split_once(" = ") {
+            Some(("authority", _)) => format!("authority = {:?}", files.authority),
+            Some(("certificate", _)) => format!("certificate = {:?}", files.certificate),
+            Some(("key", _)) => format!("key = {:?}", files.key),
+            Some(("replication_password_file", _)) => {
+                format!("replication_password_file = {password:?}")
+            }
+            _ => line.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(!role.is_empty());
+    (directory, named)
+}
+
+const FILES: Reading<'_> = Reading { variables: &[], files: true };
+
+fn owner(kind: Kind) -> Identity {
+    match kind {
+        Kind::Server => Identity::new(Role::Core, "a"),
+        Kind::Witness => Identity::new(Role::Witness, "w1"),
+        Kind::Dns => Identity::new(Role::Dns, "ns1"),
+        Kind::Client => Identity::new(Role::Operator, "anna"),
+        _ => Identity::new(Role::Region, "fsn"),
+    }
+}
+
+#[test]
+fn every_example_is_clean_with_its_files_in_place() {
+    for kind in Kind::ALL {
+        let (_directory, text) = with_certificates(*kind, &owner(*kind));
+        let (_, lines) = lines(*kind, &text, FILES);
+        assert_eq!(lines, [""; 0], "{kind:?}");
+    }
+}
+
+#[test]
+fn missing_and_foreign_certificates_are_named() {
+    let (_, missing) = lines(Kind::Client, examples::example(Kind::Client), FILES);
+    assert_eq!(missing.len(), 3, "{missing:#?}");
+    assert!(missing[2].contains("tls.key: /etc/continuum/tls/operator-anna.key cannot be read"));
+    let (_directory, text) = with_certificates(Kind::Agent, &Identity::new(Role::Region, "hel"));
+    let (_, foreign) = lines(Kind::Agent, &text, FILES);
+    assert_eq!(foreign.len(), 1, "{foreign:#?}");
+    let says = "tls.certificate: is of region/hel, but the configuration says region/fsn";
+    assert!(foreign[0].ends_with(says), "{}", foreign[0]);
+    let (_directory, text) = with_certificates(Kind::Agent, &Identity::new(Role::Witness, "fsn"));
+    let (_, wrong_role) = lines(Kind::Agent, &text, FILES);
+    assert!(wrong_role[0].ends_with("is of witness/fsn, but a region is needed here"));
+}
+
+#[test]
+fn a_broken_key_is_named() {
+    let (directory, text) = with_certificates(Kind::Agent, &owner(Kind::Agent));
+    fs::write(directory.path().join("region-fsn.key"), "garbage").unwrap();
+    let (_, lines) = lines(Kind::Agent, &text, FILES);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains(": tls.key: "), "{}", lines[0]);
+}
+
+#[test]
+fn agent_and_guard_are_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let agent = directory.path().join("agent.toml");
+    fs::write(&agent, examples::example(Kind::Agent)).unwrap();
+    let guard = directory.path().join("guard.toml");
+    let text = examples::example(Kind::Guard);
+    fs::write(&guard, text).unwrap();
+    let guards = [guard::load(&guard, NO_FILES).unwrap()];
+    assert!(agent::load_beside(&agent, NO_FILES, &guards).is_ok());
+    let text = text
+        .replace("guard.sock", "other.sock")
+        .replace("stop_budget = \"3s\"", "stop_budget = \"5s\"");
+    fs::write(&guard, text).unwrap();
+    let guards = [guard::load(&guard, NO_FILES).unwrap()];
+    let issues = agent::load_beside(&agent, NO_FILES, &guards).unwrap_err();
+    let keys: Vec<_> = issues.iter().map(|issue| issue.key.as_str()).collect();
+    assert_eq!(keys, ["pairs[0].guard_socket", "timing.stop_budget"]);
+    assert!(issues[1].problem.contains("is 3s, but") && issues[1].problem.ends_with("says 5s"));
+}
+
+#[test]
+fn an_initial_spec_is_compared_with_the_agent() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec = directory.path().join("app.json");
+    let (_certificates, text) = with_certificates(Kind::Agent, &owner(Kind::Agent));
+    let text =
+        text.replace("# spec_file = \"/etc/continuum/app.json\"", &format!("spec_file = {spec:?}"));
+    let example: PairSpec = toml::from_str(examples::example(Kind::Pair)).unwrap();
+    fs::write(&spec, serde_json::to_string(&example).unwrap()).unwrap();
+    assert_eq!(lines(Kind::Agent, &text, FILES).1, [""; 0]);
+    let mut other = example.clone();
+    other.members.values_mut().next().unwrap().port = 5433;
+    fs::write(&spec, serde_json::to_string(&other).unwrap()).unwrap();
+    let (_, found) = lines(Kind::Agent, &text, FILES);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].ends_with("says port 5433 for fsn, but postgres_port is 5432"), "{found:?}");
+}
+
+#[test]
+fn specs_are_read_as_yaml_and_json_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec = pair::load(&write(&directory, "a.toml", examples::example(Kind::Pair))).unwrap();
+    let yaml = serde_yaml_ng::to_string(&spec).unwrap();
+    assert_eq!(pair::load(&write(&directory, "a.yaml", &yaml)).unwrap(), spec);
+    let json = serde_json::to_string_pretty(&spec).unwrap();
+    assert_eq!(pair::load(&write(&directory, "a.json", &json)).unwrap(), spec);
+    let toml = toml::to_string(&spec).unwrap();
+    assert_eq!(pair::load(&write(&directory, "b.toml", &toml)).unwrap(), spec);
+    let bad =
+        write(&directory, "b.yaml", &yaml.replace("durability: available", "durability: all"));
+    let issues = pair::load(&bad).unwrap_err();
+    assert_eq!(issues.len(), 1);
+    assert!(issues[0].line.is_some() && issues[0].key == "durability", "{}", issues[0]);
+}
+
+fn write(directory: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+    let file = directory.path().join(name);
+    fs::write(&file, text).unwrap();
+    file
+}

@@ -1,0 +1,53 @@
+//! `audit` and `core`.
+
+use continuum_control_api::rest::{AddCoreNode, AuditQuery};
+
+use crate::args::ops::{AuditArgs, AuditVerb, CoreArgs, CoreVerb};
+use crate::config::Variables;
+use crate::failure::{Exit, Failure};
+use crate::ops::session::Session;
+use crate::render::{self, show};
+
+/// Lists and verifies the audit chain.
+pub async fn audit(args: AuditArgs, variables: &Variables) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client, variables)?;
+    let api = &session.api;
+    match args.verb {
+        AuditVerb::List { pair, after, limit } => {
+            let query = AuditQuery { pair, after, limit: Some(limit) };
+            let records = session.ask(async || api.audit(&query).await).await?;
+            show(session.output(), &records, || render::audit::listing(&records))?;
+            Ok(Exit::Done)
+        }
+        AuditVerb::Verify => {
+            let verdict = session.ask(async || api.verify_audit().await).await?;
+            show(session.output(), &verdict, || render::audit::verdict(&verdict, session.style))?;
+            Ok(if verdict.intact { Exit::Done } else { Exit::Failed })
+        }
+    }
+}
+
+/// Shows and changes the control core's members.
+pub async fn core(args: CoreArgs, variables: &Variables) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client, variables)?;
+    let api = &session.api;
+    let view = match args.verb {
+        CoreVerb::Show => session.ask(async || api.core().await).await?,
+        CoreVerb::Add { name, id, address, api_address } => {
+            let body = AddCoreNode { name, id, address, api_address };
+            session.ask(async || api.add_node(&body).await).await?
+        }
+        CoreVerb::Remove { name } => {
+            let view = session.ask(async || api.core().await).await?;
+            let node = view.members.iter().find(|member| member.name == name);
+            let Some(id) = node.map(|node| node.id) else {
+                let what = format!("there is no control node {name}");
+                return Err(Failure::new(Exit::NotFound, what)
+                    .next("continuum core show lists those there are"));
+            };
+            session.ask(async || api.remove_node(id).await).await?
+        }
+    };
+    show(session.output(), &view, || render::core::page(&view, session.style))?;
+    Ok(Exit::Done)
+}

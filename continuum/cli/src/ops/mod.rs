@@ -1,0 +1,33 @@
+//! The ops verbs: one request each, or one request and then watching.
+
+mod automation;
+mod core_members;
+mod fence;
+mod moves;
+mod operations;
+mod pairs;
+pub mod session;
+mod status;
+pub mod watch;
+
+use crate::args::Command;
+use crate::config::Variables;
+use crate::failure::{Exit, Failure};
+
+/// Runs an ops verb.
+pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failure> {
+    match command {
+        Command::Status(args) => status::run(args, variables).await,
+        Command::Pair(args) => pairs::run(args, variables).await,
+        Command::Switchover(args) => moves::switchover(args, variables).await,
+        Command::Failover(args) => moves::failover(args, variables).await,
+        Command::Operation(args) => operations::run(args, variables).await,
+        Command::PauseAutomation(args) => automation::pause(args, variables).await,
+        Command::ResumeAutomation(args) => automation::resume(args, variables).await,
+        Command::Fence(args) => fence::run(args, fence::Order::Fence, variables).await,
+        Command::Unfence(args) => fence::run(args, fence::Order::Unfence, variables).await,
+        Command::Audit(args) => core_members::audit(args, variables).await,
+        Command::Core(args) => core_members::core(args, variables).await,
+        other => Err(Failure::usage(format!("{other:?} is not an ops verb"))),
+    }
+}

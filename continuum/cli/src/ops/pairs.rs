@@ -1,0 +1,60 @@
+//! `pair`.
+
+use continuum_control_api::rest::ApplyPair;
+use continuum_domain::spec::PairSpec;
+
+use crate::args::ops::{PairArgs, PairVerb};
+use crate::config::client::OutputFormat;
+use crate::config::{Variables, pair};
+use crate::failure::{Exit, Failure};
+use crate::ops::session::Session;
+use crate::render::{self, show};
+
+/// Lists, shows, applies and removes pairs.
+pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure> {
+    // The file is checked before anybody is asked.
+    let spec = match &args.verb {
+        PairVerb::Apply { file, .. } => Some(pair::load(file)?),
+        _ => None,
+    };
+    let session = Session::open(&args.client, variables)?;
+    let (api, output, style) = (&session.api, session.output(), session.style);
+    match args.verb {
+        PairVerb::List => {
+            let pairs = session.ask(async || api.pairs().await).await?;
+            show(output, &pairs, || render::pair::listing(&pairs, style))?;
+        }
+        PairVerb::Show { pair, spec } => {
+            let view = session.ask(async || api.pair(&pair).await).await?;
+            if spec {
+                show_spec(output, &view.spec)?;
+            } else {
+                show(output, &view, || render::pair::page(&view, style))?;
+            }
+        }
+        PairVerb::Apply { reason, .. } => {
+            let Some(spec) = spec else { return Ok(Exit::Done) };
+            let name = spec.id.to_string();
+            let body = ApplyPair { spec, reason };
+            let version = session.ask(async || api.apply_pair(&body).await).await?;
+            show(output, &version, || render::pair::changed(&version, &name))?;
+        }
+        PairVerb::History { pair } => {
+            let versions = session.ask(async || api.history(&pair).await).await?;
+            show(output, &versions, || render::pair::history(&versions))?;
+        }
+        PairVerb::Remove { pair, reason } => {
+            let version = session.ask(async || api.remove_pair(&pair, &reason).await).await?;
+            show(output, &version, || render::pair::changed(&version, pair.as_str()))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// A spec as `apply` takes it: TOML where a table would be printed.
+fn show_spec(output: OutputFormat, spec: &PairSpec) -> Result<(), Failure> {
+    let text = toml::to_string(spec).map_err(|error| {
+        Failure::new(Exit::Unknown, format!("the spec cannot be written: {error}"))
+    })?;
+    show(output, spec, || text)
+}

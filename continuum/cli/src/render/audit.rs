@@ -1,0 +1,60 @@
+//! The audit chain.
+
+use continuum_control_api::rest::{AuditRecord, AuditVerdict};
+
+use super::style::{Style, Tone};
+use super::text::*;
+
+/// `audit list`.
+pub fn listing(records: &[AuditRecord]) -> String {
+    if records.is_empty() {
+        return "no records\n".into();
+    }
+    let header = ["#", "AT", "BY", "ACTION", "PAIR", "EPOCH", "OPERATION", "REASON", "CHANGE"];
+    let rows = records.iter().map(|record| {
+        let change = match (record.before.as_str(), record.after.as_str()) {
+            ("", "") => NONE.into(),
+            (before, after) => format!("{} -> {}", short(before), short(after)),
+        };
+        [
+            record.index.to_string(),
+            time(record.at_ms),
+            record.actor.clone(),
+            record.action.clone(),
+            record.pair.as_ref().map_or_else(|| NONE.into(), ToString::to_string),
+            record.epoch.map_or_else(|| NONE.into(), |epoch| epoch.to_string()),
+            record.operation.as_ref().map_or_else(|| NONE.into(), ToString::to_string),
+            or_none(&record.reason),
+            change,
+        ]
+    });
+    table(header, rows)
+}
+
+/// The start of a state; `--output json` has all of it.
+fn short(state: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 60;
+    let state = or_none(state);
+    match state.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &state[..end]),
+        None => state,
+    }
+}
+
+/// `audit verify`.
+pub fn verdict(verdict: &AuditVerdict, style: Style) -> String {
+    let head = match &verdict.head {
+        Some((index, hash)) => format!("newest record {index}, hash {hash}"),
+        None => "no records".into(),
+    };
+    if verdict.intact {
+        let first = match verdict.first {
+            Some(first) if first > 1 => format!(", from {first}: older ones were dropped"),
+            _ => String::new(),
+        };
+        let text = format!("intact: {} records{first}", verdict.records);
+        return format!("{}; {head}\n", style.paint(Tone::Good, &text));
+    }
+    let problem = or_unknown(verdict.problem.as_ref().map(|text| one_line(text)));
+    format!("{}; {head}\n", style.paint(Tone::Bad, &format!("NOT intact: {problem}")))
+}

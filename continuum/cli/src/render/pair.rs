@@ -1,0 +1,62 @@
+//! Pairs and the history of their specs.
+
+use continuum_control_api::rest::{PairView, SpecVersion};
+
+use super::status;
+use super::style::Style;
+use super::text::*;
+
+/// `pair list`.
+pub fn listing(pairs: &[PairView], style: Style) -> String {
+    if pairs.is_empty() {
+        return "no pairs\n".into();
+    }
+    let header =
+        ["PAIR", "HOLDER", "EPOCH", "IN SYNC", "MEMBERS", "DURABILITY", "MODE", "OPERATION"];
+    let rows = pairs.iter().map(|pair| {
+        let holder = match (&pair.holder, pair.epoch) {
+            (Some(region), _) => region.to_string(),
+            (None, Some(_)) => "nobody".into(),
+            (None, None) => UNKNOWN.into(),
+        };
+        [
+            pair.spec.id.to_string(),
+            holder,
+            or_unknown(pair.epoch),
+            pair.in_sync.as_ref().map_or_else(|| UNKNOWN.into(), list),
+            list(pair.spec.members.keys()),
+            status::durability(pair.spec.durability).into(),
+            status::mode(pair.spec.mode).into(),
+            pair.operation.as_ref().map_or_else(|| NONE.into(), ToString::to_string),
+        ]
+    });
+    style.words(&table(header, rows))
+}
+
+/// `pair show`: what is known of it, then its spec.
+pub fn page(pair: &PairView, style: Style) -> String {
+    let spec = serde_yaml_ng::to_string(&pair.spec).unwrap_or_default();
+    let block = status::pair_block(pair, style);
+    format!("{block}\nspec, version {}:\n{}", pair.version, indent(&spec))
+}
+
+/// `pair history`.
+pub fn history(versions: &[SpecVersion]) -> String {
+    let rows = versions.iter().map(|version| {
+        let what = if version.spec.is_some() { "applied" } else { "removed" };
+        [
+            version.version.to_string(),
+            time(version.at_ms),
+            what.into(),
+            version.actor.clone(),
+            or_none(&version.reason),
+        ]
+    });
+    table(["VERSION", "AT", "WHAT", "BY", "REASON"], rows)
+}
+
+/// What `apply` and `remove` changed.
+pub fn changed(version: &SpecVersion, pair: &str) -> String {
+    let what = if version.spec.is_some() { "applied" } else { "removed" };
+    format!("pair {pair}: {what} as version {}\n", version.version)
+}

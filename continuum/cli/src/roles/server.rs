@@ -1,0 +1,29 @@
+//! `server`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_runtime::BootClock;
+use continuum_witness::ServerStore;
+
+use crate::args::RoleArgs;
+use crate::config::{Variables, server};
+use crate::failure::{Exit, Failure};
+
+/// Deadline of one read of a pair's register; the core decides nothing on a late one.
+const WITNESS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Runs a control node until it is told to end.
+pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure> {
+    let role = server::load(&args.config, super::reading(variables))?;
+    super::start_log(&args, role.log);
+    let network = super::network(&role.tls)?;
+    let witness = &role.config.witness;
+    let (address, name) = (witness.address.clone(), witness.name.clone());
+    let register = Arc::new(ServerStore::new(network.clone(), address, name, WITNESS_DEADLINE));
+    let clock = Arc::new(BootClock);
+    continuum_control::serve(role.config, network, clock, register, super::shutdown())
+        .await
+        .map_err(|error| super::ended("server", error))?;
+    Ok(Exit::Done)
+}

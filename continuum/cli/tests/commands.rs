@@ -1,0 +1,146 @@
+//! The binary as a person runs it: what it prints and how it exits. Nothing here needs a server.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn continuum(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_continuum"))
+        .args(arguments)
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+const ROLES: [&str; 7] = ["agent", "server", "guard", "witness", "dns", "client", "pair"];
+
+#[test]
+fn every_printed_example_passes_its_check() {
+    let directory = tempfile::tempdir().unwrap();
+    for role in ROLES {
+        let example = continuum(&["config", "example", role]);
+        assert_eq!(code(&example), Some(0), "{role}");
+        let file = directory.path().join(format!("{role}.toml"));
+        std::fs::write(&file, &example.stdout).unwrap();
+        let file = file.to_str().unwrap();
+        let check = continuum(&["config", "check", file, "--role", role, "--no-files"]);
+        assert_eq!(code(&check), Some(0), "{role}: {}", text(&check.stderr));
+    }
+}
+
+#[test]
+fn a_role_with_a_bad_configuration_starts_nothing_and_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    for (role, key) in [("agent", "state_directory"), ("witness", "data_directory")] {
+        let example = text(&continuum(&["config", "example", role]).stdout);
+        let bad: String = example
+            .lines()
+            .map(|line| match line.starts_with(key) {
+                true => format!("{key} = {state:?}\ntypo = 1\n"),
+                false => format!("{line}\n"),
+            })
+            .collect();
+        let file = directory.path().join("bad.toml");
+        std::fs::write(&file, bad).unwrap();
+        let output = continuum(&[role, "--config", file.to_str().unwrap()]);
+        assert_eq!(code(&output), Some(2), "{role}");
+        let lines: Vec<_> = text(&output.stderr).lines().map(String::from).collect();
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(lines[0].contains(": typo: unknown key"), "{lines:#?}");
+        assert!(!state.exists(), "{role} wrote before its configuration was right");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    for role in ["server", "agent", "guard", "witness", "dns"] {
+        let output = continuum(&[role, "--config", "/nonexistent/x.toml"]);
+        assert_eq!(code(&output), Some(2), "{role}");
+        assert!(text(&output.stderr).starts_with("/nonexistent/x.toml: cannot be read"), "{role}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    for wrong in [
+        &["status", "--output", "xml"][..],
+        &["switchover", "app"],
+        &["switchover", "App", "--to", "hel"],
+        &["failover", "app", "--to", "hel", "--allow-data-loss"],
+        &["pause-automation", "app", "--reason", "x", "--for", "soon"],
+        &["pause-automation", "app", "--all", "--reason", "x", "--for", "2h"],
+        &["pause-automation", "--reason", "x", "--for", "2h"],
+        &["status", "--endpoints", "nowhere"],
+        &["config", "check", "x.toml", "--role", "king"],
+    ] {
+        let output = continuum(wrong);
+        assert_eq!(code(&output), Some(2), "{wrong:?}: {}", text(&output.stdout));
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn an_ops_verb_without_configuration_says_what_is_needed() {
+    let output = continuum(&["status"]);
+    assert_eq!(code(&output), Some(2));
+    assert!(text(&output.stderr).contains("endpoints: is needed"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn nobody_there_is_an_unknown_outcome() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = client(directory.path());
+    // Port 9 of the loopback address: nothing listens there.
+    let flags = ["--config", &config, "--endpoints", "a=127.0.0.1:9", "--timeout", "1s"];
+    for verb in [&["status"][..], &["switchover", "app", "--to", "hel", "--reason", "test"]] {
+        let output = continuum(&[verb, &flags].concat());
+        let said = text(&output.stderr);
+        assert_eq!(code(&output), Some(4), "{said}");
+        assert!(said.starts_with("no control node answered\n  a=127.0.0.1:9: "), "{said}");
+        assert!(said.contains("\n  data: ") && said.contains("\n  next: "), "{said}");
+    }
+}
+
+/// A client configuration with certificates of its own.
+#[expect(clippy::unwrap_used, reason = "a test's helper")]
+fn client(directory: &Path) -> String {
+    use continuum_runtime::certificates::Authority;
+    use continuum_runtime::{Identity, Role};
+    let files = Authority::create(directory)
+        .and_then(|authority| authority.issue(&Identity::new(Role::Operator, "anna")))
+        .unwrap();
+    let file = directory.join("client.toml");
+    let text = format!(
+        "endpoints = []\n[tls]\nauthority = {:?}\ncertificate = {:?}\nkey = {:?}\n",
+        files.authority, files.certificate, files.key
+    );
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn completions_exist_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = continuum(&["completions", shell]);
+        assert_eq!(code(&output), Some(0), "{shell}");
+        assert!(text(&output.stdout).contains("switchover"), "{shell}");
+    }
+}
+
+#[test]
+fn help_and_version_exit_0() {
+    let help = continuum(&["--help"]);
+    assert_eq!(code(&help), Some(0));
+    assert!(text(&help.stdout).contains("3  refused by the rules"));
+    assert!(!text(&help.stdout).contains("lab-janitor"));
+    assert_eq!(text(&continuum(&["version"]).stdout), text(&continuum(&["--version"]).stdout));
+}
