@@ -1,0 +1,47 @@
+# Everything a person or CI runs. `make` alone lists it.
+
+CARGO ?= cargo
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo
+	@echo '  make lab ARGS="--ttl 3s --json report.json --stay"   (options: continuum lab --help)'
+
+lab: postgres ## a real two-region pair on this machine: switched over, killed, failed over
+	$(CARGO) run --release --quiet -p continuum -- lab $(ARGS)
+
+postgres: ## PostgreSQL's server programs; installs them on Debian and Ubuntu
+	@./scripts/ensure-postgres.sh
+
+check: ## the fastest look: does everything compile
+	$(CARGO) check --workspace --all-targets
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+fmt-check:
+	$(CARGO) fmt --all --check
+
+clippy: ## lints, warnings denied
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+verify: fmt-check clippy ## everything that only looks: format and lints
+
+test: verify postgres ## format, lints, unit, property, contract and short end-to-end tests
+	./scripts/test-rust.sh short
+
+test-long: postgres ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashes at every boundary
+	./scripts/test-rust.sh long
+
+bench: postgres ## the lab three times in release, with its figures as JSON in target/bench
+	@./scripts/bench.sh $(ARGS)
+
+fix: fmt ## format, and let clippy mend what it can
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+doc: ## the API documentation
+	$(CARGO) doc --workspace --no-deps

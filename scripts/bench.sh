@@ -1,0 +1,22 @@
+#!/bin/sh
+# Runs the lab in release several times and keeps its figures: ttl 10 s and ttl 3 s.
+#
+#   bench.sh [RUNS]    default 3; one JSON file per run in target/bench
+set -eu
+
+runs=${1:-3}
+out=target/bench
+mkdir -p "$out"
+cargo build --release --quiet -p continuum
+
+for ttl in 10s 3s; do
+    run=1
+    while [ "$run" -le "$runs" ]; do
+        file="$out/lab-ttl-$ttl-run-$run.json"
+        echo "== ttl $ttl, run $run of $runs"
+        ./target/release/continuum lab --ttl "$ttl" --json "$file"
+        run=$((run + 1))
+    done
+done
+echo "figures: $out/*.json"
+echo "against other orchestrators: bench/peers/README.md"

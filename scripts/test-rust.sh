@@ -1,0 +1,36 @@
+#!/bin/sh
+# Runs the tests: with cargo-nextest where it is installed, with cargo's own runner elsewhere.
+#
+#   test-rust.sh short   unit, property, contract and the short end-to-end tests
+#   test-rust.sh long    the long end-to-end tests
+#
+# End-to-end tests run one at a time: each starts a whole lab, and timing is what they look at.
+set -eu
+
+case "${1:-}" in
+short | long) part=$1 ;;
+*)
+    echo "usage: $0 short|long" >&2
+    exit 2
+    ;;
+esac
+
+# The labs start this binary; cargo builds it for its own package's tests only.
+cargo build --quiet -p continuum
+
+if cargo nextest --version >/dev/null 2>&1; then
+    if [ "$part" = short ]; then
+        # Apart from the rest: this feature takes single rules out of the machines, to show that
+        # the properties notice, and must not be in the binary that the labs start.
+        cargo nextest run -p continuum-domain --features planted-bugs
+        exec cargo nextest run --workspace --exclude continuum-domain
+    fi
+    exec cargo nextest run --profile long -p continuum-tests --run-ignored only
+fi
+
+if [ "$part" = short ]; then
+    cargo test -p continuum-domain --features planted-bugs
+    cargo test --workspace --exclude continuum-tests --exclude continuum-domain
+    exec cargo test -p continuum-tests -- --test-threads=1
+fi
+exec cargo test -p continuum-tests -- --ignored --test-threads=1
