@@ -1,0 +1,3 @@
+//! Deterministic simulation of a whole Continuum: one thread, one seed, one history.
+
+pub mod postgres;

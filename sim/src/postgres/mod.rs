@@ -1,0 +1,1 @@
+//! PostgreSQL and its guard, modelled where it matters to safety.
