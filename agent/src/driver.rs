@@ -20,7 +20,7 @@ use crate::core_link::CoreHandle;
 use crate::effects::Performer;
 use crate::journal::Journal;
 use crate::peers::Peers;
-use crate::store::StateDirectory;
+use crate::store::StateDisk;
 
 /// Events waiting for the machine at most; senders wait beyond that.
 const EVENTS_MAX: usize = 1_024;
@@ -40,7 +40,7 @@ pub(crate) struct Parts {
     pub peers: Peers,
     pub core: CoreHandle,
     pub journal: Journal,
-    pub state: StateDirectory,
+    pub state: StateDisk,
 }
 
 /// What others may ask of a running pair.
@@ -83,15 +83,15 @@ impl PromiseDesk {
 }
 
 /// Starts the machine of one pair with its watchers.
-pub(crate) fn start(
+pub(crate) async fn start(
     parts: Parts,
     spec: PairSpec,
     version: u64,
     session: watch::Receiver<SessionView>,
 ) -> std::io::Result<PairHandle> {
-    let now = parts.clock.now();
     let pair = spec.id.clone();
-    let promised = parts.state.read_promise(&pair)?;
+    let promised = parts.state.read_promise(&pair).await?;
+    let now = parts.clock.now();
     let promised_until = promised.map(|hold| now + hold);
     let machine = PairMachine::new(
         parts.region.clone(),

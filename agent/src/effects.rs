@@ -293,13 +293,11 @@ impl Performer {
         self.spawn(async move {
             let mut latest = latest.lock().await;
             *latest = over.max(*latest);
-            let written =
-                tokio::task::spawn_blocking(move || state.write_promise(&pair, hold)).await;
-            let stored = matches!(written, Ok(Ok(())));
-            if !stored {
-                tracing::error!(?written, "a promise could not be written to disk");
+            let written = state.write_promise(&pair, hold).await;
+            if let Err(error) = &written {
+                tracing::error!(%error, "a promise could not be written to disk");
             }
-            Some(Event::PromiseStored { request, stored })
+            Some(Event::PromiseStored { request, stored: written.is_ok() })
         });
     }
 
@@ -316,9 +314,8 @@ impl Performer {
             if *latest > over {
                 return None;
             }
-            let cleared = tokio::task::spawn_blocking(move || state.clear_promise(&pair)).await;
-            if !matches!(cleared, Ok(Ok(()))) {
-                tracing::warn!(?cleared, "an old promise could not be removed; it is served again");
+            if let Err(error) = state.clear_promise(&pair).await {
+                tracing::warn!(%error, "an old promise could not be removed; it is served again");
             }
             None
         });

@@ -1,17 +1,18 @@
 //! Facts that must not be lost: on disk until the core has them in its replicated log.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use continuum_control_api::link::{Fact, JournalEntry};
 use continuum_domain::{Epoch, OperationId, PairId};
-use continuum_runtime::{SharedClock, durable, seed};
+use continuum_runtime::disk::{self, SharedDisk};
+use continuum_runtime::{SharedClock, seed};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 /// Entries kept at most while the core is away; the oldest are dropped first, with a log line.
 const ENTRIES_MAX: usize = 10_000;
+const FILE: &str = "journal.json";
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Content {
@@ -31,11 +32,12 @@ pub(crate) struct Journal(Arc<Inner>);
 
 impl Journal {
     /// Opens the journal and starts its writer.
-    pub fn open(path: PathBuf, clock: SharedClock) -> io::Result<Self> {
-        let content: Content = durable::read_json(&path)?.unwrap_or_default();
+    pub async fn open(disk: SharedDisk, clock: SharedClock) -> io::Result<Self> {
+        let read: Option<Content> = disk::read_json(disk.as_ref(), FILE).await?;
+        let content = read.unwrap_or_default();
         let (changed, watcher) = watch::channel(content.seq);
         let inner = Arc::new(Inner { content: Mutex::new(content), changed, clock });
-        seed::spawn(write_behind(Arc::downgrade(&inner), path, watcher));
+        seed::spawn(write_behind(Arc::downgrade(&inner), disk, watcher));
         Ok(Self(inner))
     }
 
@@ -93,20 +95,15 @@ impl Journal {
 
 async fn write_behind(
     inner: std::sync::Weak<Inner>,
-    path: PathBuf,
+    disk: SharedDisk,
     mut watcher: watch::Receiver<u64>,
 ) {
     while watcher.changed().await.is_ok() {
         let Some(inner) = inner.upgrade() else { return };
         let content = inner.content.lock().unwrap_or_else(PoisonError::into_inner).clone();
         drop(inner);
-        let path = path.clone();
-        let written =
-            tokio::task::spawn_blocking(move || durable::write_json(&path, &content)).await;
-        match written {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the journal could not be written"),
-            Err(error) => tracing::error!(%error, "the journal writer failed"),
+        if let Err(error) = disk::write_json(disk.as_ref(), FILE, &content).await {
+            tracing::error!(%error, "the journal could not be written");
         }
     }
 }
@@ -115,23 +112,26 @@ async fn write_behind(
 mod tests {
     use super::*;
     use continuum_runtime::BootClock;
+    use continuum_runtime::disk::FsDisk;
 
     #[tokio::test]
     async fn entries_survive_until_acknowledged() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("journal.json");
+        let disk: SharedDisk = Arc::new(FsDisk::open(directory.path()).unwrap());
         let pair = PairId::new("app").unwrap();
-        let journal = Journal::open(path.clone(), Arc::new(BootClock)).unwrap();
+        let journal = Journal::open(disk.clone(), Arc::new(BootClock)).await.unwrap();
         for _ in 0..3 {
             journal.append(&pair, Epoch(1), None, Fact::Released { reason: "test".into() });
         }
         journal.acknowledged(1);
         assert_eq!(journal.after(0, 10).len(), 2);
-        let written = || durable::read_json::<Content>(&path).ok().flatten();
-        while written().is_none_or(|content| content.entries.len() != 2) {
+        let written = async || -> Option<Content> {
+            disk::read_json(disk.as_ref(), FILE).await.ok().flatten()
+        };
+        while written().await.is_none_or(|content| content.entries.len() != 2) {
             tokio::task::yield_now().await;
         }
-        let again = Journal::open(path, Arc::new(BootClock)).unwrap();
+        let again = Journal::open(disk, Arc::new(BootClock)).await.unwrap();
         assert_eq!(again.seq(), 3);
         assert_eq!(again.after(2, 10).len(), 1);
     }

@@ -15,6 +15,7 @@
 pub mod config;
 mod core_link;
 mod driver;
+pub mod edges;
 mod effects;
 mod health;
 mod journal;
@@ -27,4 +28,5 @@ mod start;
 mod store;
 
 pub use config::AgentConfig;
-pub use start::{AgentError, run};
+pub use edges::Edges;
+pub use start::{AgentError, run, run_on};

@@ -5,28 +5,25 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
 use continuum_control_api::pb::peer_server::PeerServer;
-use continuum_dns::{NameService, RpcNameService};
+use continuum_dns::NameService;
 use continuum_domain::pair::types::{Event, SessionView};
 use continuum_domain::spec::PairSpec;
-use continuum_domain::{PairId, Tick, Timing};
+use continuum_domain::{PairId, RegionId, Tick, Timing};
+use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::{Role, SharedClock, SharedNetwork, seed};
-use continuum_witness::client::ServerStore;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{AgentConfig, AgentPair};
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
 use crate::driver::{self, Parts};
+use crate::edges::{Edges, PlaneFactory, SessionHome, StoreFactory};
 use crate::health;
 use crate::journal::Journal;
 use crate::peer_server::PeerService;
 use crate::peers::Peers;
 use crate::session;
-use crate::store::{Specs, StateDirectory};
-
-/// Deadline of one call to a name server.
-const NAME_DEADLINE: Duration = Duration::from_secs(1);
+use crate::store::{Specs, StateDisk};
 
 /// Why an agent did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +57,7 @@ pub enum AgentError {
     Superseded(String),
 }
 
-fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> AgentError {
+pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> AgentError {
     let what = what.into();
     move |source| AgentError::Io { what, source }
 }
@@ -73,65 +70,81 @@ pub async fn run(
     clock: SharedClock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
-    let timing =
-        config.timing.timing().map_err(|(key, problem)| AgentError::Timing { key, problem })?;
+    let timing = check_timing(&config)?;
     check_certificate(&config)?;
-    let state = StateDirectory::open(&config.state_directory)
-        .map_err(io_error(format!("state directory {}", config.state_directory.display())))?;
-    let spec_files: Vec<_> =
-        config.pairs.iter().filter_map(|pair| pair.spec_file.clone()).collect();
-    let specs = state.read_specs(&spec_files, &config.region).map_err(io_error("specs on disk"))?;
-    let journal =
-        Journal::open(state.journal(), clock.clone()).map_err(io_error("journal on disk"))?;
-    let peer_listener =
-        network.listen(&config.listen_peer).await.map_err(io_error("listen_peer"))?;
-    let health_listener = tokio::net::TcpListener::bind(&config.listen_health)
-        .await
-        .map_err(io_error(format!("listen_health {}", config.listen_health)))?;
+    let edges = Edges::open(&config, timing, network, clock).await?;
+    run_on(config, edges, shutdown).await
+}
 
-    let (session, ended) = start_session(&config, timing, network.clone(), clock.clone())?;
+/// Runs an agent on edges of the caller's choice.
+pub async fn run_on(
+    config: AgentConfig,
+    edges: Edges,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    let timing = check_timing(&config)?;
+    let Edges { network, clock, disk, specs, store, session, plane, names, peer, health } = edges;
+    let region = config.region.clone();
+    let state = StateDisk::new(disk);
+    let specs = state.read_specs(specs, &region).await.map_err(io_error("specs on disk"))?;
+    let journal = Journal::open(state.disk().clone(), clock.clone())
+        .await
+        .map_err(io_error("journal on disk"))?;
+    let keeper =
+        Keeper { region: region.clone(), timing, store: store.clone(), clock: clock.clone() };
+    let (session, ended) = keeper.start(session)?;
     let pairs = Pairs::default();
     let handle = CoreHandle::new();
     let (spec_sender, spec_inbox) = mpsc::channel(8);
     let manager = Manager {
         timing,
-        network: network.clone(),
         clock: clock.clone(),
         session: session.clone(),
         pairs: pairs.clone(),
-        core: handle.clone(),
-        journal: journal.clone(),
         state,
-        peers: Peers::new(&network, &config.peers),
+        make: Make {
+            core: handle.clone(),
+            journal: journal.clone(),
+            peers: Peers::new(&network, &config.peers),
+            store,
+            plane,
+            names,
+        },
         config: config.clone(),
     };
     seed::spawn(manager.run(specs, spec_inbox));
     let link = CoreLink {
-        region: config.region.clone(),
-        network: network.clone(),
+        region: region.clone(),
+        network,
         clock: clock.clone(),
-        core: config.core.clone(),
+        core: config.core,
         handle,
         journal,
         pairs: pairs.clone(),
         specs: spec_sender,
     };
     seed::spawn(link.run());
+    let edge = EdgeLayer::new(&clock);
     let service = PeerServer::new(PeerService { clock: clock.clone(), pairs: pairs.clone() });
     let peer_server = tonic::transport::Server::builder()
+        .layer(edge.clone())
         .add_service(service)
-        .serve_with_incoming(peer_listener.grpc());
-    let health_server = axum::serve(health_listener, health::router(pairs, clock, session));
-    tracing::info!(region = %config.region, "agent ready");
+        .serve_with_incoming(peer.grpc());
+    let health_server = axum::serve(health, health::router(pairs, clock, session).layer(edge));
+    tracing::info!(%region, "agent ready");
     tokio::select! {
         () = shutdown => Ok(()),
-        _ = ended => Err(AgentError::Superseded(config.region.to_string())),
+        _ = ended => Err(AgentError::Superseded(region.to_string())),
         result = peer_server => result.map_err(|error| AgentError::Io {
             what: "peer server".into(),
             source: io::Error::other(error),
         }),
         result = async { health_server.await } => result.map_err(io_error("health server")),
     }
+}
+
+fn check_timing(config: &AgentConfig) -> Result<Timing, AgentError> {
+    config.timing.timing().map_err(|(key, problem)| AgentError::Timing { key, problem })
 }
 
 fn check_certificate(config: &AgentConfig) -> Result<(), AgentError> {
@@ -143,53 +156,69 @@ fn check_certificate(config: &AgentConfig) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Keeps the session on a thread and runtime of its own, so that it waits for nothing else. The
-/// receiver completes when the session was taken over.
-fn start_session(
-    config: &AgentConfig,
+/// What the region's session is kept with.
+struct Keeper {
+    region: RegionId,
     timing: Timing,
-    network: SharedNetwork,
+    store: StoreFactory,
     clock: SharedClock,
-) -> Result<(watch::Receiver<SessionView>, tokio::sync::oneshot::Receiver<()>), AgentError> {
-    let (sender, receiver) = watch::channel(SessionView::default());
-    let (ended_sender, ended) = tokio::sync::oneshot::channel();
-    let (region, witness) = (config.region.clone(), config.witness.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(io_error("session runtime"))?;
-    let work = move || {
-        runtime.block_on(async move {
-            // Two tries fit into one renewal interval.
-            let deadline = timing.renew / 2;
-            let store =
-                Arc::new(ServerStore::new(network, witness.address, witness.name, deadline));
-            let why = session::keep(region, timing, store, clock, sender).await;
-            tracing::error!(?why, "the session ended");
-            if ended_sender.send(()).is_err() {
-                tracing::debug!("the agent stopped before its session");
+}
+
+impl Keeper {
+    /// Starts keeping it. The receiver completes when the session was taken over.
+    fn start(
+        self,
+        home: SessionHome,
+    ) -> Result<(watch::Receiver<SessionView>, oneshot::Receiver<()>), AgentError> {
+        let (sender, receiver) = watch::channel(SessionView::default());
+        let (ended_sender, ended) = oneshot::channel();
+        let work = self.keep(sender, ended_sender);
+        match home {
+            SessionHome::Task => drop(seed::spawn(work)),
+            SessionHome::OwnThread => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(io_error("session runtime"))?;
+                std::thread::Builder::new()
+                    .name("session".into())
+                    .spawn(move || runtime.block_on(work))
+                    .map_err(io_error("session thread"))?;
             }
-        });
-    };
-    std::thread::Builder::new()
-        .name("session".into())
-        .spawn(work)
-        .map_err(io_error("session thread"))?;
-    Ok((receiver, ended))
+        }
+        Ok((receiver, ended))
+    }
+
+    async fn keep(self, view: watch::Sender<SessionView>, ended: oneshot::Sender<()>) {
+        let Self { region, timing, store, clock } = self;
+        // Made here, because it lives on the runtime it is made on.
+        let why = session::keep(region, timing, store(), clock, view).await;
+        tracing::error!(?why, "the session ended");
+        if ended.send(()).is_err() {
+            tracing::debug!("the agent stopped before its session");
+        }
+    }
+}
+
+/// What every pair's driver is made with.
+struct Make {
+    core: CoreHandle,
+    journal: Journal,
+    peers: Peers,
+    store: StoreFactory,
+    plane: PlaneFactory,
+    names: Vec<Arc<dyn NameService>>,
 }
 
 /// Starts pairs as their specs come, and hands changes on.
 struct Manager {
     config: AgentConfig,
     timing: Timing,
-    network: SharedNetwork,
     clock: SharedClock,
     session: watch::Receiver<SessionView>,
     pairs: Pairs,
-    core: CoreHandle,
-    journal: Journal,
-    state: StateDirectory,
-    peers: Peers,
+    state: StateDisk,
+    make: Make,
 }
 
 impl Manager {
@@ -205,10 +234,8 @@ impl Manager {
                 }
             };
             let Some(specs) = received else { return };
-            let (state, written) = (self.state.clone(), specs.clone());
-            let result = tokio::task::spawn_blocking(move || state.write_specs(&written)).await;
-            if !matches!(result, Ok(Ok(()))) {
-                tracing::error!(?result, "specs could not be written; the old ones stay on disk");
+            if let Err(error) = self.state.write_specs(&specs).await {
+                tracing::error!(%error, "specs could not be written; the old ones stay on disk");
             }
             paused = self.apply(&specs).await;
         }
@@ -243,7 +270,7 @@ impl Manager {
         for (pair, (version, spec)) in &specs.specs {
             let paused = specs.automation_paused.contains_key(pair);
             if find(&self.pairs, pair).is_none() {
-                self.start(spec.clone(), *version);
+                self.start(spec.clone(), *version).await;
             }
             self.tell(pair, Event::Spec(*version, spec.clone())).await;
             self.tell(pair, Event::AutomationPaused(paused)).await;
@@ -251,13 +278,14 @@ impl Manager {
         specs.automation_paused.iter().map(|(pair, left)| (pair.clone(), until(left))).collect()
     }
 
-    fn start(&self, spec: PairSpec, version: u64) {
+    async fn start(&self, spec: PairSpec, version: u64) {
         let Some(member) = self.config.pairs.iter().find(|pair| pair.id == spec.id) else {
             tracing::warn!(pair = %spec.id, "a pair of this region is not in the configuration");
             return;
         };
         let pair = spec.id.clone();
-        match driver::start(self.parts(member, &spec), spec, version, self.session.clone()) {
+        let parts = self.parts(member, &spec);
+        match driver::start(parts, spec, version, self.session.clone()).await {
             Ok(handle) => {
                 let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
                 pairs.insert(pair, handle);
@@ -270,37 +298,17 @@ impl Manager {
     }
 
     fn parts(&self, member: &AgentPair, spec: &PairSpec) -> Parts {
-        let plane: Arc<dyn DataPlane> = Arc::new(PostgresPlane::new(
-            PlaneConfig {
-                region: self.config.region.clone(),
-                members: spec.members.keys().cloned().collect(),
-                guard_socket: member.guard_socket.clone(),
-                socket_directory: member.postgres_socket_directory.clone(),
-                port: member.postgres_port,
-                replication_password_file: member.replication_password_file.clone(),
-            },
-            self.clock.clone(),
-        ));
-        let witness = &self.config.witness;
-        let names = self.config.names.iter().map(|server| -> Arc<dyn NameService> {
-            let (network, deadline) = (self.network.clone(), NAME_DEADLINE);
-            Arc::new(RpcNameService::new(network, &*server.address, &*server.name, deadline))
-        });
+        let make = &self.make;
         Parts {
             region: self.config.region.clone(),
             timing: self.timing,
             clock: self.clock.clone(),
-            store: Arc::new(ServerStore::new(
-                self.network.clone(),
-                &*witness.address,
-                &*witness.name,
-                self.timing.renew / 2,
-            )),
-            plane,
-            names: names.collect(),
-            peers: self.peers.clone(),
-            core: self.core.clone(),
-            journal: self.journal.clone(),
+            store: (make.store)(),
+            plane: (make.plane)(member, spec),
+            names: make.names.clone(),
+            peers: make.peers.clone(),
+            core: make.core.clone(),
+            journal: make.journal.clone(),
             state: self.state.clone(),
         }
     }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, RegionId};
-use continuum_runtime::durable;
+use continuum_runtime::disk::{self, SharedDisk};
 use serde::{Deserialize, Serialize};
 
 /// Specs as the core last sent them.
@@ -25,74 +24,78 @@ struct PromiseFile {
     hold_ms: u64,
 }
 
+const SPECS: &str = "specs.json";
+
 /// Where the state lives.
 #[derive(Clone, Debug)]
-pub(crate) struct StateDirectory(PathBuf);
+pub(crate) struct StateDisk(SharedDisk);
 
-impl StateDirectory {
-    pub fn open(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
-        Ok(Self(path.to_owned()))
+impl StateDisk {
+    pub fn new(disk: SharedDisk) -> Self {
+        Self(disk)
     }
 
-    pub fn journal(&self) -> PathBuf {
-        self.0.join("journal.json")
+    pub fn disk(&self) -> &SharedDisk {
+        &self.0
     }
 
-    /// Specs on disk; those in `spec_files` fill in what the core never sent.
-    pub fn read_specs(&self, spec_files: &[PathBuf], region: &RegionId) -> io::Result<Specs> {
-        let mut specs: Specs = durable::read_json(&self.0.join("specs.json"))?.unwrap_or_default();
-        for file in spec_files {
-            if let Some(spec) = durable::read_json::<PairSpec>(file)?
-                && spec.members.contains_key(region)
-            {
+    /// Specs on disk; the `initial` ones fill in what the core never sent.
+    pub async fn read_specs(&self, initial: Vec<PairSpec>, region: &RegionId) -> io::Result<Specs> {
+        let read: Option<Specs> = disk::read_json(self.0.as_ref(), SPECS).await?;
+        let mut specs = read.unwrap_or_default();
+        for spec in initial {
+            if spec.members.contains_key(region) {
                 specs.specs.entry(spec.id.clone()).or_insert((0, spec));
             }
         }
         Ok(specs)
     }
 
-    pub fn write_specs(&self, specs: &Specs) -> io::Result<()> {
-        durable::write_json(&self.0.join("specs.json"), specs)
-    }
-
-    fn promise_file(&self, pair: &PairId) -> PathBuf {
-        self.0.join(format!("promise-{pair}.json"))
+    pub async fn write_specs(&self, specs: &Specs) -> io::Result<()> {
+        disk::write_json(self.0.as_ref(), SPECS, specs).await
     }
 
     /// The promise that must be served again, if one was ever given and not known to be over.
-    pub fn read_promise(&self, pair: &PairId) -> io::Result<Option<Duration>> {
-        let file: Option<PromiseFile> = durable::read_json(&self.promise_file(pair))?;
+    pub async fn read_promise(&self, pair: &PairId) -> io::Result<Option<Duration>> {
+        let file: Option<PromiseFile> =
+            disk::read_json(self.0.as_ref(), &promise_file(pair)).await?;
         Ok(file.map(|promise| Duration::from_millis(promise.hold_ms)))
     }
 
-    pub fn write_promise(&self, pair: &PairId, hold: Duration) -> io::Result<()> {
+    pub async fn write_promise(&self, pair: &PairId, hold: Duration) -> io::Result<()> {
         let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
-        durable::write_json(&self.promise_file(pair), &PromiseFile { hold_ms })
+        disk::write_json(self.0.as_ref(), &promise_file(pair), &PromiseFile { hold_ms }).await
     }
 
     /// A promise is over: the file goes, so that the next start does not serve it once more.
-    pub fn clear_promise(&self, pair: &PairId) -> io::Result<()> {
-        match std::fs::remove_file(self.promise_file(pair)) {
+    pub async fn clear_promise(&self, pair: &PairId) -> io::Result<()> {
+        match self.0.remove(&promise_file(pair)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 }
 
+fn promise_file(pair: &PairId) -> String {
+    format!("promise-{pair}.json")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use continuum_runtime::disk::FsDisk;
 
-    #[test]
-    fn a_promise_is_served_again_in_full_r20() {
+    #[tokio::test]
+    async fn a_promise_is_served_again_in_full_r20() {
         let directory = tempfile::tempdir().unwrap();
-        let state = StateDirectory::open(directory.path()).unwrap();
+        let state = StateDisk::new(std::sync::Arc::new(FsDisk::open(directory.path()).unwrap()));
         let pair = PairId::new("app").unwrap();
-        assert_eq!(state.read_promise(&pair).unwrap(), None);
-        state.write_promise(&pair, Duration::from_millis(10_100)).unwrap();
-        assert_eq!(state.read_promise(&pair).unwrap(), Some(Duration::from_millis(10_100)));
-        state.clear_promise(&pair).unwrap();
-        assert_eq!(state.read_promise(&pair).unwrap(), None);
+        assert_eq!(state.read_promise(&pair).await.unwrap(), None);
+        state.write_promise(&pair, Duration::from_millis(10_100)).await.unwrap();
+        let promise = state.read_promise(&pair).await.unwrap();
+        assert_eq!(promise, Some(Duration::from_millis(10_100)));
+        state.clear_promise(&pair).await.unwrap();
+        state.clear_promise(&pair).await.unwrap();
+        assert_eq!(state.read_promise(&pair).await.unwrap(), None);
     }
 }

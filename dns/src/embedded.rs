@@ -44,6 +44,11 @@ impl EmbeddedNames {
         Ok(Arc::new(Self { zone, store, clock, poll: config.poll }))
     }
 
+    /// What ages are measured by.
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
     /// Answers one question from memory.
     pub fn answer(&self, question: &Question) -> Answer {
         let now = self.clock.now();

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::net::Listening;
 use continuum_runtime::{BootClock, SharedClock, SharedNetwork, seed};
 use continuum_witness::{RegisterStore, ServerStore};
@@ -113,27 +114,20 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let Self { name, names, udp, tcp, dns_local, rpc } = self;
         let rpc_local = rpc.local;
-        let _pollers = Pollers::start(&names);
         let mut dns = hickory_server::Server::new(Handler { names: names.clone() });
         dns.register_socket(udp);
         dns.register_listener(tcp, TCP_IDLE, TCP_ANSWERS_MAX);
 
         let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
-        let service =
-            NamesServer::new(Service { names }).max_decoding_message_size(REQUEST_BYTES_MAX);
-        let serving = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
-            .add_service(service)
-            .serve_with_incoming_shutdown(rpc.grpc(), async move {
-                if stopped.wait_for(|stop| *stop).await.is_err() {
-                    tracing::debug!("the server was dropped");
-                }
-            });
-        let mut serving = Box::pin(serving);
+        let mut serving = Box::pin(serve_names(names, rpc, async move {
+            if stopped.wait_for(|stop| *stop).await.is_err() {
+                tracing::debug!("the server was dropped");
+            }
+        }));
         tracing::info!(%name, dns = %dns_local, rpc = %rpc_local, "name server is ready");
         tokio::select! {
-            result = &mut serving => return Ok(result?),
+            result = &mut serving => return result,
             result = dns.block_until_done() => {
                 let why = result.err().map_or("its sockets closed".into(), |error| error.to_string());
                 return Err(ServeError::Dns(why));
@@ -154,6 +148,25 @@ impl Server {
         tracing::info!(%name, "name server has stopped");
         Ok(())
     }
+}
+
+/// Keeps `names` up to date from their registers and takes publishes on `rpc` until `shutdown` is
+/// ready; questions are answered by whoever calls [`EmbeddedNames::answer`].
+pub async fn serve_names(
+    names: Arc<EmbeddedNames>,
+    rpc: Listening,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let _pollers = Pollers::start(&names);
+    let edge = EdgeLayer::new(names.clock());
+    let service = NamesServer::new(Service { names }).max_decoding_message_size(REQUEST_BYTES_MAX);
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .layer(edge)
+        .add_service(service)
+        .serve_with_incoming_shutdown(rpc.grpc(), shutdown)
+        .await?;
+    Ok(())
 }
 
 /// Runs a name server, with its witness over `network`, until `shutdown` is ready.

@@ -12,13 +12,10 @@
 //! which is how a file system shows a sector it never wrote. Anything else that does not add up
 //! is damage to something that may have been answered: opening is refused.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
 
 use continuum_domain::Version;
-use continuum_runtime::durable;
+use continuum_runtime::disk::{Disk, DiskFile};
 use serde::{Deserialize, Serialize};
 
 use crate::register::Versioned;
@@ -34,8 +31,8 @@ const ZEROS_BYTES_MIN: usize = 16;
 /// Payload bytes after which a rewrite starts a new frame.
 const REWRITE_FRAME_BYTES: usize = 1024 * 1024;
 
-const LOG_NAME: &str = "registers.log";
-const NEW_NAME: &str = "registers.log.new";
+/// The log's file.
+pub(crate) const LOG_NAME: &str = "registers.log";
 
 /// One accepted change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,21 +40,6 @@ pub(crate) struct Record {
     pub key: String,
     pub version: Version,
     pub value: Vec<u8>,
-}
-
-/// Where frames go: a file, or in tests one that fails on cue.
-pub(crate) trait Medium: Send {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn sync(&mut self) -> io::Result<()>;
-}
-
-impl Medium for File {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
 }
 
 /// What a log held when it was opened.
@@ -73,59 +55,44 @@ pub(crate) struct Replay {
 
 /// The log, open for appending.
 pub(crate) struct Log {
-    medium: Box<dyn Medium>,
+    file: Box<dyn DiskFile>,
     next_sequence: u64,
     bytes: usize,
 }
 
 impl Log {
-    /// Opens the log of `directory`, cutting a torn last frame. `None` when there is no log.
-    pub fn open(directory: &Path) -> io::Result<Option<(Log, Replay)>> {
-        let path = path(directory);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+    /// Opens the log of a disk, cutting a torn last frame. `None` when there is no log.
+    pub async fn open(disk: &dyn Disk) -> io::Result<Option<(Log, Replay)>> {
+        let Some(bytes) = disk.read(LOG_NAME).await? else { return Ok(None) };
         let replay = replay(&bytes).map_err(|problem| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {problem}", path.display()))
+            let text = format!("{}: {problem}", disk.describe(LOG_NAME));
+            io::Error::new(io::ErrorKind::InvalidData, text)
         })?;
-        let file = OpenOptions::new().append(true).open(&path)?;
-        if replay.torn_bytes > 0 {
-            file.set_len(replay.good_bytes as u64)?;
-        }
-        // Also what was whole may not have been synced yet when the last server died.
-        file.sync_all()?;
-        let log = Log {
-            medium: Box::new(file),
-            next_sequence: replay.next_sequence,
-            bytes: replay.good_bytes,
-        };
+        let mut file = disk.open(LOG_NAME).await?;
+        // Durable even when nothing is torn: what was whole may not have been synced yet when the
+        // last server died.
+        file.cut(replay.good_bytes as u64).await?;
+        let log = Log { file, next_sequence: replay.next_sequence, bytes: replay.good_bytes };
         Ok(Some((log, replay)))
     }
 
     /// Writes a log that holds `registers` and nothing else, and puts it in the old one's place.
-    pub fn rewrite(directory: &Path, registers: &Registers) -> io::Result<Log> {
-        let new = directory.join(NEW_NAME);
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    pub async fn rewrite(disk: &dyn Disk, registers: &Registers) -> io::Result<Log> {
         let (content, next_sequence) = encode_all(registers)?;
-        file.write_all(&content)?;
-        file.sync_all()?;
-        fs::rename(&new, path(directory))?;
-        durable::sync_directory(directory)?;
-        // The file position is at the end, and nobody else writes: appending goes on from here.
-        Ok(Log { medium: Box::new(file), next_sequence, bytes: content.len() })
+        let bytes = content.len();
+        disk.replace(LOG_NAME, content).await?;
+        // Nobody else writes: appending goes on behind what was just put there.
+        Ok(Log { file: disk.open(LOG_NAME).await?, next_sequence, bytes })
     }
 
     /// Appends one frame and returns once it is on disk. After an error the log must not be used:
     /// what reached the disk is unknown.
-    pub fn commit(&mut self, records: &[Record]) -> io::Result<()> {
+    pub async fn commit(&mut self, records: &[Record]) -> io::Result<()> {
         let frame = encode_frame(self.next_sequence, records)?;
-        self.medium.append(&frame)?;
-        self.medium.sync()?;
+        let length = frame.len();
+        self.file.write_at(self.bytes as u64, frame, true).await?;
         self.next_sequence += 1;
-        self.bytes += frame.len();
+        self.bytes += length;
         Ok(())
     }
 
@@ -133,16 +100,6 @@ impl Log {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-
-    #[cfg(test)]
-    pub fn replace_medium(&mut self, medium: Box<dyn Medium>) {
-        self.medium = medium;
-    }
-}
-
-/// The log file of a data directory.
-pub(crate) fn path(directory: &Path) -> PathBuf {
-    directory.join(LOG_NAME)
 }
 
 /// About how many bytes a register takes in a log.

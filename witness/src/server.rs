@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_domain::{PairId, RegionId, Version};
-use continuum_runtime::SharedNetwork;
+use continuum_runtime::disk::{FsDisk, SharedDisk};
+use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::net::{Caller, Listening};
+use continuum_runtime::{BootClock, SharedClock, SharedNetwork};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -71,6 +73,7 @@ pub struct Server {
     listening: Listening,
     store: Arc<DurableStore>,
     rules: Rules,
+    clock: SharedClock,
 }
 
 impl std::fmt::Debug for Server {
@@ -82,14 +85,23 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Opens the data directory, tests the store and binds the address.
     pub async fn bind(config: WitnessConfig, network: &SharedNetwork) -> Result<Self, ServeError> {
-        let directory = config.data_directory.clone();
-        let opening = tokio::task::spawn_blocking(move || DurableStore::open(&directory));
-        let store =
-            opening.await.map_err(|error| OpenError::Io(std::io::Error::other(error)))??;
+        let disk = FsDisk::open(&config.data_directory).map_err(OpenError::Io)?;
+        Self::bind_on(config, Arc::new(disk), network, Arc::new(BootClock)).await
+    }
+
+    /// The same on a disk and a clock of the caller's choice; the configured data directory is not
+    /// looked at.
+    pub async fn bind_on(
+        config: WitnessConfig,
+        disk: SharedDisk,
+        network: &SharedNetwork,
+        clock: SharedClock,
+    ) -> Result<Self, ServeError> {
+        let store = DurableStore::open_on(disk).await?;
         selftest::run(&store, selftest::SERVER_PROBE_KEY).await?;
         let listening = network.listen(&config.listen).await.map_err(ServeError::Listen)?;
         let rules = Rules::new(config.pairs);
-        Ok(Self { name: config.name, listening, store: Arc::new(store), rules })
+        Ok(Self { name: config.name, listening, store: Arc::new(store), rules, clock })
     }
 
     /// The address it listens on, with the port that was chosen.
@@ -99,7 +111,7 @@ impl Server {
 
     /// Serves until `shutdown` is ready or the store ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { name, listening, store, rules } = self;
+        let Self { name, listening, store, rules, clock } = self;
         let address = listening.local;
         let mut failure = store.failure();
         let stop = watch::Sender::new(false);
@@ -109,6 +121,7 @@ impl Server {
         let serving = tonic::transport::Server::builder()
             .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
             .tcp_nodelay(true)
+            .layer(EdgeLayer::new(&clock))
             .add_service(service)
             .serve_with_incoming_shutdown(listening.grpc(), async move {
                 if stopped.wait_for(|stop| *stop).await.is_err() {

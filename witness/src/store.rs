@@ -1,21 +1,21 @@
 //! The durable store: registers in memory, every accepted change in the log first.
 //!
-//! One writer thread takes all changes that wait, decides them in order, writes those it accepts
+//! One writer takes all changes that wait, decides them in order, writes those it accepts
 //! as one frame with one fdatasync, publishes them to readers, and only then answers. A failed
 //! write or sync ends the store: what reached the disk is unknown, and a witness that guesses is
 //! worse than none. Only opening the log again settles it.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use continuum_domain::Version;
-use continuum_runtime::durable;
+use continuum_runtime::disk::{Disk, DiskLock, FsDisk, SharedDisk};
+use continuum_runtime::seed;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::log::{self, Log, Record};
 use crate::register::{Answer, RegisterStore, StoreError, Versioned};
@@ -32,7 +32,6 @@ const COMPACTION_BYTES: usize = 4 * 1024 * 1024;
 /// Mostly garbage: the log has this many times the bytes of the live registers.
 const COMPACTION_RATIO: usize = 4;
 
-const LOCK_NAME: &str = "witness.lock";
 /// Stands once a log was created, so that a log that vanished is not taken for a first start.
 const MARK_NAME: &str = "witness.initialised";
 
@@ -46,14 +45,14 @@ pub type Guard = Box<dyn FnOnce(Option<&[u8]>, &[u8]) -> Result<(), StoreError> 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another server has it.
-    #[error("{0} is in use by another witness server; give each server its own directory")]
-    InUse(PathBuf),
+    #[error("the directory of {0} is in use by another server; give each its own")]
+    InUse(String),
     /// It was in use, and the log is gone.
     #[error(
-        "{0} was initialised before, but its log is gone. Starting empty would let old epochs win \
-         again; restore the directory, or rebuild the witness by the runbook for a lost one"
+        "{0} was there before and is gone. Starting empty would let old epochs win again; restore \
+         the directory, or rebuild the witness by the runbook for a lost one"
     )]
-    LogGone(PathBuf),
+    LogGone(String),
     /// The log or the directory cannot be used; the text says what and where.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -81,35 +80,29 @@ pub struct DurableStore {
 }
 
 impl DurableStore {
-    /// Opens a data directory, creating it when it does not exist. Blocks while it reads the log.
-    pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        Self::open_with(directory, COMPACTION_BYTES, |log| log)
+    /// Opens a data directory, creating it when it does not exist.
+    pub async fn open(directory: &Path) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(FsDisk::open(directory)?)).await
     }
 
-    pub(crate) fn open_with(
-        directory: &Path,
+    /// Opens the store on a disk of the caller's choice.
+    pub async fn open_on(disk: SharedDisk) -> Result<Self, OpenError> {
+        Self::open_with(disk, COMPACTION_BYTES).await
+    }
+
+    pub(crate) async fn open_with(
+        disk: SharedDisk,
         compaction_bytes: usize,
-        adjust: impl FnOnce(Log) -> Log,
     ) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(directory)?;
-        let lock = take_lock(directory)?;
-        let (log, registers) = open_log(directory)?;
+        let lock = take_lock(disk.as_ref()).await?;
+        let (log, registers) = open_log(disk.as_ref()).await?;
         let shared = Arc::new(Shared {
             registers: RwLock::new(registers),
             failure: watch::Sender::new(None),
         });
         let (queue, changes) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer {
-            directory: directory.to_owned(),
-            log: adjust(log),
-            compaction_bytes,
-            shared: shared.clone(),
-            _lock: lock,
-        };
-        let writer = std::thread::Builder::new()
-            .name("witness-writer".into())
-            .spawn(move || writer.run(changes))?;
-        Ok(Self { shared, queue, writer })
+        let writer = Writer { disk, log, compaction_bytes, shared: shared.clone(), _lock: lock };
+        Ok(Self { shared, queue, writer: seed::spawn(writer.run(changes)) })
     }
 
     /// Becomes `Some(why)` when the store has ended.
@@ -121,7 +114,7 @@ impl DurableStore {
     pub async fn close(self) {
         let Self { queue, writer, .. } = self;
         drop(queue);
-        if let Ok(Err(_)) = tokio::task::spawn_blocking(move || writer.join()).await {
+        if writer.await.is_err() {
             tracing::error!("the witness writer panicked");
         }
     }
@@ -178,20 +171,17 @@ impl Shared {
     }
 }
 
-/// The lock lives as long as the file: a process that dies in any way gives it back.
-fn take_lock(directory: &Path) -> Result<File, OpenError> {
-    let path = directory.join(LOCK_NAME);
-    let file = OpenOptions::new().create(true).append(true).open(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
-        Err(TryLockError::Error(error)) => Err(error.into()),
-    }
+/// The lock lives as long as the writer: a process that dies in any way gives it back.
+async fn take_lock(disk: &dyn Disk) -> Result<DiskLock, OpenError> {
+    disk.lock().await.map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy => OpenError::InUse(disk.describe(log::LOG_NAME)),
+        _ => error.into(),
+    })
 }
 
-fn open_log(directory: &Path) -> Result<(Log, Registers), OpenError> {
-    let mark = directory.join(MARK_NAME);
-    let (log, registers) = match Log::open(directory)? {
+async fn open_log(disk: &dyn Disk) -> Result<(Log, Registers), OpenError> {
+    let marked = disk.read(MARK_NAME).await?.is_some();
+    let (log, registers) = match Log::open(disk).await? {
         Some((log, replay)) => {
             if replay.torn_bytes > 0 {
                 tracing::warn!(
@@ -201,21 +191,21 @@ fn open_log(directory: &Path) -> Result<(Log, Registers), OpenError> {
             }
             (log, replay.registers)
         }
-        None if mark.try_exists()? => return Err(OpenError::LogGone(directory.to_owned())),
-        None => (Log::rewrite(directory, &Registers::default())?, Registers::default()),
+        None if marked => return Err(OpenError::LogGone(disk.describe(log::LOG_NAME))),
+        None => (Log::rewrite(disk, &Registers::default()).await?, Registers::default()),
     };
-    if !mark.try_exists()? {
-        durable::write_atomic(&mark, b"a log was created here\n")?;
+    if !marked {
+        disk.replace(MARK_NAME, b"a log was created here\n".to_vec()).await?;
     }
     Ok((log, registers))
 }
 
 struct Writer {
-    directory: PathBuf,
+    disk: SharedDisk,
     log: Log,
     compaction_bytes: usize,
     shared: Arc<Shared>,
-    _lock: File,
+    _lock: DiskLock,
 }
 
 /// A decided batch that is not on disk yet.
@@ -227,8 +217,8 @@ struct Batch {
 }
 
 impl Writer {
-    fn run(mut self, mut changes: mpsc::Receiver<Change>) {
-        while let Some(first) = changes.blocking_recv() {
+    async fn run(mut self, mut changes: mpsc::Receiver<Change>) {
+        while let Some(first) = changes.recv().await {
             let mut bytes = log::register_bytes(&first.key, &first.value);
             let mut waiting = vec![first];
             while waiting.len() < BATCH_CHANGES_MAX && bytes < BATCH_BYTES_MAX {
@@ -236,11 +226,11 @@ impl Writer {
                 bytes += log::register_bytes(&next.key, &next.value);
                 waiting.push(next);
             }
-            self.commit(waiting);
+            self.commit(waiting).await;
         }
     }
 
-    fn commit(&mut self, waiting: Vec<Change>) {
+    async fn commit(&mut self, waiting: Vec<Change>) {
         if let Err(error) = self.shared.check_alive() {
             for change in waiting {
                 answer(change.reply, Err(error.clone()));
@@ -249,7 +239,7 @@ impl Writer {
         }
         let Batch { overlay, records, replies } = self.decide_all(waiting);
         if !records.is_empty() {
-            if let Err(error) = self.log.commit(&records) {
+            if let Err(error) = self.log.commit(&records).await {
                 self.fail(&format!("writing the log failed: {error}"));
                 for (reply, _) in replies {
                     let text = "the log could not be written; the change may be found at restart";
@@ -266,7 +256,7 @@ impl Writer {
         for (reply, decision) in replies {
             answer(reply, decision);
         }
-        self.compact_if_due();
+        self.compact_if_due().await;
     }
 
     /// Decides in order; later changes of the batch see the earlier ones.
@@ -298,20 +288,18 @@ impl Writer {
         batch
     }
 
-    fn compact_if_due(&mut self) {
+    async fn compact_if_due(&mut self) {
         if self.log.bytes() <= self.compaction_bytes {
             return;
         }
-        let rewritten = {
-            let registers = self.shared.registers.read().unwrap_or_else(PoisonError::into_inner);
-            let live: usize =
-                registers.iter().map(|(key, held)| log::register_bytes(key, &held.value)).sum();
-            if live.saturating_mul(COMPACTION_RATIO) > self.log.bytes() {
-                return;
-            }
-            Log::rewrite(&self.directory, &registers)
-        };
-        match rewritten {
+        let registers =
+            self.shared.registers.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let live: usize =
+            registers.iter().map(|(key, held)| log::register_bytes(key, &held.value)).sum();
+        if live.saturating_mul(COMPACTION_RATIO) > self.log.bytes() {
+            return;
+        }
+        match Log::rewrite(self.disk.as_ref(), &registers).await {
             Ok(log) => {
                 tracing::info!(before = self.log.bytes(), after = log.bytes(), "log rewritten");
                 self.log = log;

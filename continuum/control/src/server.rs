@@ -11,6 +11,8 @@ use continuum_control_api::pb::agent_link_server::{AgentLink, AgentLinkServer};
 use continuum_control_api::pb::core_node_server::{CoreNode, CoreNodeServer};
 use continuum_control_api::pb::{ForwardReply, ForwardRequest, LinkFrame, RaftFrame};
 use continuum_runtime::clock::SharedClock;
+use continuum_runtime::disk::{FsDisk, SharedDisk};
+use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::net::{Caller, Listening, SharedNetwork};
 use continuum_runtime::seed;
 use continuum_witness::RegisterStore;
@@ -107,11 +109,39 @@ pub async fn serve_on(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     config.check()?;
+    let disk = Arc::new(FsDisk::open(&config.data_directory).map_err(StartError::from)?);
+    serve_edges(config, Edges { listeners, disk, network, clock, register }, shutdown).await
+}
+
+/// Everything a control node touches outside itself.
+pub struct Edges {
+    /// Where it answers.
+    pub listeners: Listeners,
+    /// Its durable state; the configured data directory is not looked at.
+    pub disk: SharedDisk,
+    /// How it reaches the other nodes.
+    pub network: SharedNetwork,
+    /// Its time.
+    pub clock: SharedClock,
+    /// The witness.
+    pub register: Arc<dyn RegisterStore>,
+}
+
+/// Runs a control node on edges of the caller's choice until `shutdown` completes.
+pub async fn serve_edges(
+    config: CoreConfig,
+    edges: Edges,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    config.check()?;
+    let Edges { listeners, disk, network, clock, register } = edges;
     let crash = CrashPoint::from_environment(config.drills).map_err(ServeError::Drill)?;
     if let Some(point) = &crash {
         tracing::warn!(?point, "a crash point is armed: this process will abort there");
     }
-    let node = Node::start(node_config(&config), network.clone(), clock.clone()).await?;
+    let settings = node_config(&config);
+    let node = Node::start_on(settings, disk, network.clone(), clock.clone()).await?;
+    let edge = EdgeLayer::new(&clock);
     let core = Arc::new(Core {
         node: node.clone(),
         config,
@@ -124,8 +154,9 @@ pub async fn serve_on(
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);
-    let rpc = seed::spawn(serve_rpc(core.clone(), router.clone(), listeners.rpc, stopping.clone()));
-    let api = seed::spawn(serve_api(router, listeners.api, stopping));
+    let api = serve_api(router.clone().layer(edge.clone()), listeners.api, stopping.clone());
+    let rpc = serve_rpc(core.clone(), router, edge, listeners.rpc, stopping);
+    let (rpc, api) = (seed::spawn(rpc), seed::spawn(api));
     let work = seed::spawn(runner::run(core.clone()));
     let name = core.config.name.clone();
     tracing::info!(node = %name, "control node started");
@@ -186,6 +217,7 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 async fn serve_rpc(
     core: Arc<Core>,
     router: Router,
+    edge: EdgeLayer,
     listening: Listening,
     stopping: watch::Receiver<bool>,
 ) {
@@ -196,6 +228,7 @@ async fn serve_rpc(
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .layer(edge)
         .add_service(core_node)
         .add_service(agent_link)
         .serve_with_incoming_shutdown(listening.grpc(), stopped(stopping));

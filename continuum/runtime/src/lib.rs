@@ -5,7 +5,9 @@
 
 pub mod certificates;
 pub mod clock;
+pub mod disk;
 pub mod durable;
+pub mod edge;
 pub mod identity;
 pub mod logging;
 pub mod net;

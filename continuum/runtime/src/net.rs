@@ -4,6 +4,7 @@
 //! read who called from the [`Identity`] beside each stream, whatever carried it.
 
 use std::fmt::Debug;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -207,23 +208,31 @@ impl Network for TlsNetwork {
     }
 }
 
+/// The next connection; `None` when nobody takes any more.
+async fn accept_next(
+    listener: &TcpListener,
+    sender: &mpsc::Sender<Accepted>,
+) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => return Some(accepted),
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            () = sender.closed() => return None,
+        }
+    }
+}
+
 async fn accept_loop(
     listener: TcpListener,
     acceptor: tokio_rustls::TlsAcceptor,
     sender: mpsc::Sender<Accepted>,
 ) {
-    loop {
-        let (tcp, remote) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = sender.closed() => return,
-        };
+    while let Some((tcp, remote)) = accept_next(&listener, &sender).await {
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         seed::spawn(async move {
             if let Err(error) = tcp.set_nodelay(true) {
@@ -246,6 +255,32 @@ async fn accept_loop(
     }
 }
 
+/// Runs a channel's background work in the scope it was opened in.
+#[derive(Clone, Copy)]
+struct SeamExecutor;
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for SeamExecutor {
+    fn execute(&self, work: F) {
+        seed::spawn(work);
+    }
+}
+
+/// Listens without TLS and without identities, for callers that have none: load balancers.
+pub async fn listen_plain(address: &str) -> io::Result<Listening> {
+    let listener = TcpListener::bind(address).await?;
+    let local = listener.local_addr()?;
+    let (sender, incoming) = mpsc::channel(ACCEPTED_MAX);
+    seed::spawn(async move {
+        while let Some((tcp, remote)) = accept_next(&listener, &sender).await {
+            let accepted = Accepted { io: Box::new(tcp), identity: None, remote };
+            if sender.send(accepted).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(Listening { local, incoming })
+}
+
 /// A lazy gRPC channel to `expect` at `address`. It redials by itself; every call still needs a
 /// deadline of its own.
 pub fn channel(network: &SharedNetwork, address: &str, expect: &Identity) -> Channel {
@@ -255,7 +290,8 @@ pub fn channel(network: &SharedNetwork, address: &str, expect: &Identity) -> Cha
         .http2_keep_alive_interval(Duration::from_secs(2))
         .keep_alive_timeout(Duration::from_secs(2))
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true);
+        .tcp_nodelay(true)
+        .executor(SeamExecutor);
     endpoint.connect_with_connector_lazy(tower::service_fn(move |_uri: http::Uri| {
         let (network, address, expect) = (network.clone(), address.clone(), expect.clone());
         async move { network.connect(&address, &expect).await.map(TokioIo::new) }

@@ -25,7 +25,6 @@
 //!
 //! openraft is named only in this module; everything above sees [`Node`] and [`Machine`].
 
-mod disk;
 mod error;
 mod founding;
 mod frame;
@@ -51,7 +50,8 @@ use std::fmt::{Debug, Display};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use disk::{Disk, DiskFile, DiskLock, FsDisk, SharedDisk};
+use continuum_runtime::disk;
+pub use continuum_runtime::disk::{Disk, DiskFile, DiskLock, FsDisk, SharedDisk};
 pub use error::{ProposeError, StartError};
 pub use leadership::Leadership;
 pub use log_store::LogStore;

@@ -1,4 +1,4 @@
-//! The disk seam: one flat directory of files, as the log, the vote and the snapshot need it.
+//! The disk seam: one flat directory of files, as logs, votes, snapshots and small state need it.
 //!
 //! [`FsDisk`] is the real one. A simulator supplies its own, which loses what was not synced.
 
@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use continuum_runtime::durable;
 use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::durable;
 
 const LOCK_NAME: &str = "lock";
 
@@ -58,6 +61,25 @@ pub trait DiskFile: Send + Sync {
 
     /// Cuts the file to `length`, durably.
     async fn cut(&mut self, length: u64) -> io::Result<()>;
+}
+
+/// Reads a JSON value; `None` when the file does not exist. A file that does not parse is an
+/// error, never treated as absent.
+pub async fn read_json<T: DeserializeOwned>(disk: &dyn Disk, name: &str) -> io::Result<Option<T>> {
+    let Some(content) = disk.read(name).await? else { return Ok(None) };
+    serde_json::from_slice(&content).map(Some).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", disk.describe(name)))
+    })
+}
+
+/// Writes a value as JSON, atomically.
+pub async fn write_json<T: Serialize + Sync>(
+    disk: &dyn Disk,
+    name: &str,
+    value: &T,
+) -> io::Result<()> {
+    let text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+    disk.replace(name, text).await
 }
 
 /// A directory of the local file system.

@@ -1,0 +1,142 @@
+//! What an agent touches outside itself, as values: opened in production, modelled in simulation.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
+use continuum_dns::{NameService, RpcNameService};
+use continuum_domain::Timing;
+use continuum_domain::spec::PairSpec;
+use continuum_runtime::disk::{FsDisk, SharedDisk};
+use continuum_runtime::net::{Listening, listen_plain};
+use continuum_runtime::{SharedClock, SharedNetwork, durable};
+use continuum_witness::RegisterStore;
+use continuum_witness::client::ServerStore;
+
+use crate::config::{AgentConfig, AgentPair};
+use crate::start::{AgentError, io_error};
+
+/// Deadline of one call to a name server.
+const NAME_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Makes a register store. Called once for the session, on the runtime that keeps it, and once
+/// for each pair.
+pub type StoreFactory = Arc<dyn Fn() -> Arc<dyn RegisterStore> + Send + Sync>;
+
+/// Makes the data plane of one pair's member.
+pub type PlaneFactory = Arc<dyn Fn(&AgentPair, &PairSpec) -> Arc<dyn DataPlane> + Send + Sync>;
+
+/// Where the session is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionHome {
+    /// On a thread and runtime of its own, so that it waits for nothing else.
+    OwnThread,
+    /// In a task among the others: for a simulator, which has one thread.
+    Task,
+}
+
+/// Everything an agent touches outside itself.
+pub struct Edges {
+    /// How others are reached.
+    pub network: SharedNetwork,
+    /// Its time.
+    pub clock: SharedClock,
+    /// Its small durable state; the configured directory is not looked at.
+    pub disk: SharedDisk,
+    /// Specs to start from until the core sends some.
+    pub specs: Vec<PairSpec>,
+    /// The witness.
+    pub store: StoreFactory,
+    /// Where the session is kept.
+    pub session: SessionHome,
+    /// PostgreSQL.
+    pub plane: PlaneFactory,
+    /// Name servers that are told who holds the lease.
+    pub names: Vec<Arc<dyn NameService>>,
+    /// Where other agents and operators ask.
+    pub peer: Listening,
+    /// Where load balancers ask.
+    pub health: Listening,
+}
+
+impl Edges {
+    /// Opens the real ones.
+    pub(crate) async fn open(
+        config: &AgentConfig,
+        timing: Timing,
+        network: SharedNetwork,
+        clock: SharedClock,
+    ) -> Result<Self, AgentError> {
+        let what = || format!("state directory {}", config.state_directory.display());
+        let disk = FsDisk::open(&config.state_directory).map_err(io_error(what()))?;
+        let specs = read_spec_files(config).map_err(io_error("specs on disk"))?;
+        let peer = network.listen(&config.listen_peer).await.map_err(io_error("listen_peer"))?;
+        let health = listen_plain(&config.listen_health)
+            .await
+            .map_err(io_error(format!("listen_health {}", config.listen_health)))?;
+        Ok(Self {
+            store: register_stores(config, timing, &network),
+            names: name_services(config, &network),
+            plane: postgres_planes(config, &clock),
+            disk: Arc::new(disk),
+            session: SessionHome::OwnThread,
+            network,
+            clock,
+            specs,
+            peer,
+            health,
+        })
+    }
+}
+
+fn read_spec_files(config: &AgentConfig) -> io::Result<Vec<PairSpec>> {
+    let files: Vec<PathBuf> =
+        config.pairs.iter().filter_map(|pair| pair.spec_file.clone()).collect();
+    let mut specs = Vec::new();
+    for file in files {
+        specs.extend(durable::read_json::<PairSpec>(&file)?);
+    }
+    Ok(specs)
+}
+
+/// Stores at the configured witness.
+pub fn register_stores(
+    config: &AgentConfig,
+    timing: Timing,
+    network: &SharedNetwork,
+) -> StoreFactory {
+    let (network, witness) = (network.clone(), config.witness.clone());
+    // Two tries fit into one renewal interval.
+    let deadline = timing.renew / 2;
+    Arc::new(move || {
+        Arc::new(ServerStore::new(network.clone(), &*witness.address, &*witness.name, deadline))
+    })
+}
+
+/// The configured name servers.
+pub fn name_services(config: &AgentConfig, network: &SharedNetwork) -> Vec<Arc<dyn NameService>> {
+    let service = |server: &crate::config::ServerAddress| -> Arc<dyn NameService> {
+        let network = network.clone();
+        Arc::new(RpcNameService::new(network, &*server.address, &*server.name, NAME_DEADLINE))
+    };
+    config.names.iter().map(service).collect()
+}
+
+fn postgres_planes(config: &AgentConfig, clock: &SharedClock) -> PlaneFactory {
+    let (region, clock) = (config.region.clone(), clock.clone());
+    Arc::new(move |member, spec| {
+        Arc::new(PostgresPlane::new(
+            PlaneConfig {
+                region: region.clone(),
+                members: spec.members.keys().cloned().collect(),
+                guard_socket: member.guard_socket.clone(),
+                socket_directory: member.postgres_socket_directory.clone(),
+                port: member.postgres_port,
+                replication_password_file: member.replication_password_file.clone(),
+            },
+            clock.clone(),
+        ))
+    })
+}
