@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use continuum_cnpg_pair::contract::{Bench, region};
 use continuum_cnpg_pair::plane::StopMode;
 use continuum_cnpg_pair::{DataPlane, PlaneError};
 use continuum_domain::observation::{Lineage, ProcessState};
-use continuum_domain::{Epoch, RegionId, SyncNames, Tick};
+use continuum_domain::{Epoch, RegionId, SyncNames, Tick, TimelineId};
 use support::{World, processes_in, until};
 
 const FAR: Duration = Duration::from_secs(600);
@@ -215,6 +216,52 @@ async fn taking_ends_the_old_agents_sessions() {
 async fn streams(primary: &dyn DataPlane, standby: &RegionId) -> bool {
     let (_, view) = primary.observe().await.sql.unwrap();
     view.standbys.get(standby).is_some_and(|standby| standby.streaming)
+}
+
+/// A standby that followed a switch receives the segment of the fork again, and recovery prefers
+/// the new copy: killed half way, it must still come up with all it had, its upstream there or not.
+#[tokio::test]
+async fn a_copy_of_the_fork_received_in_part_hides_nothing() {
+    let Some(mut world) = World::new() else { return };
+    let (fsn, hel) = (region("fsn"), region("hel"));
+    let names = SyncNames::default();
+    let a = primary(&mut world, &fsn).await;
+    a.ensure_replication(std::slice::from_ref(&hel)).await.unwrap();
+    let b = world.agent(&hel).await;
+    b.take().await.unwrap();
+    let (to_a, to_b) = (world.upstream(&fsn), world.upstream(&hel));
+    b.reclone(Epoch(1), &to_a).await.unwrap();
+    b.start(Epoch(1), &names, Some(&to_a)).await.unwrap();
+    until("streams", async || streams(&*a, &hel).await).await;
+    a.stop(Epoch(1), StopMode::Fast).await.unwrap();
+    let held = a.control_data().await.unwrap().checkpoint;
+    b.arm(Epoch(2), world.now() + FAR).await.unwrap();
+    until("caught up", async || b.observe().await.sql.unwrap().1.replay > Some(held)).await;
+    b.promote(Epoch(2), &names).await.unwrap();
+    b.ensure_replication(std::slice::from_ref(&fsn)).await.unwrap();
+
+    // What a standby killed at that moment leaves: the new history, and the copy's first bytes.
+    let wal = |region| world.config(region).data_directory.join("pg_wal");
+    let segment = |timeline: u64| format!("{timeline:08X}{:08X}{:08X}", 0, held.0 >> 24);
+    let owner = std::fs::metadata(wal(&fsn).join(segment(2))).unwrap();
+    let whole = std::fs::read(wal(&hel).join(segment(3))).unwrap();
+    let history = std::fs::read(wal(&hel).join("00000003.history")).unwrap();
+    let put = |name: &str, bytes: &[u8]| {
+        let path = wal(&fsn).join(name);
+        std::fs::write(&path, bytes).unwrap();
+        std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    };
+    put("00000003.history", &history);
+    for received in [0, 8 * 1024] {
+        let mut bytes = vec![0; whole.len()];
+        bytes[..received].copy_from_slice(&whole[..received]);
+        put(&segment(3), &bytes);
+        a.start(Epoch(2), &names, None).await.unwrap();
+        let seen = a.observe().await.sql.unwrap().1;
+        assert!(seen.replay > Some(held), "with {received} bytes: {:?} of {held}", seen.replay);
+        a.stop(Epoch(2), StopMode::Immediate).await.unwrap();
+    }
+    assert_eq!(a.lineage(&to_b).await.unwrap(), Lineage::Follows);
 }
 
 /// Not a check but a measurement: prints how long each step took.

@@ -113,6 +113,7 @@ impl Guard {
 
     async fn prepare_start(&self) -> Result<(), Failure> {
         self.write_configuration().await?;
+        self.uncover_wal().await?;
         let (config, layout, owner) = (self.config.clone(), self.layout.clone(), self.owner());
         blocking("preparing the start", move || {
             let (data, owner) = (&config.data_directory, owner.as_ref());

@@ -18,6 +18,7 @@ mod jobs;
 mod lifecycle;
 mod process;
 mod serve;
+mod shadow;
 mod state;
 mod stopping;
 mod tail;

@@ -29,7 +29,9 @@ impl Instance {
     fn owns(self, pid: i32) -> bool {
         let inside = fs::metadata(format!("/proc/{pid}/cwd"))
             .is_ok_and(|cwd| cwd.dev() == self.device && cwd.ino() == self.inode);
-        inside && is_postgres(pid)
+        // What cannot be examined counts: a dying process has lost its program already, but holds
+        // its directory, files and sockets for a moment yet.
+        inside && runs_postgres(pid).unwrap_or(true)
     }
 
     /// Every process of the instance and every descendant of one.
@@ -58,15 +60,11 @@ impl Instance {
     }
 }
 
-/// A shell an operator left standing in the data directory is not PostgreSQL. What cannot be
-/// examined counts as PostgreSQL.
-fn is_postgres(pid: i32) -> bool {
-    match fs::read_link(format!("/proc/{pid}/exe")) {
-        Ok(program) => {
-            program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("postgres"))
-        }
-        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
-    }
+/// Whether a process runs a program of PostgreSQL; an error when that cannot be seen. A shell an
+/// operator left standing in the data directory does not.
+fn runs_postgres(pid: i32) -> io::Result<bool> {
+    let program = fs::read_link(format!("/proc/{pid}/exe"))?;
+    Ok(program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("postgres")))
 }
 
 /// Parent of every live process; zombies are left out, they run nothing any more.
@@ -121,7 +119,14 @@ pub(crate) fn remove_stale_lock(path: &Path) -> io::Result<()> {
     let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
     let pid = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok());
     match pid {
-        Some(pid) if is_alive(pid) && is_postgres(pid) => Ok(()),
+        // A kernel thread that got the number has no program to show.
+        Some(pid)
+            if is_alive(pid)
+                && runs_postgres(pid)
+                    .unwrap_or_else(|error| error.kind() == io::ErrorKind::PermissionDenied) =>
+        {
+            Ok(())
+        }
         _ => super::files::remove_if_there(path),
     }
 }
@@ -134,7 +139,7 @@ mod tests {
     fn this_process_is_alive_and_not_postgres() {
         let me = i32::try_from(std::process::id()).unwrap();
         assert!(is_alive(me));
-        assert!(!is_postgres(me));
+        assert!(!runs_postgres(me).unwrap());
         let here = Instance::of(&std::env::current_dir().unwrap()).unwrap();
         assert!(!here.processes().contains(&me), "only PostgreSQL is ever killed");
     }

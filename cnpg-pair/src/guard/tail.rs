@@ -40,7 +40,7 @@ struct Manifest<'a> {
 }
 
 impl Guard {
-    fn wal(&self) -> PathBuf {
+    pub(super) fn wal(&self) -> PathBuf {
         self.config.data_directory.join("pg_wal")
     }
 
@@ -52,6 +52,7 @@ impl Guard {
                 "there is no data directory, or a destructive step was cut short".to_owned();
             return Ok(Answer::NoHistory { reason });
         }
+        self.uncover_wal().await?;
         let control = self.control().await?;
         let chain = self.chain(&control).await?;
         let (wal, bytes) = (self.wal(), control.segment_bytes);
@@ -80,7 +81,7 @@ impl Guard {
             // It left the checkpoint's timeline since: records of its own begin at the switch.
             (false, Some(switch)) => switch.max(control.redo),
         };
-        let end = self.end_of_wal(timeline, start).await?;
+        let end = self.end_of_wal(timeline, start, None).await?;
         let recorded = timeline == control.data.timeline;
         match end {
             Some(end) => Ok(Chain { timeline, ancestors, end }),
@@ -92,12 +93,21 @@ impl Guard {
         }
     }
 
-    /// End of the last whole record from `start` on; `None` when there is no record.
-    async fn end_of_wal(&self, timeline: TimelineId, start: Lsn) -> Result<Option<Lsn>, Failure> {
+    /// End of the last whole record from `start` on; `None` when there is no record. WAL past
+    /// `limit` is not read.
+    pub(super) async fn end_of_wal(
+        &self,
+        timeline: TimelineId,
+        start: Lsn,
+        limit: Option<Lsn>,
+    ) -> Result<Option<Lsn>, Failure> {
         let mut command = self.tools.command("pg_waldump");
         command.arg("-p").arg(self.wal()).arg("-t").arg(timeline.to_string());
         command.arg("-s").arg(start.to_string()).arg("--stats");
-        // It always ends with an error, at the first thing that is no record.
+        if let Some(limit) = limit {
+            command.arg("-e").arg(limit.to_string());
+        }
+        // Without a limit it always ends with an error, at the first thing that is no record.
         let output = self.tools.run("pg_waldump", command).await?;
         if let Some(end) = parse_stats_end(&output.stdout) {
             return Ok(Some(end));
