@@ -48,6 +48,16 @@ pub enum Bug {
     PromiseIgnored,
     /// R21: a paused pair is taken over.
     PauseIgnored,
+    /// A running standby is pointed at the holder without a look at its lineage.
+    FollowUnproven,
+    /// A lineage proven for one holder counts for the next as well.
+    ProofForEveryHolder,
+    /// What a look at the last holder's history brought is acted on under the next one.
+    LineageOfAnotherEpoch,
+    /// A member promoted apart under the same timeline number is rewound, not cloned.
+    RewindApart,
+    /// R14: a target's position counts although the target does not stream from the holder.
+    HandOverToStranger,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -115,9 +115,21 @@ pub struct ControlData {
 pub enum Lineage {
     /// An ancestor: it can follow as it is.
     Follows,
-    /// It wrote past the fork: the tail must be saved, then the directory rewound.
+    /// It wrote past the fork: the tail must be saved, then the directory rewound. Up to the fork
+    /// both hold the same WAL, by content and not by the numbers of timelines alone.
     Diverged {
         /// Where the histories part.
+        fork: Lsn,
+        /// End of this member's WAL.
+        end: Lsn,
+        /// This member's timeline.
+        timeline: TimelineId,
+    },
+    /// It wrote past the fork, and the histories go on with equal timeline numbers and other WAL
+    /// there: both were promoted apart. `pg_rewind` goes by the numbers and would take pages of this
+    /// member's own for the primary's, so the tail must be saved and the directory cloned.
+    Apart {
+        /// The last switch up to which both hold the same WAL.
         fork: Lsn,
         /// End of this member's WAL.
         end: Lsn,

@@ -94,6 +94,9 @@ impl PairMachine {
             // An answer that a newer one overtook: what that one began goes on.
             return;
         }
+        if self.generation.is_none() {
+            self.first_taken_at = Some(status.epoch);
+        }
         self.generation = Some(generation);
         self.guard_lost = None;
         self.plane = None;
@@ -336,7 +339,9 @@ impl PairMachine {
             PlaneCommand::Lineage(_)
             | PlaneCommand::SaveTail { .. }
             | PlaneCommand::Rewind(_)
-            | PlaneCommand::Reclone(_) => self.rejoin_plane_ended(now, &slot.command, outcome),
+            | PlaneCommand::Reclone(_) => {
+                self.rejoin_plane_ended(now, slot.epoch, &slot.command, outcome);
+            }
             PlaneCommand::Initialise => {}
         }
         if given_up {

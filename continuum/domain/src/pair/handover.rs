@@ -119,8 +119,9 @@ impl PairMachine {
             return self.undo_handover(now, &handover, reason);
         }
         match handover.phase {
+            Phase::Checkpoint if !self.streams_from_here(&handover.to) => {}
             Phase::Checkpoint => self.command(now, record.epoch, PlaneCommand::Checkpoint),
-            Phase::Stop => self.stop_for_handover(now, record),
+            Phase::Stop => self.stop_for_handover(now, record, &handover.to),
             Phase::Control => self.command(now, record.epoch, PlaneCommand::ControlData),
             Phase::Prove(control) => self.ask_target(now, record, &handover.to, &control),
             Phase::HandOver(id) => self.write_handover(now, record, &handover.to, id),
@@ -134,9 +135,18 @@ impl PairMachine {
         }
     }
 
-    fn stop_for_handover(&mut self, now: Tick, record: &PairRecord) {
+    /// R14: a position proves something only on this very history, and a timeline's number does not
+    /// tell it from another of that number. A target that streams from here was proven before it
+    /// did; for another one nothing is stopped, and the deadline ends the wait.
+    fn streams_from_here(&self, to: &RegionId) -> bool {
+        self.sql().and_then(|(_, sql)| sql.standbys.get(to)).is_some_and(|target| target.streaming)
+            || planted(Bug::HandOverToStranger)
+    }
+
+    fn stop_for_handover(&mut self, now: Tick, record: &PairRecord, to: &RegionId) {
         let asked = self.handover.as_ref().is_some_and(|handover| handover.stop_asked);
-        if !asked && self.plane_free() && now >= self.plane_not_before {
+        let may = self.plane_free() && self.streams_from_here(to);
+        if !asked && may && now >= self.plane_not_before {
             if let Some(handover) = &mut self.handover {
                 handover.stop_asked = true;
             }
@@ -278,6 +288,6 @@ impl PairMachine {
 
     /// Whether writes are stopped for a switchover.
     pub(super) fn handing_over(&self) -> bool {
-        self.handover.as_ref().is_some_and(|handover| handover.phase != Phase::Checkpoint)
+        self.handover.as_ref().is_some_and(|handover| handover.stop_asked)
     }
 }

@@ -63,6 +63,7 @@ struct Confirmed {
 #[derive(Clone, Debug)]
 struct PlaneSlot {
     command: PlaneCommand,
+    epoch: Epoch,
     started: Tick,
 }
 
@@ -103,6 +104,8 @@ pub struct PairMachine {
 
     taking: bool,
     generation: Option<Generation>,
+    /// Newest epoch the guard had heard of when this agent first took it.
+    first_taken_at: Option<Epoch>,
     actuator: Option<ActuatorStatus>,
     guard_lost: Option<String>,
     observation: Observation,
@@ -181,6 +184,7 @@ impl PairMachine {
             confirmed: None,
             taking: false,
             generation: None,
+            first_taken_at: None,
             actuator: None,
             guard_lost: None,
             observation: Observation::default(),
@@ -511,7 +515,7 @@ impl PairMachine {
         if self.plane.is_some() || self.fencing || now < self.plane_not_before {
             return;
         }
-        self.plane = Some(PlaneSlot { command: command.clone(), started: now });
+        self.plane = Some(PlaneSlot { command: command.clone(), epoch, started: now });
         self.out.push(Effect::Plane { epoch, command });
     }
 

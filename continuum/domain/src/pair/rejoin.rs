@@ -5,6 +5,7 @@
 //!          -> no directory -> base backup
 //!          -> lineage: follows  -> start and follow
 //!                      diverged -> save tail -> rewind (-> base backup if that fails) -> start
+//!                      apart    -> save tail -> base backup
 //!                      unprovable -> base backup
 //!                      foreign  -> blocked: a person decides
 //! ```
@@ -14,6 +15,7 @@ use std::time::Duration;
 use super::PairMachine;
 use super::types::{Note, PlaneCommand, PlaneOutcome};
 use crate::ids::{Epoch, Lsn, RegionId, TimelineId};
+use crate::mutation::{Bug, planted};
 use crate::observation::Lineage;
 use crate::operation::{Step, StepOutcome};
 use crate::record::PairRecord;
@@ -31,8 +33,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
     Look,
-    Save { fork: Lsn, end: Lsn, timeline: TimelineId },
-    Rewind { fork: Lsn, end: Lsn, artefact: (String, u64) },
+    Save { fork: Lsn, end: Lsn, timeline: TimelineId, apart: bool },
+    Rewind,
     Clone,
     Ready,
     Foreign(String),
@@ -53,8 +55,18 @@ pub(super) struct State {
     streaming_noted: Option<Epoch>,
     /// Since when the holder's PostgreSQL could not be asked for its history.
     unanswered_since: Option<Tick>,
-    /// The running standby's lineage was proven, by comparison or because it streamed.
-    proven: bool,
+    proof: Option<Proof>,
+}
+
+/// This member's WAL is the beginning of that holder's: by comparison, by the ledger, or because it
+/// streamed. It counts for one tenure. The next holder forked off by itself, and what this member
+/// has since received from the last one may bear the number of the next one's timeline.
+#[derive(Clone, Debug)]
+struct Proof {
+    holder: RegionId,
+    epoch: Epoch,
+    /// To whom that holder, stopped and replayed to the end, hands the lease on (R14).
+    heir: Option<RegionId>,
 }
 
 impl State {
@@ -71,12 +83,33 @@ impl State {
             patience: PATIENCE,
             streaming_noted: None,
             unanswered_since: None,
-            proven: false,
+            proof: None,
         }
     }
 
     pub fn following_since(&mut self, now: Tick) {
         self.since = now;
+    }
+
+    fn proven(&mut self, record: &PairRecord, holder: &RegionId) {
+        let (holder, heir) = (holder.clone(), record.handover_to.clone());
+        self.proof = Some(Proof { holder, epoch: record.epoch, heir });
+    }
+
+    /// Whether the proof counts under `record`. It is carried into the next epoch if the holder is
+    /// the same, which then returned to its own WAL (R13), or is the heir. With an epoch missed in
+    /// between, anything can have happened.
+    fn is_proven(&mut self, record: &PairRecord, holder: &RegionId) -> bool {
+        let Some(proof) = &mut self.proof else { return false };
+        let next = proof.epoch.next() == record.epoch
+            && (proof.holder == *holder || proof.heir.as_ref() == Some(holder));
+        let same = proof.epoch == record.epoch && proof.holder == *holder;
+        if next {
+            self.proven(record, holder);
+        } else if same {
+            proof.heir.clone_from(&record.handover_to);
+        }
+        same || next || planted(Bug::ProofForEveryHolder)
     }
 
     /// What was found out counted for one start: before the next one the directory may be another.
@@ -114,7 +147,7 @@ impl PairMachine {
                 self.command(now, epoch, PlaneCommand::Reclone(holder.clone()));
             }
             Phase::Look if self.holder_is_gone(now) => {
-                self.rejoin.proven = false;
+                self.rejoin.proof = None;
                 let start = PlaneCommand::Start { names: self.standby_names(), upstream: None };
                 self.command(now, epoch, start);
             }
@@ -122,7 +155,7 @@ impl PairMachine {
             Phase::Save { fork, timeline, .. } => {
                 self.command(now, epoch, PlaneCommand::SaveTail { fork, timeline });
             }
-            Phase::Rewind { .. } => self.destroy(now, record, PlaneCommand::Rewind(holder.clone())),
+            Phase::Rewind => self.destroy(now, record, PlaneCommand::Rewind(holder.clone())),
             Phase::Clone => self.destroy(now, record, PlaneCommand::Reclone(holder.clone())),
             Phase::Ready => self.start_following(now, record, holder),
             Phase::Foreign(reason) => self.block(
@@ -171,19 +204,21 @@ impl PairMachine {
         let upstream = Some(holder.clone());
         let start = PlaneCommand::Start { names: self.standby_names(), upstream };
         self.rejoin.since = now;
-        self.rejoin.proven = true;
+        self.rejoin.proven(record, holder);
         self.command(now, record.epoch, start);
     }
 
     /// Whether this running standby may be pointed at `holder`. Two members that were promoted apart
-    /// can bear the same timeline number, and PostgreSQL would stream one's WAL onto the other's: a
-    /// member outside the ledger whose lineage was not proven in this agent's life, and that does
-    /// not stream already, is stopped and looked at first, once the holder is there to be asked.
-    pub(super) fn may_follow(&mut self, now: Tick, record: &PairRecord) -> bool {
+    /// can bear the same timeline number, and PostgreSQL would stream one's WAL onto the other's. So
+    /// a member outside the ledger whose lineage was not proven for this holder is stopped and
+    /// looked at first, once the holder is there to be asked.
+    pub(super) fn may_follow(&mut self, now: Tick, record: &PairRecord, holder: &RegionId) -> bool {
+        if planted(Bug::FollowUnproven) || self.rejoin.is_proven(record, holder) {
+            return true;
+        }
         let listed = self.my_directory().is_some_and(|id| record.lists(&self.me, id));
-        let streams = self.sql().is_some_and(|(_, sql)| sql.receiver_streaming);
-        self.rejoin.proven = self.rejoin.proven || listed || streams;
-        if self.rejoin.proven {
+        if listed || self.streams_since_before(record) {
+            self.rejoin.proven(record, holder);
             return true;
         }
         let alive =
@@ -196,15 +231,29 @@ impl PairMachine {
         false
     }
 
+    /// Whether an earlier life of this agent commanded the standby under this very epoch, and it
+    /// streams: then it was pointed at this holder, with a proof. Under an older epoch it may well
+    /// be the holder before this one that it still holds a connection to.
+    fn streams_since_before(&self, record: &PairRecord) -> bool {
+        self.first_taken_at == Some(record.epoch)
+            && self.sql().is_some_and(|(_, sql)| sql.receiver_streaming)
+    }
+
     pub(super) fn rejoin_plane_ended(
         &mut self,
         now: Tick,
+        epoch: Epoch,
         command: &PlaneCommand,
         outcome: PlaneOutcome,
     ) {
         let failed = matches!(outcome, PlaneOutcome::Failed(_) | PlaneOutcome::Unknown(_));
         if failed {
             self.rejoin.not_before = now + LOOK_AGAIN;
+        }
+        if epoch != self.epoch() && !planted(Bug::LineageOfAnotherEpoch) {
+            // It was asked of, or copied from, whoever held the lease then.
+            self.rejoin.look_anew();
+            return;
         }
         match (command, outcome, self.rejoin.phase.clone()) {
             (_, PlaneOutcome::Lineage(lineage), _) => {
@@ -215,16 +264,20 @@ impl PairMachine {
                         Phase::Ready
                     }
                     Lineage::Diverged { fork, end, timeline } => {
-                        Phase::Save { fork, end, timeline }
+                        Phase::Save { fork, end, timeline, apart: false }
+                    }
+                    Lineage::Apart { fork, end, timeline } => {
+                        Phase::Save { fork, end, timeline, apart: true }
                     }
                     Lineage::Unprovable { .. } => Phase::Clone,
                     Lineage::Foreign { reason } => Phase::Foreign(reason),
                 };
             }
-            (_, PlaneOutcome::Tail { path, commits }, Phase::Save { fork, end, .. }) => {
+            (_, PlaneOutcome::Tail { path, commits }, Phase::Save { fork, end, apart, .. }) => {
                 self.rejoin.span = Some((fork, end));
-                self.rejoin.artefact = Some((path.clone(), commits));
-                self.rejoin.phase = Phase::Rewind { fork, end, artefact: (path, commits) };
+                self.rejoin.artefact = Some((path, commits));
+                let clone = apart && !planted(Bug::RewindApart);
+                self.rejoin.phase = if clone { Phase::Clone } else { Phase::Rewind };
             }
             (PlaneCommand::Rewind(_), PlaneOutcome::Directory(_), _) => {
                 self.rejoin.how = "rewound";

@@ -44,7 +44,7 @@ impl PairMachine {
     }
 
     fn keep_following(&mut self, now: Tick, record: &PairRecord, holder: &RegionId) {
-        if !self.may_follow(now, record) {
+        if !self.may_follow(now, record, holder) {
             return;
         }
         if self.following.as_ref() != Some(&Some(holder.clone())) {

@@ -14,6 +14,7 @@ use crate::world::plan::short_timing;
 use crate::world::{Fault, Plan, Rng};
 
 const CASES: u64 = 300;
+const CASES_OF_FORKS: u64 = 200;
 const CASES_SHRINKING: u64 = 120;
 /// Latest instant of a fault in a generated plan, in milliseconds.
 const LAST_FAULT: u64 = 25_000;
@@ -42,6 +43,21 @@ fn every_seeded_world_keeps_the_invariants() {
     {
         assert!(cases < CASES || notes.contains_key(reached), "no world reached {reached}");
     }
+}
+
+/// Worlds in which members are promoted apart again and again.
+#[test]
+fn every_world_of_forks_keeps_the_invariants() {
+    let first = env("CONTINUUM_SEED", 1);
+    let cases = env("CONTINUUM_CASES", CASES_OF_FORKS);
+    let (mut lost, mut apart) = (0, 0);
+    for seed in first..first + cases {
+        let outcome = must_hold(&Plan::of_forks(seed));
+        lost += outcome.lost_by_approval;
+        apart += outcome.notes.get("rejoined:re-cloned").copied().unwrap_or(0);
+    }
+    println!("{cases} worlds, {lost} commits lost by approval, {apart} members re-cloned");
+    assert!(cases < CASES_OF_FORKS || lost > 0, "nobody was promoted apart");
 }
 
 /// The same with plans that proptest can make smaller: a failing one ends with few faults.

@@ -66,4 +66,9 @@ stories! {
     i2_a_lowered_durability_shrinks_the_ledger_first => I2_LOWERED_DURABILITY,
     i5_waiting_for_an_approval_has_a_name_and_is_calm => I5_WAITING_FOR_AN_APPROVAL,
     r5_postgresql_does_not_outlive_its_guard => R5_GUARD_DIES,
+    lineage_who_was_promoted_apart_is_looked_at_before_it_streams => LINEAGE_PROMOTED_APART,
+    lineage_a_proof_counts_for_one_holder => LINEAGE_OF_THE_HOLDER_BEFORE,
+    lineage_a_copy_of_the_holder_before_is_looked_at => LINEAGE_HEARD_LATE,
+    lineage_equal_numbers_are_not_rewound => LINEAGE_EQUAL_BY_NUMBERS,
+    r14_a_target_that_does_not_stream_from_here_proves_nothing => R14_TARGET_OF_ANOTHER_HISTORY,
 }

@@ -177,6 +177,11 @@ fn data_plane(events: &mut Vec<Event>, machine: &PairMachine, now: Tick, epoch: 
             end: Lsn(20),
             timeline: TimelineId(1),
         }),
+        PlaneOutcome::Lineage(Lineage::Apart {
+            fork: Lsn(10),
+            end: Lsn(20),
+            timeline: TimelineId(1),
+        }),
         PlaneOutcome::Lineage(Lineage::Foreign { reason: "another system".into() }),
         PlaneOutcome::Tail { path: "/tails/1".into(), commits: 3 },
         PlaneOutcome::Failed("it failed".into()),

@@ -174,7 +174,8 @@ impl World {
         let question = self.fresh_id();
         self.agent_mut(r).questions = question;
         let done = move |w: &mut World, outcome: PlaneOutcome| {
-            let back = w.net.local(&mut w.rng);
+            let slow = w.net.delayed_outcome[r].take();
+            let back = slow.unwrap_or_else(|| w.net.local(&mut w.rng));
             w.after(back, Host::Agent(r), move |w| {
                 let open = w.agent_is(r, life) && w.agent_mut(r).questions == question;
                 if open {
@@ -270,12 +271,10 @@ impl World {
 
     fn wait_replayed(&mut self, peer: usize, to: (TimelineId, Lsn), until: u64, done: Proof) {
         let pg = &self.regions[peer].pg;
-        let exact = pg.running()
-            && !pg.promoted
-            && pg.replayed == pg.wal.len()
-            && pg.end() == to.1
-            && TimelineId(pg.timeline()) == to.0;
-        if exact && let Some(id) = pg.directory.clone() {
+        // What a look by SQL can tell: a position, on a timeline of that number.
+        let there =
+            pg.running() && !pg.primary && pg.replayed_to() >= to.1 && pg.timeline() == to.0.0;
+        if there && let Some(id) = pg.directory.clone() {
             return done(self, Ok(id));
         }
         if self.now >= until {

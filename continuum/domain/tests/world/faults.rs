@@ -24,6 +24,8 @@ pub struct Net {
     pub delayed_answer: Vec<Option<(Kind, Duration)>>,
     /// The next data-plane command takes that long to be carried out.
     pub delayed_command: Vec<Option<Duration>>,
+    /// The outcome of the data-plane command under way takes that long to be heard.
+    pub delayed_outcome: Vec<Option<Duration>>,
     /// The guard does not get to hear deadlines.
     pub arming_lost: Vec<u64>,
     link_cut: Vec<Vec<u64>>,
@@ -48,6 +50,7 @@ impl Net {
             delayed: vec![None; plan.regions],
             delayed_answer: vec![None; plan.regions],
             delayed_command: vec![None; plan.regions],
+            delayed_outcome: vec![None; plan.regions],
             arming_lost: zero(),
             link_cut: vec![zero(); plan.regions],
             core_cut: zero(),
@@ -186,6 +189,7 @@ impl World {
             self.net.delayed[r] = None;
             self.net.delayed_answer[r] = None;
             self.net.delayed_command[r] = None;
+            self.net.delayed_outcome[r] = None;
             self.net.arming_lost[r] = 0;
             self.net.core_cut[r] = 0;
             self.net.slow_checkpointer[r] = 0;

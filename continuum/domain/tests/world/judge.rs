@@ -31,6 +31,12 @@ pub struct Judge {
     pub disks_lost: u64,
     /// The guard of this world admits a promotion without a deadline (to show what R5 is for).
     pub unarmed_promotions_allowed: bool,
+    /// The guard of this world believes that histories of equal numbers are the same up to where
+    /// the numbers part (to show what the bytes are for).
+    pub numbers_believed: bool,
+    /// Streaming onto other WAL is only counted here (to show what comes of it).
+    pub streams_apart_allowed: bool,
+    pub streams_apart: u64,
     fences: Vec<VecDeque<u64>>,
     requests: Vec<VecDeque<u64>>,
     /// Notes by kind, for the coverage of a run.
@@ -239,6 +245,30 @@ impl World {
     pub fn judge_destroyed(&mut self, r: usize) {
         if self.listed().contains(&r) {
             self.violated(format!("R13: the listed directory of {r} was rewound or replaced"));
+        }
+    }
+
+    /// The standby `r` takes WAL of `upstream` that was not written behind what it has.
+    pub fn judge_streams_apart(&mut self, r: usize, upstream: usize) {
+        self.judge.streams_apart += 1;
+        if !self.judge.streams_apart_allowed {
+            self.violated(format!(
+                "lineage: {r} streams from {upstream}, whose WAL does not go on from its own"
+            ));
+        }
+    }
+
+    /// Who is promoted stands on WAL that was written in one go.
+    pub fn judge_promoted(&mut self, r: usize) {
+        if !self.regions[r].pg.is_one_history() {
+            self.violated(format!("lineage: {r} is promoted on WAL of two histories"));
+        }
+    }
+
+    /// A copy holds what its source holds and nothing else.
+    pub fn judge_copied(&mut self, r: usize, upstream: usize) {
+        if !self.regions[r].pg.begins(&self.regions[upstream].pg) {
+            self.violated(format!("lineage: {r} was rewound and is not {upstream}'s beginning"));
         }
     }
 

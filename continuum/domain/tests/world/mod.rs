@@ -18,6 +18,7 @@ pub mod effects;
 pub mod faults;
 pub mod guard;
 pub mod judge;
+pub mod lineage;
 pub mod operator;
 pub mod plan;
 pub mod plane;

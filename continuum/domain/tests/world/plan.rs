@@ -191,6 +191,20 @@ impl Plan {
         plan
     }
 
+    /// A plan in which members are often promoted apart: cut off from each other, restarted in
+    /// place, and given the lease by hand.
+    pub fn of_forks(seed: u64) -> Self {
+        let mut plan = Self::from_seed(seed);
+        let mut rng = Rng::new(seed ^ 0x0F0C_4B1E);
+        plan.timing = short_timing();
+        let count = 8 + rng.below(16);
+        plan.faults = (0..count)
+            .map(|_| (rng.below(25_000), Fault::that_forks(&mut rng, plan.regions)))
+            .collect();
+        plan.faults.sort_by_key(|(at, _)| *at);
+        plan
+    }
+
     /// R2: what a host frozen past its deadline may still acknowledge is held back by the names
     /// alone, which a takeover outside the ledger does not have on its side.
     pub fn keep_assumptions(&mut self) {
@@ -209,6 +223,24 @@ impl Plan {
 }
 
 impl Fault {
+    fn that_forks(rng: &mut Rng, regions: usize) -> Self {
+        let r = rng.below(regions as u64) as usize;
+        let span = rng.pick(&[700, 2_000, 4_000, 8_000]);
+        let down = rng.pick(&[300, 1_500, 4_500, 7_000]);
+        match rng.below(20) {
+            0..=4 => Fault::PeersCut { r, span },
+            5..=7 => Fault::PgCrash { r },
+            8..=10 => Fault::HostCrash { r, down },
+            11..=14 => Fault::FailOver { to: r, lossy: true },
+            15 => Fault::WitnessCut { r, span },
+            16 => Fault::OperatorFence { r, span },
+            17 => Fault::Switchover { to: r, deadline: 1_500 },
+            18 if rng.chance(500) => Fault::OldCopy { r },
+            18 => Fault::DiskLoss { r },
+            _ => Fault::AgentCrash { r, down },
+        }
+    }
+
     pub fn random(rng: &mut Rng, regions: usize, durability: Durability) -> Self {
         let r = rng.below(regions as u64) as usize;
         let other = (r + 1 + rng.below(regions as u64 - 1) as usize) % regions;

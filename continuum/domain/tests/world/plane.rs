@@ -7,6 +7,7 @@ use continuum_domain::pair::types::{PlaneCommand, PlaneOutcome};
 use continuum_domain::{DataDirectoryId, Lsn, RegionId, SyncNames, TimelineId};
 
 use super::guard::Ticket;
+use super::lineage::{Relation, relate};
 use super::postgres::{Canary, Record};
 use super::{Host, World, ms};
 
@@ -166,15 +167,17 @@ impl World {
         if pg.life != life || !pg.running() {
             return reply(self, failed("it ended while it was promoted"));
         }
-        let starts_at = pg.end();
-        let timeline = pg.timeline() + 1;
-        pg.wal.push(Record { number, end: Lsn(starts_at.0 + 64), timeline, commit: None });
+        let (starts_at, previous) = (pg.end(), pg.last_number());
+        let timeline = pg.fork();
+        let end = Lsn(starts_at.0 + 64);
+        pg.wal.push(Record { number, previous, end, timeline, commit: None });
         pg.replayed = pg.wal.len();
         pg.primary = true;
         // Names stand in the configuration (R10), but whether backends wait is for the
         // checkpointer to say, which may not have got round to the reload yet.
         let epoch = pg.epoch;
         self.log(|| format!("pg {r} is a primary on timeline {timeline} under epoch {epoch}"));
+        self.judge_promoted(r);
         reply(self, PlaneOutcome::Promoted { timeline: TimelineId(timeline), starts_at });
     }
 
@@ -253,16 +256,17 @@ impl World {
         if here.process.is_some() || !reachable || !there.running() || !there.primary {
             return failed("the primary can not be asked");
         }
-        if here.begins(there) {
-            return PlaneOutcome::Lineage(Lineage::Follows);
-        }
-        let shared = here.shared(there);
-        let fork = shared.checked_sub(1).map_or(Lsn(0), |last| here.wal[last].end);
-        PlaneOutcome::Lineage(Lineage::Diverged {
-            fork,
-            end: here.end(),
-            timeline: TimelineId(here.timeline()),
-        })
+        let (end, timeline) = (here.end(), TimelineId(here.timeline()));
+        // By numbers they are the same up to some place: the bytes just before it decide.
+        let same = |place| here.same_before(there, place);
+        let lineage = match relate(here, there) {
+            Relation::Within if same(end) => Lineage::Follows,
+            Relation::Diverged { fork } if same(fork) || self.judge.numbers_believed => {
+                Lineage::Diverged { fork, end, timeline }
+            }
+            _ => Lineage::Apart { fork: here.last_shared_switch(there), end, timeline },
+        };
+        PlaneOutcome::Lineage(lineage)
     }
 
     fn initialise(&mut self, r: usize, reply: Reply) {
@@ -275,7 +279,8 @@ impl World {
             let number = w.fresh_id();
             let id = w.fresh_directory();
             let pg = &mut w.regions[r].pg;
-            pg.wal = vec![Record { number, end: Lsn(64), timeline: 1, commit: None }];
+            let end = Lsn(64);
+            pg.wal = vec![Record { number, previous: 0, end, timeline: 1, commit: None }];
             pg.directory = Some(id.clone());
             w.notify(r);
             reply(w, PlaneOutcome::Directory(id));
@@ -310,8 +315,10 @@ impl World {
             if !w.copyable(r, upstream) || (clone && overtaken) {
                 return reply(w, failed("the source went away"));
             }
-            let id = w.finish_copy(r, upstream, clone);
-            reply(w, PlaneOutcome::Directory(id));
+            match w.finish_copy(r, upstream, clone) {
+                Some(id) => reply(w, PlaneOutcome::Directory(id)),
+                None => reply(w, failed("pg_rewind sees no difference")),
+            }
         });
     }
 
@@ -321,22 +328,30 @@ impl World {
         self.net.linked(r, upstream, self.now) && there.running() && there.primary && !frozen
     }
 
-    fn finish_copy(&mut self, r: usize, upstream: usize, clone: bool) -> DataDirectoryId {
+    /// `None`: by their numbers both are the same, and there is nothing to rewind.
+    fn finish_copy(&mut self, r: usize, upstream: usize, clone: bool) -> Option<DataDirectoryId> {
         if clone {
             self.judge_destroyed(r);
         }
-        let there = &self.regions[upstream].pg;
-        let kept = if clone { there.wal.len() } else { self.regions[r].pg.shared(there) };
-        let wal = there.wal[..kept].to_vec();
+        let (here, there) = (&self.regions[r].pg, &self.regions[upstream].pg);
+        let wal = if clone {
+            there.wal.clone()
+        } else {
+            let point = here.rewind_point(there)?;
+            here.wal.iter().copied().take_while(|record| record.end <= point).collect()
+        };
+        let histories = there.histories.clone();
         let id = self.fresh_directory();
         let pg = &mut self.regions[r].pg;
         pg.wal = wal;
+        pg.histories = histories;
         pg.replayed = pg.wal.len();
         pg.directory = Some(id.clone());
         pg.slots = false;
         self.log(|| format!("{r} was copied from {upstream} (clone: {clone}), now {id}"));
+        self.judge_copied(r, upstream);
         self.notify(r);
-        id
+        Some(id)
     }
 
     pub fn fresh_directory(&mut self) -> DataDirectoryId {

@@ -7,14 +7,16 @@ use std::time::Duration;
 use continuum_domain::observation::{ControlData, ProcessState, SqlView, StandbyView};
 use continuum_domain::{DataDirectoryId, Epoch, Lsn, SyncNames, TimelineId};
 
+use super::lineage::Histories;
 use super::streaming::{Receiver, Sender};
 use super::{Host, World, ms};
 
-/// One WAL record. Its number is unique in the world and it is written once, behind one prefix:
-/// equal numbers at one position mean equal histories up to it.
+/// One WAL record. Its number is unique in the world: it says where the content comes from, which
+/// PostgreSQL itself can not tell. `previous` is the record it was written behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     pub number: u64,
+    pub previous: u64,
     /// Position at its end.
     pub end: Lsn,
     pub timeline: u64,
@@ -39,6 +41,8 @@ pub struct Postgres {
     // On disk.
     pub directory: Option<DataDirectoryId>,
     pub wal: Vec<Record>,
+    /// Timeline history files, those of the upstream's timelines among them.
+    pub histories: Histories,
     pub control: Option<ControlData>,
     pub slots: bool,
     /// Names in the configuration.
@@ -91,23 +95,17 @@ impl Postgres {
         self.replayed.checked_sub(1).map_or(Lsn(0), |last| self.wal[last].end)
     }
 
+    /// The record that the next one is written behind.
+    pub fn last_number(&self) -> u64 {
+        self.wal.last().map_or(0, |record| record.number)
+    }
+
     /// Whether this member's WAL is the beginning of `other`'s.
     pub fn begins(&self, other: &Postgres) -> bool {
         match self.wal.len().checked_sub(1) {
             None => true,
             Some(last) => other.wal.get(last).is_some_and(|r| r.number == self.wal[last].number),
         }
-    }
-
-    /// How many records both share.
-    pub fn shared(&self, other: &Postgres) -> usize {
-        let same = |index: &usize| self.wal[*index].number == other.wal[*index].number;
-        let (mut low, mut high) = (0, self.wal.len().min(other.wal.len()));
-        while low < high {
-            let middle = (low + high) / 2;
-            if same(&middle) { low = middle + 1 } else { high = middle }
-        }
-        low
     }
 
     pub fn commits(&self) -> BTreeSet<u64> {
@@ -125,9 +123,9 @@ impl World {
         let number = self.fresh_id();
         let size = 8 * (5 + self.rng.below(40));
         let pg = &mut self.regions[r].pg;
-        let end = Lsn(pg.end().0 + size);
+        let (end, previous) = (Lsn(pg.end().0 + size), pg.last_number());
         let timeline = pg.timeline();
-        pg.wal.push(Record { number, end, timeline, commit });
+        pg.wal.push(Record { number, previous, end, timeline, commit });
         pg.replayed = pg.wal.len();
         self.push_wal(r);
         end
@@ -283,11 +281,15 @@ impl World {
         }
         let mut wal = self.regions[r].pg.wal.clone();
         wal.truncate(wal.len() * 3 / 4);
+        let histories = self.regions[r].pg.histories.clone();
         self.lose_disk(r);
         let id = self.fresh_directory();
         let pg = &mut self.regions[r].pg;
         pg.wal = wal;
         pg.directory = Some(id);
+        // The copy knows the timelines of its own day.
+        let newest = pg.timeline();
+        pg.histories = histories.into_iter().filter(|(timeline, _)| *timeline <= newest).collect();
         self.notify(r);
     }
 
@@ -305,6 +307,7 @@ impl World {
         let pg = &mut self.regions[r].pg;
         pg.directory = None;
         pg.wal.clear();
+        pg.histories.clear();
         pg.replayed = 0;
         pg.control = None;
         pg.slots = false;

@@ -62,13 +62,21 @@ impl World {
         let (here, there) = (&self.regions[r].pg, &self.regions[upstream].pg);
         let ready = there.running() && there.primary && there.slots && !there.wal.is_empty();
         let frozen = self.regions[upstream].host_thaws > self.now;
-        if !linked || !ready || frozen || here.wal.is_empty() || !here.begins(there) {
+        let served = there.serves_from(here.timeline(), here.end());
+        if !linked || !ready || frozen || here.wal.is_empty() || !served {
             return;
         }
+        if !here.begins(there) {
+            self.judge_streams_apart(r, upstream);
+        }
         let connection = self.fresh_id();
-        let here = &self.regions[r].pg;
-        let (sent, flush, replay) = (here.wal.len(), here.end(), here.replayed_to());
+        let histories = self.regions[upstream].pg.histories.clone();
+        let here = &mut self.regions[r].pg;
+        here.learn_histories(&histories);
+        let (flush, replay) = (here.end(), here.replayed_to());
         let there = &mut self.regions[upstream].pg;
+        // Positions are all there is to go by.
+        let sent = there.wal.partition_point(|record| record.end <= flush);
         let caught_up = sent == there.wal.len();
         let (names, upstream_end) = (there.names.clone(), there.end());
         let taken = there.reloads;
