@@ -56,6 +56,10 @@ pub enum Bug {
     LineageOfAnotherEpoch,
     /// A member promoted apart under the same timeline number is rewound, not cloned.
     RewindApart,
+    /// A standby whose lineage is not proven for the holder stays pointed where it was.
+    OldUpstreamKept,
+    /// R13: a member tells its directory to a holder for which its lineage is not proven.
+    ListedUnproven,
     /// R14: a target's position counts although the target does not stream from the holder.
     HandOverToStranger,
 }

@@ -25,6 +25,7 @@ use crate::time::Tick;
 use crate::timing::Timing;
 
 mod acquire;
+mod asking;
 mod events;
 mod growth;
 mod handover;
@@ -448,79 +449,6 @@ impl PairMachine {
 
     fn armed_for(&self, epoch: Epoch, now: Tick) -> bool {
         self.armed.is_some_and(|(armed, deadline)| armed == epoch && now < deadline)
-    }
-
-    // ---- asking and writing ----------------------------------------------------------------
-
-    /// Keeps the register, and the holder's session for a challenger, fresh enough.
-    fn keep_reading(&mut self, now: Tick) {
-        let pace = if self.eager() { Duration::from_millis(20) } else { self.pace() };
-        let interval = if self.is_primary() { self.timing.renew } else { pace };
-        let due = self.register.last_read_sent.is_none_or(|sent| now.since(sent) >= interval);
-        if due && !self.register.reading {
-            self.read_pair(now);
-        }
-        let holder = self.record().and_then(|record| record.holder.clone());
-        if let Some(holder) = holder.filter(|holder| *holder != self.me) {
-            let due = self.last_session_read.is_none_or(|sent| now.since(sent) >= self.pace());
-            let closing = self.closing()
-                && self.last_session_read.is_some_and(|sent| now.since(sent).as_millis() >= 5);
-            if (due || closing) && !self.reading_session {
-                self.reading_session = true;
-                self.last_session_read = Some(now);
-                self.out.push(Effect::ReadSession(holder));
-            }
-        }
-    }
-
-    /// Whether the window on the holder's session runs out and the read that closes it is due.
-    /// Once closed there is no more hurry, however long a takeover waits for something else.
-    fn closing(&self) -> bool {
-        let closed =
-            self.register.known.as_ref().is_some_and(|known| self.window.expired_at(known.version));
-        let due = self
-            .window
-            .closes_at(&self.timing)
-            .zip(self.last_session_read)
-            .is_some_and(|(at, read)| read + self.pace() >= at);
-        due && !closed
-    }
-
-    fn read_pair(&mut self, now: Tick) {
-        if !self.register.reading {
-            self.register.reading = true;
-            self.register.last_read_sent = Some(now);
-            self.out.push(Effect::ReadPair);
-        }
-    }
-
-    fn resolve_cas(&mut self, now: Tick) {
-        let unresolved = self.register.outstanding.as_ref().is_some_and(|write| !write.in_flight);
-        if unresolved && self.session.valid(now) {
-            if let Some((expected, value)) = self.register.repeat() {
-                self.out.push(Effect::Cas { expected, value });
-            } else {
-                self.read_pair(now);
-            }
-        }
-    }
-
-    fn write(&mut self, now: Tick, value: PairRecord, purpose: Purpose) {
-        let expected = self.register.begin(now, self.session.life, value.clone(), purpose);
-        self.out.push(Effect::Cas { expected, value });
-    }
-
-    /// Asks for a data-plane command unless one is under way.
-    fn command(&mut self, now: Tick, epoch: Epoch, command: PlaneCommand) {
-        if self.plane.is_some() || self.fencing || now < self.plane_not_before {
-            return;
-        }
-        self.plane = Some(PlaneSlot { command: command.clone(), epoch, started: now });
-        self.out.push(Effect::Plane { epoch, command });
-    }
-
-    fn plane_free(&self) -> bool {
-        self.plane.is_none() && !self.fencing
     }
 
     // ---- notes -----------------------------------------------------------------------------

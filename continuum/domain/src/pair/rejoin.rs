@@ -223,12 +223,32 @@ impl PairMachine {
         }
         let alive =
             self.window.silent_since().is_some_and(|at| now.since(at) < self.timing.renew * 2);
-        if alive && self.sql().is_some() {
+        if self.sql().is_none() {
+            return false;
+        }
+        if alive {
             self.rejoin.unanswered_since = None;
             self.rejoin.phase = Phase::Look;
             self.command(now, record.epoch, PlaneCommand::StopFast);
+        } else {
+            self.point_at_nobody(now, record);
         }
         false
+    }
+
+    /// Where a standby was pointed before, another history may serve it next: PostgreSQL asks again
+    /// and again, and would not ask its agent.
+    pub(super) fn point_at_nobody(&mut self, now: Tick, record: &PairRecord) {
+        if self.following != Some(None) && !planted(Bug::OldUpstreamKept) {
+            self.command(now, record.epoch, PlaneCommand::Follow(None));
+        }
+    }
+
+    /// The epoch for whose holder this standby's WAL is proven.
+    pub(super) fn proven_at(&self) -> Option<Epoch> {
+        let (record, proof) = (self.record()?, self.rejoin.proof.as_ref()?);
+        let held = record.held_by(&proof.holder) && record.epoch == proof.epoch;
+        held.then_some(proof.epoch)
     }
 
     /// Whether an earlier life of this agent commanded the standby under this very epoch, and it

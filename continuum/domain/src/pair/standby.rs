@@ -40,6 +40,8 @@ impl PairMachine {
         } else if listed && self.process() == Some(ProcessState::Stopped) {
             let start = PlaneCommand::Start { names: self.standby_names(), upstream: None };
             self.command(now, record.epoch, start);
+        } else if self.process() == Some(ProcessState::Running) {
+            self.point_at_nobody(now, record);
         }
     }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::PairMachine;
 use super::types::Blocked;
-use crate::ids::{Epoch, RegionId};
+use crate::ids::{DataDirectoryId, Epoch, RegionId};
+use crate::mutation::{Bug, planted};
 use crate::observation::{ActuatorStatus, Observation, ProcessState};
 use crate::record::{PairRecord, Version};
 use crate::time::Tick;
@@ -49,6 +50,9 @@ pub struct PairStatus {
     pub witness_reachable: bool,
     /// Spec version acted by.
     pub spec_version: u64,
+    /// Standby: the epoch for whose holder its WAL is proven. Only under that epoch may it be listed,
+    /// or a lease be handed to it; see [`PairMachine::directory_for`].
+    pub proven_at: Option<Epoch>,
 }
 
 impl PairMachine {
@@ -68,6 +72,7 @@ impl PairMachine {
             witness_reachable: self.register.unreachable.is_none()
                 && self.session.witness_answered.is_some(),
             spec_version: self.spec_version,
+            proven_at: self.proven_at(),
         }
     }
 
@@ -117,8 +122,11 @@ impl PairMachine {
         self.confirmed.map(|confirmed| confirmed.epoch)
     }
 
-    /// This member's data directory, as told to the holder that asks (R13).
-    pub fn data_directory(&self) -> Option<&crate::ids::DataDirectoryId> {
-        self.my_directory()
+    /// This member's data directory, as told to the holder of `epoch` that asks (R13): only what is
+    /// proven the beginning of that holder's WAL may be listed. A member that has not heard of that
+    /// epoch says nothing, whatever its PostgreSQL streams.
+    pub fn directory_for(&self, epoch: Epoch) -> Option<&DataDirectoryId> {
+        let proven = self.proven_at() == Some(epoch) || planted(Bug::ListedUnproven);
+        self.my_directory().filter(|_| proven)
     }
 }

@@ -5,6 +5,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod fork_stories;
 mod happy_path;
 #[cfg(feature = "planted-bugs")]
 mod planted;

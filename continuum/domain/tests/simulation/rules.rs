@@ -1,6 +1,7 @@
 //! One test per story: with the rules in force nothing is violated, and the pair is whole again.
 
-use crate::stories::{self, Story};
+use crate::fork_stories::*;
+use crate::stories::*;
 
 const SEEDS: u64 = 12;
 
@@ -23,15 +24,15 @@ macro_rules! stories {
         $(
             #[test]
             fn $test() {
-                assert_eq!(stories::$story.name, stringify!($test));
-                holds(&stories::$story);
+                assert_eq!($story.name, stringify!($test));
+                holds(&$story);
             }
         )*
 
         #[test]
         fn every_story_has_its_test() {
-            let told = [$(stories::$story.name),*];
-            let all: Vec<_> = stories::ALL.iter().map(|story| story.name).collect();
+            let told = [$($story.name),*];
+            let all: Vec<_> = ALL.iter().chain(&FORKS).map(|story| story.name).collect();
             assert_eq!(all, told);
         }
     };
@@ -70,5 +71,7 @@ stories! {
     lineage_a_proof_counts_for_one_holder => LINEAGE_OF_THE_HOLDER_BEFORE,
     lineage_a_copy_of_the_holder_before_is_looked_at => LINEAGE_HEARD_LATE,
     lineage_equal_numbers_are_not_rewound => LINEAGE_EQUAL_BY_NUMBERS,
+    lineage_a_standby_is_not_left_pointed_at_who_let_go => LINEAGE_OLD_UPSTREAM,
+    r13_who_streams_unproven_is_not_listed => R13_STREAMS_UNWATCHED,
     r14_a_target_that_does_not_stream_from_here_proves_nothing => R14_TARGET_OF_ANOTHER_HISTORY,
 }

@@ -285,9 +285,11 @@ impl World {
 
     fn ask_identity(&mut self, r: usize, life: u64, peer: usize) {
         let region = self.regions[peer].name.clone();
+        let asker = self.regions[r].agent.as_ref().expect("it just asked");
+        let epoch = asker.machine.confirmed_epoch().unwrap_or_default();
         self.tell_peer(r, peer, move |w, peer| {
             let machine = &w.regions[peer].agent.as_ref().expect("checked").machine;
-            let data_directory = machine.data_directory().cloned();
+            let data_directory = machine.directory_for(epoch).cloned();
             w.tell_peer(peer, r, move |w, r| {
                 w.feed_if(r, life, Event::PeerIdentity { region, data_directory });
             });

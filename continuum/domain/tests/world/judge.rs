@@ -251,11 +251,24 @@ impl World {
     /// The standby `r` takes WAL of `upstream` that was not written behind what it has.
     pub fn judge_streams_apart(&mut self, r: usize, upstream: usize) {
         self.judge.streams_apart += 1;
-        if !self.judge.streams_apart_allowed {
+        if self.unwatched(r) {
+            self.judge.notes.entry("streams-unwatched".into()).and_modify(|n| *n += 1).or_insert(1);
+        } else if !self.judge.streams_apart_allowed {
             self.violated(format!(
                 "lineage: {r} streams from {upstream}, whose WAL does not go on from its own"
             ));
         }
+    }
+
+    /// Whether the agent of `r` is gone, hangs, or has not heard from the register lately. Its
+    /// PostgreSQL then goes on asking where it was pointed, which nobody can help from here.
+    fn unwatched(&self, r: usize) -> bool {
+        let region = &self.regions[r];
+        let Some(agent) = region.agent.as_ref() else { return true };
+        let now = self.local(r);
+        let heard = agent.machine.status(now).record.map(|(_, _, back)| back);
+        region.agent_thaws.max(region.host_thaws) > self.now
+            || heard.is_none_or(|back| now.since(back) > self.timing.renew)
     }
 
     /// Who is promoted stands on WAL that was written in one go.
