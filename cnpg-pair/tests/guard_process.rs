@@ -13,7 +13,7 @@ use continuum_cnpg_pair::contract::{Bench, region};
 use continuum_cnpg_pair::plane::StopMode;
 use continuum_cnpg_pair::{DataPlane, PlaneError};
 use continuum_domain::observation::{Lineage, ProcessState};
-use continuum_domain::{Epoch, RegionId, SyncNames, Tick, TimelineId};
+use continuum_domain::{Epoch, RegionId, SyncNames, Tick};
 use support::{World, processes_in, until};
 
 const FAR: Duration = Duration::from_secs(600);

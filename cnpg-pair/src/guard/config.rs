@@ -96,10 +96,18 @@ const OWNED_SETTINGS: &[&str] = &[
     "recovery_target_time",
     "recovery_target_timeline",
     "recovery_target_xid",
+    "superuser_reserved_connections",
     "synchronous_commit",
     "synchronous_standby_names",
     "unix_socket_directories",
 ];
+
+/// Connections kept for the agent, which is a superuser: observer, probe, canary, and commands.
+/// Clients that wait for a second copy can take every other one.
+pub(crate) const AGENT_CONNECTIONS: u32 = 8;
+
+/// Fewest connections PostgreSQL may be given: the agent's and as many for clients.
+const CONNECTIONS_MIN: u32 = 2 * AGENT_CONNECTIONS;
 
 /// Whether the guard alone decides this PostgreSQL setting.
 pub(crate) fn is_owned_setting(name: &str) -> bool {
@@ -178,6 +186,11 @@ impl GuardConfig {
             }
             if value.contains(['\n', '\0']) {
                 return Err(SpecError { path, problem: "must be one line".into() });
+            }
+            let connections = name.eq_ignore_ascii_case("max_connections");
+            if connections && value.parse::<u32>().is_ok_and(|count| count < CONNECTIONS_MIN) {
+                let problem = format!("must be at least {CONNECTIONS_MIN}");
+                return Err(SpecError { path, problem });
             }
         }
         let lines = self.hba.iter().chain(&self.trusted_networks);

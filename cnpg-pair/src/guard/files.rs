@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use continuum_domain::SyncNames;
 
-use super::config::{GuardConfig, is_owned_setting, replication_role, slot_name};
+use super::config::{
+    AGENT_CONNECTIONS, GuardConfig, is_owned_setting, replication_role, slot_name,
+};
 use super::tools::RunAs;
 use crate::plane::Upstream;
 
@@ -185,6 +187,7 @@ pub(crate) fn main_text(config: &GuardConfig, layout: &Layout, raised: &[(&str, 
         ("hot_standby", "on"),
         ("synchronous_commit", commit),
         ("recovery_target_timeline", "latest"),
+        ("superuser_reserved_connections", &AGENT_CONNECTIONS.to_string()),
         ("max_slot_wal_keep_size", &config.max_slot_wal_keep_size),
         ("cluster_name", &format!("{}/{}", config.pair, config.region)),
         ("listen_addresses", &config.listen_host),

@@ -7,6 +7,7 @@ mod observe;
 mod plane;
 mod replication;
 mod sql;
+mod walsender;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

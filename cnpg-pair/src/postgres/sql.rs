@@ -5,10 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use continuum_runtime::seed;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage};
 
 use super::PlaneConfig;
+use super::walsender::WalSenderStream;
 use crate::guard::{read_password, replication_role};
 use crate::plane::{PlaneError, Upstream};
 
@@ -55,7 +59,8 @@ impl Session {
         Self::open(settings, options.limit).await
     }
 
-    /// Opens a session with another member's PostgreSQL, as this member's replication role.
+    /// Opens a session with another member's PostgreSQL, as this member's replication role, at a
+    /// place that no client can take. It speaks the simple protocol only.
     pub async fn remote(
         config: &PlaneConfig,
         upstream: &Upstream,
@@ -67,19 +72,36 @@ impl Session {
             .map_err(|error| failed("reading the replication password", &error))?
             .map_err(|error| failed("reading the replication password", &error))?;
         let mut settings = Config::new();
-        settings.host(&upstream.host).port(upstream.port).dbname("postgres");
+        settings.dbname("postgres").ssl_mode(SslMode::Disable);
         settings.user(replication_role(&config.region)).password(password);
         settings.application_name("continuum_lineage");
-        Self::open(settings, limit).await
+        let what = "connecting to PostgreSQL";
+        let connecting = async {
+            let address = (upstream.host.as_str(), upstream.port);
+            let stream = TcpStream::connect(address).await.map_err(|error| failed(what, &error))?;
+            stream.set_nodelay(true).map_err(|error| failed(what, &error))?;
+            let connected = settings.connect_raw(WalSenderStream::new(stream), NoTls).await;
+            let (client, connection) = connected.map_err(|error| failed(what, &Detail(&error)))?;
+            Ok(Self::drive(client, connection, limit))
+        };
+        tokio::time::timeout(limit, connecting).await.map_err(|_| timeout(what, limit))?
     }
 
     async fn open(mut settings: Config, limit: Duration) -> Result<Self, PlaneError> {
         settings.connect_timeout(limit);
         let connecting = tokio::time::timeout(limit, settings.connect(NoTls));
-        let (client, mut connection) = connecting
+        let (client, connection) = connecting
             .await
             .map_err(|_| timeout("connecting to PostgreSQL", limit))?
             .map_err(|error| failed("connecting to PostgreSQL", &Detail(&error)))?;
+        Ok(Self::drive(client, connection, limit))
+    }
+
+    fn drive<S, T>(client: Client, mut connection: Connection<S, T>, limit: Duration) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let notices = Arc::new(Mutex::new(Vec::new()));
         let kept = notices.clone();
         let driver = seed::spawn(async move {
@@ -91,7 +113,7 @@ impl Session {
                 }
             }
         });
-        Ok(Self { client, limit, notices, driver })
+        Self { client, limit, notices, driver }
     }
 
     /// Whether the connection has ended.
