@@ -62,8 +62,6 @@ pub struct LabOptions {
     pub stall_timeout: Duration,
     /// Time to live of the DNS records.
     pub name_ttl: Duration,
-    /// PostgreSQL's `max_connections`.
-    pub max_connections: u32,
     /// More environment for the control nodes, such as `CONTINUUM_CRASH_AFTER`.
     pub server_env: BTreeMap<String, String>,
     /// The `continuum` binary; found by itself when absent.
@@ -83,7 +81,6 @@ impl Default for LabOptions {
             restarts_in_place: None,
             stall_timeout: Duration::from_secs(2),
             name_ttl: Duration::from_secs(1),
-            max_connections: 100,
             server_env: BTreeMap::new(),
             binary: None,
         }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::args::LabOptions;
 use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, ZONE};
 use crate::manifest::{Manifest, Part};
+use crate::workload::CLIENT_ROLE;
 
 /// Where the automation's anti-flap period would keep a scenario waiting.
 const ANTI_FLAP: Duration = Duration::from_secs(1);
@@ -240,11 +241,11 @@ fn guard(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         "durability": options.durability,
         "max_slot_wal_keep_size": "256MB",
         "trusted_networks": ["127.0.0.0/8"],
+        "hba": [format!("host postgres {CLIENT_ROLE} 127.0.0.0/8 trust")],
         "stop_budget": duration(options.timing().stop_budget),
         // Little memory and little WAL: a rewind copies all of it.
         "settings": {
             "shared_buffers": "32MB",
-            "max_connections": options.max_connections.to_string(),
             "min_wal_size": "32MB",
             "max_wal_size": "128MB",
             "wal_recycle": "off",

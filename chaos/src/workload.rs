@@ -16,7 +16,7 @@ use crate::names::{Name, Resolver};
 
 mod connection;
 
-pub use connection::{Connection, classify};
+pub use connection::{CLIENT_ROLE, Connection, OWNER_ROLE, classify};
 
 /// How long a client waits for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,12 +36,21 @@ const READ_DEADLINE: Duration = Duration::from_secs(60);
 /// The table the writers fill. There is no unique constraint on purpose: a row that was written
 /// twice must be seen, not refused.
 pub const TABLE: &str = "continuum_ledger";
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS continuum_ledger (run bigint NOT NULL, writer int \
-     NOT NULL, seq bigint NOT NULL, address text NOT NULL, at timestamptz NOT NULL DEFAULT now())";
 const INSERT: &str =
     "INSERT INTO continuum_ledger (run, writer, seq, address) VALUES ($1, $2, $3, $4)";
 const READ: &str =
     "SELECT writer, seq, count(*) FROM continuum_ledger WHERE run = $1 GROUP BY 1, 2";
+
+/// The table, and the writers' role.
+fn create() -> String {
+    format!(
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{CLIENT_ROLE}') THEN \
+         CREATE ROLE {CLIENT_ROLE} LOGIN; END IF; END $$; \
+         CREATE TABLE IF NOT EXISTS continuum_ledger (run bigint NOT NULL, writer int NOT NULL, \
+         seq bigint NOT NULL, address text NOT NULL, at timestamptz NOT NULL DEFAULT now()); \
+         GRANT INSERT ON continuum_ledger TO {CLIENT_ROLE}"
+    )
+}
 
 /// What can go wrong around the workload itself; a writer's errors are part of the record instead.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +104,7 @@ impl Workload {
         let ip = *resolved.addresses.first().ok_or_else(|| Error::Name("no address".into()))?;
         let address = SocketAddr::new(ip, port);
         let connection = connect(address, CONNECT_TIMEOUT).await?;
-        statement("creating the table", address, connection.batch(CREATE)).await?;
+        statement("creating the table", address, connection.batch(&create())).await?;
         let (stop, _) = watch::channel(false);
         let run = seed::rng().random_range(1..i64::from(u32::MAX));
         let recorder = Recorder::default();
@@ -179,7 +188,8 @@ impl Drop for Workload {
 }
 
 async fn connect(address: SocketAddr, limit: Duration) -> Result<Connection, Error> {
-    Connection::open(address, limit).await.map_err(|reason| Error::Connect { address, reason })
+    let opened = Connection::open(OWNER_ROLE, address, limit).await;
+    opened.map_err(|reason| Error::Connect { address, reason })
 }
 
 async fn statement<T>(
@@ -241,7 +251,7 @@ impl Writer {
         };
         let address = SocketAddr::new(ip, self.port);
         let opening = async {
-            let connection = Connection::open(address, CONNECT_TIMEOUT).await?;
+            let connection = Connection::open(CLIENT_ROLE, address, CONNECT_TIMEOUT).await?;
             let insert = connection.prepare(INSERT).await.map_err(|e| connection::explain(&e))?;
             Ok((connection, insert, ip))
         };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use continuum_chaos::history::{Attempt, Outcome};
 use continuum_chaos::ledger;
 use continuum_chaos::names::Name;
-use continuum_chaos::workload::{Connection, Workload};
+use continuum_chaos::workload::{Connection, OWNER_ROLE, Workload};
 use continuum_runtime::{BootClock, Clock as _, seed};
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::{RData, Record, rdata::A};
@@ -77,7 +77,7 @@ impl Postgres {
     async fn connect(&mut self) -> Connection {
         let deadline = BootClock.now() + LIMIT;
         loop {
-            match Connection::open(self.address, Duration::from_secs(1)).await {
+            match Connection::open(OWNER_ROLE, self.address, Duration::from_secs(1)).await {
                 Ok(connection) => return connection,
                 Err(problem) => assert!(BootClock.now() < deadline, "{problem}"),
             }

@@ -95,8 +95,7 @@ async fn an_async_pair_is_frozen_for_a_minute_and_the_loss_is_reported() -> Outc
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: frozen for 60 s"]
 async fn a_strict_pair_is_frozen_for_a_minute() -> Outcome {
-    // While writes wait for the second copy, each client that gives up leaves a waiting session.
-    let options = LabOptions { durability: Durability::Strict, max_connections: 400, ..quick() };
+    let options = LabOptions { durability: Durability::Strict, ..quick() };
     let mut lab = writing(options).await?;
     let before = epoch(&lab.pair().await?);
     for _ in 0..3 {

@@ -8,6 +8,9 @@ use continuum_domain::operation::OperationKind;
 use continuum_domain::spec::Durability;
 use continuum_tests::*;
 
+/// What PostgreSQL admits unless it is told otherwise.
+const CONNECTIONS: u32 = 100;
+
 async fn region_killed(options: LabOptions, promised: Duration, what: &str) -> Outcome {
     let ttl = options.ttl;
     let mut lab = writing(options).await?;
@@ -60,6 +63,34 @@ async fn a_strict_pair_takes_no_write_until_a_second_copy_is_back() -> Outcome {
     lab.wait_healthy(WHOLE_LIMIT).await?;
     let step = moved(&lab, at, &fsn(), &hel())?;
     judge(&mut lab, "region killed, strict", &[step], None).await?;
+    lab.stop().await
+}
+
+/// Clients that give up and come again leave a waiting session each: the member that would end the
+/// wait must still get in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strict_pair_becomes_whole_though_waiting_clients_took_every_connection() -> Outcome {
+    let options = LabOptions { durability: Durability::Strict, ..quick() };
+    let mut lab = writing(options).await?;
+    let before = epoch(&lab.pair().await?);
+    let at = lab.clock.now();
+    lab.kill_region(&fsn()).await?;
+    lab.wait_moved(before, lab.options.ttl * 4).await?;
+    let new = lab.address(&hel())?;
+    for _ in 0..CONNECTIONS {
+        lab.workload()?.pin(new);
+    }
+    lab.until("every connection to be taken", WHOLE_LIMIT, async || {
+        let trouble = lab.trouble();
+        let full = trouble.as_ref().is_some_and(|text| text.contains("connection slots"));
+        if full { Ok(()) } else { Err(format!("the last trouble is {trouble:?}")) }
+    })
+    .await?;
+    lab.start_region(&fsn()).await?;
+    lab.wait_acknowledged(Some(lab.address(&hel())?), WHOLE_LIMIT).await?;
+    lab.wait_healthy(WHOLE_LIMIT).await?;
+    let step = moved(&lab, at, &fsn(), &hel())?;
+    judge(&mut lab, "every connection waits, strict", &[step], None).await?;
     lab.stop().await
 }
 

@@ -19,7 +19,13 @@ use crate::history::Outcome;
 /// be anywhere else.
 const TAKEN_BACK: &str = "canceling wait for synchronous replication";
 
-/// A connection as role `postgres` to database `postgres`, as the lab's members admit them.
+/// The owner, which the lab's members admit from loopback.
+pub const OWNER_ROLE: &str = "postgres";
+/// The role of the writers. It is no superuser, so that writers that wait take only the connections
+/// that an application could take.
+pub const CLIENT_ROLE: &str = "lab_client";
+
+/// A connection to database `postgres`.
 #[derive(Debug)]
 pub struct Connection {
     client: Client,
@@ -28,19 +34,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects; the whole of it takes at most `limit`.
-    pub async fn open(address: SocketAddr, limit: Duration) -> Result<Self, String> {
-        match tokio::time::timeout(limit, Self::dial(address)).await {
+    /// Connects as `role`; the whole of it takes at most `limit`.
+    pub async fn open(role: &str, address: SocketAddr, limit: Duration) -> Result<Self, String> {
+        match tokio::time::timeout(limit, Self::dial(role, address)).await {
             Ok(result) => result,
             Err(_) => Err(format!("no connection within {limit:?}")),
         }
     }
 
-    async fn dial(address: SocketAddr) -> Result<Self, String> {
+    async fn dial(role: &str, address: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let mut config = tokio_postgres::Config::new();
-        config.user("postgres").dbname("postgres").application_name("continuum-client");
+        config.user(role).dbname("postgres").application_name("continuum-client");
         let (client, mut connection) =
             config.connect_raw(stream, NoTls).await.map_err(|error| explain(&error))?;
         let taken_back = Arc::new(AtomicU64::new(0));
