@@ -1,1 +1,31 @@
-//! PostgreSQL and its guard, modelled where it matters to safety.
+//! PostgreSQL and its guard, modelled where it matters to safety, behind the real `DataPlane`.
+//!
+//! ```text
+//!   agent -- ModelPlane --> guard --> postgres ==WAL==> postgres <-- guard <-- ModelPlane -- agent
+//!   client --- Session ------------->  (primary)        (standby)  <-------- Session ------ client
+//!                         every arrow across places asks the Wire; all time comes from `advance`
+//! ```
+//!
+//! One [`Cluster`] holds all members of one pair, what is on their disks and what is under way
+//! between them, as one state behind one lock and one queue of what is due, ordered by time and
+//! then by the order of asking. Asynchronous methods wait on channels that `advance` completes;
+//! nothing here looks at a clock of its own, so that the same seed gives the same history in any
+//! runtime.
+//!
+//! What is *not* modelled is said in the module that stands nearest to it.
+
+mod cluster;
+mod judge;
+mod plane;
+mod reply;
+mod sessions;
+mod settings;
+mod world;
+
+pub use cluster::{Cluster, MemberConfig, Wire};
+pub use judge::{
+    Acknowledged, Content, Event, Happening, LineId, MemberView, Record, RecordId, SessionId,
+};
+pub use plane::ModelPlane;
+pub use sessions::{ConnectError, Session, Unresolved, WriteError};
+pub use settings::{Settings, Spans};
