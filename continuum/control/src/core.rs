@@ -17,7 +17,7 @@ use crate::crash::CrashPoint;
 use crate::link::Asks;
 use crate::link::registry::Links;
 use crate::raft::{Leadership, Node, ProposeError};
-use crate::state::{AddedLine, Change, Command, CoreState, Reply};
+use crate::state::{Change, Command, CoreState, Reply};
 
 /// How long the witness may take to answer a read.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,19 +54,24 @@ impl Core {
 
     /// Proposes a change; it is committed when this returns `Ok`.
     pub(crate) async fn propose(&self, actor: &str, change: Change) -> Result<Reply, ProposeError> {
+        let reaches_state = matches!(change, Change::Start { .. } | Change::Become { .. });
         let command = Command { at_ms: self.clock.wall_ms(), actor: actor.to_owned(), change };
         let reply = self.node.propose(command).await?;
-        if let Reply::Journalled { added, .. } = &reply {
-            self.crash_if_drilled(added);
-        }
+        self.crash_if_drilled(&reply, reaches_state);
         Ok(reply)
     }
 
-    /// Drills only: dies right after the chosen line was committed, before anything follows from it.
-    fn crash_if_drilled(&self, added: &[AddedLine]) {
+    /// Drills only: dies right after the chosen boundary was committed, before anything follows
+    /// from it.
+    fn crash_if_drilled(&self, reply: &Reply, reaches_state: bool) {
         let Some(point) = &self.crash else { return };
-        if let Some(line) = added.iter().find(|line| point.hits(line)) {
-            tracing::error!(operation = %line.operation, step = ?line.step, "crash point reached");
+        let reached = match reply {
+            Reply::Journalled { added, .. } => added.iter().any(|line| point.hits(line)),
+            Reply::Operation(operation) => reaches_state && point.hits_state(operation),
+            _ => false,
+        };
+        if reached {
+            tracing::error!(?point, "crash point reached");
             std::process::abort();
         }
     }

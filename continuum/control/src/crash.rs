@@ -1,14 +1,16 @@
-//! Crash points for drills: the process aborts right after a chosen journal line was committed, so
-//! that a test can see another node resume at every boundary.
+//! Crash points for drills: the process aborts right after a chosen boundary of an operation was
+//! committed, so that a test can see another node resume at every one of them.
 
 use std::str::FromStr;
 
-use continuum_domain::operation::StepOutcome;
+use continuum_domain::operation::{Operation, OperationState, StepOutcome};
+use continuum_domain::sequence::kind_label;
 
 use crate::state::AddedLine;
 
-/// The environment variable that arms a crash point: `<operation-kind>/<step>/<outcome>`, for
-/// example `switchover/stop-writes/started`.
+/// The environment variable that arms a crash point: `<operation-kind>/<step>/<outcome>` for a line
+/// of the journal, for example `switchover/stop-writes/started`, or `<operation-kind>/state/<state>`
+/// for an operation that reached a state, `running` when it was created.
 pub const VARIABLE: &str = "CONTINUUM_CRASH_AFTER";
 
 /// An armed crash point.
@@ -57,6 +59,19 @@ impl CrashPoint {
         line.kind == self.kind
             && step.as_ref().and_then(|step| step.as_str()) == Some(self.step.as_str())
             && outcome == self.outcome
+    }
+
+    /// Whether `operation` has just reached the state.
+    pub fn hits_state(&self, operation: &Operation) -> bool {
+        let state = match operation.state {
+            OperationState::Running => "running",
+            OperationState::Moved => "moved",
+            OperationState::Done => "done",
+            OperationState::Undone { .. } => "undone",
+            OperationState::Refused { .. } => "refused",
+            OperationState::Failed { .. } => "failed",
+        };
+        kind_label(&operation.kind) == self.kind && self.step == "state" && state == self.outcome
     }
 }
 
