@@ -62,6 +62,23 @@ pub enum Bug {
     ListedUnproven,
     /// R14: a target's position counts although the target does not stream from the holder.
     HandOverToStranger,
+    /// An order to take over counts for the epoch it finds, not for the one it was decided at.
+    OrderForAnyEpoch,
+
+    /// Core: the old holder is told to stop before the journal says so.
+    StopUnannounced,
+    /// Core: a cancel is honoured after the commit point.
+    UndoneAfterMove,
+    /// Core: with the move seen, a register that shows the old epoch has the move begun again.
+    MovedTwice,
+    /// Core: a vacant lease passes for the old holder's return.
+    VacantIsReturned,
+    /// Core: a failover is granted for an epoch that was superseded.
+    StaleGrant,
+    /// Core, I7: a lag that was not measured is within every bound.
+    UnknownLagIsNone,
+    /// Core, R13: a candidate counts by its region's name, whatever its data directory.
+    CandidateByName,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, OperationId, PairId};
+use crate::mutation::{Bug, planted};
 use crate::spec::{PairMode, PairSpec};
 
 /// One reason, with a code that stays the same while its numbers change.
@@ -147,7 +148,8 @@ fn hard_reasons(facts: &FailoverFacts<'_>) -> Vec<Reason> {
             ),
         ));
     }
-    if let Some(known) = facts.known_epoch.filter(|known| *known > facts.epoch) {
+    let superseded = facts.known_epoch.filter(|known| *known > facts.epoch);
+    if let Some(known) = superseded.filter(|_| !planted(Bug::StaleGrant)) {
         reasons.push(Reason::new(
             "stale-epoch",
             format!("epoch {} was superseded: the pair is at epoch {known}", facts.epoch),
@@ -199,6 +201,7 @@ fn loss_verdict(facts: &FailoverFacts<'_>) -> Result<bool, Reason> {
     let waiting = |text: String| Err(Reason::new("data-loss-approval", text));
     match (facts.spec.loss_approval, facts.lag_bytes) {
         (None, _) => waiting("the pair is async and has no standing loss approval".into()),
+        (Some(_), None) if planted(Bug::UnknownLagIsNone) => Ok(true),
         (Some(_), None) => {
             waiting("the lag behind the lost primary is unknown, so it is over every bound".into())
         }

@@ -22,6 +22,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, RegionId};
+use crate::mutation::{Bug, planted};
 use crate::operation::{Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord};
 use crate::record::PairRecord;
 
@@ -191,6 +192,9 @@ pub fn decide(operation: &Operation, facts: &MoveFacts, now_ms: i64) -> Vec<Core
     let position = position(operation, facts.register.as_ref());
     match (&position, &operation.kind) {
         (Position::Behind(epoch), _) => failed(texts::register_behind(operation, *epoch)),
+        (Position::Moved(_), _) if operation.cancel_requested && planted(Bug::UndoneAfterMove) => {
+            undone(texts::CANCELLED_UNTOUCHED.into())
+        }
         (Position::Moved(epoch), _) => forward(operation, facts, *epoch, now_ms),
         (Position::Unknown, _) => unknown(operation, now_ms),
         // The pair moved and then moved on: only the later move matters to it now.
@@ -198,7 +202,7 @@ pub fn decide(operation: &Operation, facts: &MoveFacts, now_ms: i64) -> Vec<Core
             superseded(operation, *epoch)
         }
         // A register that shows the old epoch after the move was seen has lost writes.
-        (Position::Before, _) if was_moved(operation) => {
+        (Position::Before, _) if was_moved(operation) && !planted(Bug::MovedTwice) => {
             failed(texts::register_behind(operation, operation.at_epoch))
         }
         (_, OperationKind::Switchover { from, to }) => {

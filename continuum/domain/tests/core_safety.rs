@@ -235,3 +235,21 @@ fn the_choice_is_by_position_then_priority_then_name() {
     assert_eq!(choice.refusals[&region("ash")].len(), 1);
     assert_eq!(spec().anti_flap, Duration::from_secs(60));
 }
+
+/// Each rule taken out is noticed by the test that names it.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_rule_that_is_taken_out_is_noticed() {
+    use continuum_domain::mutation::{Bug, plant};
+    let tests: [(Bug, fn()); 3] = [
+        (Bug::StaleGrant, each_rule_bars_alone_and_all_are_named_together),
+        (Bug::UnknownLagIsNone, an_async_pair_needs_its_standing_approval_and_a_measured_lag),
+        (Bug::CandidateByName, a_replaced_disk_is_not_the_listed_one),
+    ];
+    for (bug, test) in tests {
+        plant(Some(bug));
+        let run = std::panic::catch_unwind(test);
+        plant(None);
+        assert!(run.is_err(), "{bug:?} went unnoticed");
+    }
+}

@@ -163,3 +163,54 @@ fn a_register_that_went_back_stops_the_operation() {
     assert!(matches!(world.operation.state, OperationState::Failed { .. }));
     assert!(world.directives.is_empty());
 }
+
+/// Each rule of the sequencer taken out is noticed by the same events that it otherwise stands.
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use continuum_domain::mutation::{Bug, plant};
+    use proptest::test_runner::{Config, TestRunner};
+
+    use super::*;
+
+    fn caught(bug: Bug, by: &str) {
+        let config = Config { cases: 20_000, failure_persistence: None, ..Config::default() };
+        let ran = std::cell::Cell::new(0u32);
+        let events = prop::collection::vec(event(), 0..80);
+        let result = TestRunner::new(config).run(&events, |events| {
+            ran.set(ran.get() + 1);
+            plant(Some(bug));
+            let run = std::panic::catch_unwind(|| {
+                let mut world = World::new(switchover(), true);
+                events.into_iter().for_each(|event| world.happen(event));
+                world.run_out();
+            });
+            plant(None);
+            run.map_err(|panic| {
+                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                TestCaseError::fail(text.unwrap_or_default())
+            })
+        });
+        let noticed = result.expect_err("unnoticed").to_string();
+        println!("{bug:?}: {} runs, shrinking among them: {noticed}", ran.get());
+        assert!(noticed.contains(by), "{noticed}");
+    }
+
+    macro_rules! planted {
+        ($($test:ident: $bug:ident by $by:literal;)*) => {
+            $(
+                #[test]
+                fn $test() {
+                    caught(Bug::$bug, $by);
+                }
+            )*
+        };
+    }
+
+    planted! {
+        stop_unannounced: StopUnannounced by "a directive without its line";
+        undone_after_move: UndoneAfterMove by "undone, but the";
+        moved_twice: MovedTwice by "after the move was seen";
+        vacant_is_returned: VacantIsReturned by "undone, but the old holder does not hold it";
+    }
+}

@@ -62,6 +62,7 @@ impl PairMachine {
             }
             Event::AbortSwitchOver { operation } => self.abort_handover(&operation),
             Event::FailOver { operation, epoch, allow_data_loss } => {
+                let epoch = if planted(Bug::OrderForAnyEpoch) { self.epoch() } else { epoch };
                 if epoch == self.epoch() {
                     self.approval = Some(Approval { epoch, operation, allow_data_loss });
                 }

@@ -5,6 +5,7 @@ use super::{
     failed, journal, preflight, texts, undone,
 };
 use crate::ids::RegionId;
+use crate::mutation::{Bug, planted};
 use crate::operation::{Operation, Step, StepOutcome};
 
 pub(super) fn decide(
@@ -16,7 +17,7 @@ pub(super) fn decide(
 ) -> Vec<CoreEffect> {
     let Some(announced_ms) = core_line(operation, Step::StopWrites, &StepOutcome::Started) else {
         return match position {
-            Position::Before => prepare(operation, from, facts, now_ms),
+            Position::Before => prepare(operation, (from, to), facts, now_ms),
             _ => undone(texts::moved_on_untouched(facts.register.as_ref())),
         };
     };
@@ -27,6 +28,9 @@ pub(super) fn decide(
             undone(why_undone(operation, from, now_ms >= returns_ms))
         }
         Position::Returned(epoch) if out_of_time => failed(texts::not_writable(from, *epoch)),
+        Position::Elsewhere(_, None) if planted(Bug::VacantIsReturned) => {
+            undone(why_undone(operation, from, now_ms >= returns_ms))
+        }
         Position::Elsewhere(epoch, None) if out_of_time => failed(texts::vacant(from, *epoch)),
         Position::Elsewhere(epoch, Some(third)) => failed(texts::third(third, *epoch)),
         Position::Before => {
@@ -46,7 +50,7 @@ struct Times {
 /// Nothing was touched yet.
 fn prepare(
     operation: &Operation,
-    from: &RegionId,
+    (from, to): (&RegionId, &RegionId),
     facts: &MoveFacts,
     now_ms: i64,
 ) -> Vec<CoreEffect> {
@@ -59,6 +63,10 @@ fn prepare(
     if core_line(operation, Step::Drain, &StepOutcome::Done).is_none() {
         let detail = "no traffic switches are configured".to_owned();
         return journal(Step::Drain, StepOutcome::Done, detail);
+    }
+    if planted(Bug::StopUnannounced) && facts.directive_age_ms.is_none() {
+        let deadline_ms = u64::try_from(facts.switchover_deadline_ms).unwrap_or(0);
+        return send_if_due(facts, from, CoreOrder::SwitchOver { to: to.clone(), deadline_ms });
     }
     // From this line on the old holder may be stopped at any time.
     journal(Step::StopWrites, StepOutcome::Started, format!("asking {from} to stop and hand over"))

@@ -84,6 +84,8 @@ pub enum Event {
     TargetRelapses,
     ThirdTakesOver,
     OldHolderRejoins,
+    /// The register is lost and an old copy of it put back.
+    RegisterRestored,
     Readable(bool),
     Reports(bool),
     Preflight(bool),
@@ -109,6 +111,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::TargetRelapses),
         1 => Just(Event::ThirdTakesOver),
         2 => Just(Event::OldHolderRejoins),
+        1 => Just(Event::RegisterRestored),
         1 => any::<bool>().prop_map(Event::Readable),
         1 => any::<bool>().prop_map(Event::Reports),
         1 => any::<bool>().prop_map(Event::Preflight),
@@ -143,17 +146,9 @@ pub struct World {
 
 impl World {
     pub fn new(operation: Operation, synchronous: bool) -> Self {
-        let in_sync =
-            BTreeMap::from([(region("fsn"), disk("d-fsn")), (region("hel"), disk("d-hel"))]);
         Self {
             operation,
-            register: PairRecord {
-                epoch: Epoch(5),
-                holder: Some(region("fsn")),
-                in_sync,
-                handover_to: None,
-                paused: false,
-            },
+            register: Self::first_register(),
             now_ms: 0,
             readable: true,
             reports: true,
@@ -170,6 +165,18 @@ impl World {
             moved_seen: false,
             target_held: false,
             lost_facts: false,
+        }
+    }
+
+    fn first_register() -> PairRecord {
+        let in_sync =
+            BTreeMap::from([(region("fsn"), disk("d-fsn")), (region("hel"), disk("d-hel"))]);
+        PairRecord {
+            epoch: Epoch(5),
+            holder: Some(region("fsn")),
+            in_sync,
+            handover_to: None,
+            paused: false,
         }
     }
 
@@ -447,6 +454,11 @@ impl World {
                 self.register.in_sync.insert(region("fsn"), disk("d-fsn2"));
                 self.fact("fsn", Step::Rejoin, StepOutcome::Done);
                 self.fact("hel", Step::RestoreLedger, StepOutcome::Done);
+            }
+            Event::RegisterRestored => {
+                self.register = Self::first_register();
+                // What a leader saw and died with, nobody knows any more.
+                self.moved_seen &= sequence::was_moved(&self.operation);
             }
             Event::Readable(readable) => self.readable = readable,
             Event::Reports(reports) => self.reports = reports,

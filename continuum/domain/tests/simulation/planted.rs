@@ -136,6 +136,7 @@ planted! {
     proof_for_every_holder: ProofForEveryHolder by LINEAGE_OF_THE_HOLDER_BEFORE;
     lineage_of_another_epoch: LineageOfAnotherEpoch by LINEAGE_HEARD_LATE;
     rewind_apart: RewindApart by LINEAGE_EQUAL_BY_NUMBERS;
+    order_for_any_epoch: OrderForAnyEpoch by I2_LATE_APPROVAL;
     old_upstream_kept: OldUpstreamKept by LINEAGE_OLD_UPSTREAM;
     listed_unproven: ListedUnproven by R13_STREAMS_UNWATCHED;
     hand_over_to_stranger: HandOverToStranger by R14_TARGET_OF_ANOTHER_HISTORY;

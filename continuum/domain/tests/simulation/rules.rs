@@ -64,6 +64,7 @@ stories! {
     r21_a_standing_approval_is_enough_while_the_lag_is_known => R21_STANDING_APPROVAL,
     r22_strict_waits_for_a_second_copy_after_a_takeover => R22_STRICT_AFTER_A_TAKEOVER,
     i2_who_was_dropped_from_the_ledger_takes_nothing_over => I2_OUTSIDE_THE_LEDGER,
+    i2_an_approval_counts_for_its_epoch_alone => I2_LATE_APPROVAL,
     i2_a_lowered_durability_shrinks_the_ledger_first => I2_LOWERED_DURABILITY,
     i5_waiting_for_an_approval_has_a_name_and_is_calm => I5_WAITING_FOR_AN_APPROVAL,
     r5_postgresql_does_not_outlive_its_guard => R5_GUARD_DIES,

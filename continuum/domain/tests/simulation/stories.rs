@@ -430,6 +430,23 @@ pub const I2_OUTSIDE_THE_LEDGER: Story = Story {
     },
 };
 
+/// A person approves a loss while the holder is away, for that epoch alone; the order is late, and
+/// the holder has come back and gone again.
+pub const I2_LATE_APPROVAL: Story = Story {
+    name: "i2_an_approval_counts_for_its_epoch_alone",
+    plan: available,
+    tell: |w| {
+        w.strike(Fault::LinkCut { a: 0, b: 1, span: 12_000 });
+        w.run_until(ms(4_000), |w| w.listed().len() == 1);
+        w.net.delayed_directive = Some(ms(4_500));
+        w.order_failover(1, true);
+        w.strike(Fault::HostCrash { r: 0, down: 300 });
+        w.run(ms(4_000));
+        w.strike(Fault::HostCrash { r: 0, down: 7_000 });
+        w.run(ms(6_500));
+    },
+};
+
 /// The durability is lowered to `async`: the ledger shrinks first, then the names.
 pub const I2_LOWERED_DURABILITY: Story = Story {
     name: "i2_a_lowered_durability_shrinks_the_ledger_first",
@@ -469,7 +486,7 @@ pub const R5_GUARD_DIES: Story = Story {
     },
 };
 
-pub const ALL: [&Story; 28] = [
+pub const ALL: [&Story; 29] = [
     &R3_RENEWAL_ANSWERED_LATE,
     &R3_LATE_ACKNOWLEDGEMENT,
     &R4_COMMAND_OF_A_DEAD_AGENT,
@@ -495,6 +512,7 @@ pub const ALL: [&Story; 28] = [
     &R21_STANDING_APPROVAL,
     &R22_STRICT_AFTER_A_TAKEOVER,
     &I2_OUTSIDE_THE_LEDGER,
+    &I2_LATE_APPROVAL,
     &I2_LOWERED_DURABILITY,
     &I5_WAITING_FOR_AN_APPROVAL,
     &R5_GUARD_DIES,

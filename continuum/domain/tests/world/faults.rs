@@ -26,6 +26,8 @@ pub struct Net {
     pub delayed_command: Vec<Option<Duration>>,
     /// The outcome of the data-plane command under way takes that long to be heard.
     pub delayed_outcome: Vec<Option<Duration>>,
+    /// The next directive of the core takes that long to arrive.
+    pub delayed_directive: Option<Duration>,
     /// The guard does not get to hear deadlines.
     pub arming_lost: Vec<u64>,
     link_cut: Vec<Vec<u64>>,
@@ -51,6 +53,7 @@ impl Net {
             delayed_answer: vec![None; plan.regions],
             delayed_command: vec![None; plan.regions],
             delayed_outcome: vec![None; plan.regions],
+            delayed_directive: None,
             arming_lost: zero(),
             link_cut: vec![zero(); plan.regions],
             core_cut: zero(),
@@ -200,6 +203,7 @@ impl World {
             self.operator_fence(r, false);
         }
         self.net.witness_out = 0;
+        self.net.delayed_directive = None;
         self.net.core_denies = 0;
         self.net.core_ignores = 0;
         self.net.loss_per_mille = 0;

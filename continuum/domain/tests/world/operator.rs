@@ -39,7 +39,8 @@ impl World {
         if !self.net.core_reaches(r, self.now) {
             return;
         }
-        let delay = self.net.far(&mut self.rng);
+        let late = self.net.delayed_directive.take();
+        let delay = late.unwrap_or_else(|| self.net.far(&mut self.rng));
         self.after(delay, Host::Agent(r), move |w| {
             if w.regions[r].agent.is_some() {
                 w.feed(r, event);
