@@ -32,10 +32,10 @@ fn caught(bug: Bug, story: &'static Story) {
     panic!("{bug:?} went unnoticed in {}", story.name);
 }
 
-/// Random worlds catch it within `seeds`.
-fn caught_at_random(bug: Bug, seeds: u64) {
+/// Worlds of this kind catch it within `seeds`.
+fn caught_at_random(bug: Bug, seeds: u64, plan: fn(u64) -> Plan) {
     for seed in 1..=seeds {
-        if let Some(violation) = with(bug, move || run(&Plan::from_seed(seed)).violation) {
+        if let Some(violation) = with(bug, move || run(&plan(seed)).violation) {
             println!("{bug:?}: random world {seed}: {violation}");
             return;
         }
@@ -95,12 +95,14 @@ fn what_streaming_onto_other_wal_leads_to() {
 }
 
 macro_rules! planted {
-    ($($test:ident: $bug:ident by $story:ident $(and within $seeds:literal worlds)?;)*) => {
+    ($($test:ident: $bug:ident by $story:ident
+        $(and within $seeds:literal worlds)? $(and by forks within $forks:literal)?;)*) => {
         $(
             #[test]
             fn $test() {
                 caught(Bug::$bug, &$story);
-                $(caught_at_random(Bug::$bug, $seeds);)?
+                $(caught_at_random(Bug::$bug, $seeds, Plan::from_seed);)?
+                $(caught_at_random(Bug::$bug, $forks, Plan::of_forks);)?
             }
         )*
     };
@@ -132,10 +134,10 @@ planted! {
     release_before_stop: ReleaseBeforeStop by R16_RELEASE_OUTSTANDING and within 60 worlds;
     promise_ignored: PromiseIgnored by R20_WITNESS_BACK_FOR_THE_STANDBY;
     pause_ignored: PauseIgnored by R21_PAUSED;
-    follow_unproven: FollowUnproven by LINEAGE_PROMOTED_APART;
-    proof_for_every_holder: ProofForEveryHolder by LINEAGE_OF_THE_HOLDER_BEFORE;
+    follow_unproven: FollowUnproven by LINEAGE_PROMOTED_APART and by forks within 200;
+    proof_for_every_holder: ProofForEveryHolder by LINEAGE_OF_THE_HOLDER_BEFORE and by forks within 400;
     lineage_of_another_epoch: LineageOfAnotherEpoch by LINEAGE_HEARD_LATE;
-    rewind_apart: RewindApart by LINEAGE_EQUAL_BY_NUMBERS;
+    rewind_apart: RewindApart by LINEAGE_EQUAL_BY_NUMBERS and by forks within 400;
     order_for_any_epoch: OrderForAnyEpoch by I2_LATE_APPROVAL;
     old_upstream_kept: OldUpstreamKept by LINEAGE_OLD_UPSTREAM;
     listed_unproven: ListedUnproven by R13_STREAMS_UNWATCHED;
