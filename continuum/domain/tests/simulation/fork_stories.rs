@@ -1,7 +1,8 @@
 //! Incident reports of members that were promoted apart: what PostgreSQL would do by the numbers of
 //! timelines, and must not be let.
 
-use crate::stories::{Story, asynchronous, available, three};
+use crate::stories::{asynchronous, available, three};
+use crate::story::Story;
 use crate::world::{Fault, Plan, World, ms};
 
 /// Two members; a failover needs a person's approval.

@@ -12,5 +12,6 @@ mod planted;
 mod random_worlds;
 mod rules;
 mod stories;
+mod story;
 mod support;
 mod walk;

@@ -7,6 +7,7 @@ use continuum_domain::mutation::{Bug, plant};
 
 use crate::fork_stories::*;
 use crate::stories::*;
+use crate::story::Story;
 use crate::support::{run, standing};
 use crate::world::{Fault, Plan, ms};
 

@@ -2,6 +2,7 @@
 
 use crate::fork_stories::*;
 use crate::stories::*;
+use crate::story::Story;
 
 const SEEDS: u64 = 12;
 
