@@ -69,7 +69,7 @@ impl Performer {
                 let ask = PeerAsk::Replayed { pair, epoch, timeline, lsn, wait_ms };
                 self.ask_replayed(region, ask, wait);
             }
-            Effect::AskIdentity(region) => self.ask_identity(region),
+            Effect::AskIdentity { region, epoch } => self.ask_identity(region, epoch),
             Effect::AskPromise { region, epoch, hold } => self.ask_promise(region, epoch, hold),
             Effect::StorePromise { request, hold } => self.store_promise(request, hold),
             Effect::AnswerPromise { request, answer } => self.promises.answer(request, answer),
@@ -257,10 +257,11 @@ impl Performer {
         });
     }
 
-    fn ask_identity(&self, region: RegionId) {
+    fn ask_identity(&self, region: RegionId, epoch: Epoch) {
         let (peers, pair) = (self.parts.peers.clone(), self.pair.clone());
         self.spawn(async move {
-            let answer = peers.ask(&region, &PeerAsk::Identify { pair }, PEER_DEADLINE).await;
+            let answer =
+                peers.ask(&region, &PeerAsk::Identify { pair, epoch }, PEER_DEADLINE).await;
             match answer {
                 Ok(PeerAnswer::Identity { data_directory }) => {
                     Some(Event::PeerIdentity { region, data_directory })

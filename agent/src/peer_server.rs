@@ -6,7 +6,7 @@ use continuum_control_api::link::{OperatorAnswer, OperatorAsk, PeerAnswer, PeerA
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::peer_server::Peer;
 use continuum_domain::pair::types::Event;
-use continuum_domain::{Lsn, PairId, RegionId, TimelineId};
+use continuum_domain::{DataDirectoryId, Epoch, Lsn, PairId, RegionId, TimelineId};
 use continuum_runtime::net::Caller;
 use continuum_runtime::{Role, SharedClock};
 use tonic::{Request, Response, Status};
@@ -59,12 +59,20 @@ fn caller_region(request: &Request<LinkFrame>) -> Result<RegionId, Status> {
     RegionId::new(identity.name).map_err(|error| Status::permission_denied(error.to_string()))
 }
 
+/// The member's data directory, if its WAL is proven to be the beginning of that holder's: a position
+/// and a timeline's number may be those of another history.
+fn proven_directory(handle: &PairHandle, epoch: Epoch) -> Option<DataDirectoryId> {
+    let status = handle.status.borrow();
+    let guard = status.actuator.as_ref().filter(|_| status.proven_at == Some(epoch))?;
+    guard.data_directory.clone()
+}
+
 impl PeerService {
     async fn answer(&self, from: &RegionId, ask: PeerAsk) -> PeerAnswer {
         let pair = match &ask {
             PeerAsk::Replayed { pair, .. }
             | PeerAsk::Nudge { pair }
-            | PeerAsk::Identify { pair }
+            | PeerAsk::Identify { pair, .. }
             | PeerAsk::Promise { pair, .. } => pair.clone(),
         };
         let Some(handle) = find(&self.pairs, &pair) else {
@@ -77,15 +85,12 @@ impl PeerService {
                 }
                 PeerAnswer::Noted
             }
-            PeerAsk::Identify { .. } => {
-                let status = handle.status.borrow();
-                let directory =
-                    status.actuator.as_ref().and_then(|guard| guard.data_directory.clone());
-                PeerAnswer::Identity { data_directory: directory }
+            PeerAsk::Identify { epoch, .. } => {
+                PeerAnswer::Identity { data_directory: proven_directory(&handle, epoch) }
             }
-            PeerAsk::Replayed { timeline, lsn, wait_ms, .. } => {
+            PeerAsk::Replayed { epoch, timeline, lsn, wait_ms, .. } => {
                 let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
-                self.wait_replayed(&handle, timeline, lsn, wait).await
+                self.wait_replayed(&handle, epoch, (timeline, lsn), wait).await
             }
             PeerAsk::Promise { epoch, hold_ms, .. } => {
                 let (request, answer) = handle.promises.open();
@@ -110,17 +115,14 @@ impl PeerService {
     async fn wait_replayed(
         &self,
         handle: &PairHandle,
-        timeline: TimelineId,
-        lsn: Lsn,
+        epoch: Epoch,
+        (timeline, lsn): (TimelineId, Lsn),
         wait: Duration,
     ) -> PeerAnswer {
         let until = self.clock.now() + wait;
         let mut seen = String::from("PostgreSQL here does not answer");
         loop {
-            let directory = {
-                let status = handle.status.borrow();
-                status.actuator.as_ref().and_then(|guard| guard.data_directory.clone())
-            };
+            let directory = proven_directory(handle, epoch);
             let observation = handle.plane.observe().await;
             if let Some((at, sql)) = &observation.sql
                 && self.clock.now().since(*at) < wait
@@ -132,6 +134,9 @@ impl PeerService {
                 }
                 let replay = sql.replay.map_or_else(|| "unknown".into(), |lsn| lsn.to_string());
                 seen = format!("replayed to {replay} on timeline {}", sql.timeline);
+                if handle.status.borrow().proven_at != Some(epoch) {
+                    seen.push_str(", which is not proven to be the WAL of this holder");
+                }
             }
             if self.clock.now() >= until {
                 return PeerAnswer::Refused { reason: seen };

@@ -327,13 +327,16 @@ pub async fn a_diverged_primary_is_rewound<B: Bench + ?Sized>(bench: &mut B) {
     b.plane.commit_probe().await.expect("acknowledged");
 }
 
-/// Two members promoted apart can share a timeline number and even the switch; the histories are
-/// told apart all the same, and only a clone mends it.
-pub async fn equal_timeline_numbers_are_told_apart<B: Bench + ?Sized>(bench: &mut B) {
+/// Two members promoted apart from the same position, so under the same timeline number; each then
+/// writes. The first is stopped, and the second's upstream is returned.
+async fn promoted_apart<B: Bench + ?Sized>(
+    bench: &mut B,
+    writes: [u32; 2],
+) -> (Member, Member, Upstream, Lsn) {
     let a = first_primary(bench, "fsn", "hel").await;
     let b = standby_of(bench, "hel", &a).await;
     let names = SyncNames::default();
-    // A stops cleanly, B has it all; then both promote apart, from the same position.
+    // A stops cleanly, B has it all.
     a.plane.stop(Epoch(1), StopMode::Fast).await.expect("stopped");
     let control = a.plane.control_data().await.expect("readable");
     until(bench, "the standby replayed the shutdown", async || {
@@ -347,30 +350,47 @@ pub async fn equal_timeline_numbers_are_told_apart<B: Bench + ?Sized>(bench: &mu
     .await;
     let mut promoted = Vec::new();
     a.plane.start(Epoch(1), &names, None).await.expect("started");
-    for member in [&a, &b] {
+    for (member, count) in [&a, &b].into_iter().zip(writes) {
         member.plane.arm(Epoch(2), bench.now() + FAR).await.expect("armed");
         promoted.push(member.plane.promote(Epoch(2), &names).await.expect("promoted"));
+        for _ in 0..count {
+            member.plane.wake().await.expect("written");
+        }
     }
     assert_eq!(promoted[0], promoted[1], "the same number from the same position");
-    // A ends first and short, so that by positions alone it would lie within B's history.
     a.plane.stop(Epoch(2), StopMode::Immediate).await.expect("stopped");
-    for _ in 0..20 {
-        b.plane.wake().await.expect("written");
-    }
     b.plane.ensure_replication(std::slice::from_ref(&a.region)).await.expect("prepared");
     let upstream = bench.upstream(&b.region);
+    (a, b, upstream, promoted[0].starts_at)
+}
+
+/// Two members promoted apart bear the same timeline number; content tells them apart, and only a
+/// clone joins them: `pg_rewind` goes by the numbers.
+pub async fn equal_timeline_numbers_are_told_apart<B: Bench + ?Sized>(bench: &mut B) {
+    // A is short: by positions alone it would lie within B's history.
+    let (a, b, upstream, fork) = promoted_apart(bench, [0, 20]).await;
+    let names = SyncNames::default();
     let lineage = a.plane.lineage(&upstream).await.expect("compared");
-    assert!(
-        matches!(lineage, Lineage::Diverged { fork, .. } if fork == promoted[0].starts_at),
-        "{lineage:?}"
-    );
-    if a.plane.rewind(Epoch(2), &upstream).await.is_err() {
-        let status = a.plane.status().await.expect("status");
-        assert_eq!(status.data_directory, None, "no identity after a rewind that failed (R13)");
-        a.plane.reclone(Epoch(2), &upstream).await.expect("cloned");
-    }
+    assert!(matches!(lineage, Lineage::Apart { fork: at, .. } if at == fork), "{lineage:?}");
+    a.plane.reclone(Epoch(2), &upstream).await.expect("cloned");
     a.plane.start(Epoch(2), &names, Some(&upstream)).await.expect("started");
     wait_streaming(bench, &a, &b).await;
+}
+
+/// The same where the primary has gone on to the next timeline: by switches alone, the member would
+/// leave the common history only there.
+pub async fn a_fork_under_an_equal_number_is_found<B: Bench + ?Sized>(bench: &mut B) {
+    let (a, b, upstream, fork) = promoted_apart(bench, [60, 0]).await;
+    let names = SyncNames::default();
+    b.plane.stop(Epoch(2), StopMode::Fast).await.expect("stopped");
+    b.plane.start(Epoch(2), &names, None).await.expect("started");
+    b.plane.arm(Epoch(3), bench.now() + FAR).await.expect("armed");
+    b.plane.promote(Epoch(3), &names).await.expect("promoted");
+    let lineage = a.plane.lineage(&upstream).await.expect("compared");
+    let Lineage::Apart { fork: at, timeline, .. } = lineage else { panic!("{lineage:?}") };
+    assert_eq!(at, fork);
+    let tail = a.plane.save_tail(at, timeline).await.expect("saved");
+    assert_eq!(tail.fork, fork);
 }
 
 /// The fence stops PostgreSQL, bars every start, and outlives the actuator.

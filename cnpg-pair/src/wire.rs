@@ -37,6 +37,7 @@ pub(crate) enum Command {
     ControlData,
     Initialise,
     History,
+    Sample { timeline: TimelineId, end: Lsn },
     SaveTail { fork: Lsn, timeline: TimelineId },
     Rewind { upstream: Upstream },
     Reclone { upstream: Upstream },
@@ -63,12 +64,19 @@ pub(crate) enum Outcome {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
     Nothing,
-    Taken { generation: Generation, status: ActuatorStatus },
+    Taken {
+        generation: Generation,
+        status: ActuatorStatus,
+    },
     Status(ActuatorStatus),
     Control(ControlData),
     Directory(DataDirectoryId),
     History(Box<LocalHistory>),
-    NoHistory { reason: String },
+    NoHistory {
+        reason: String,
+    },
+    /// `None`: this member no longer holds that WAL.
+    Sample(Option<WalSample>),
     Tail(TailArtefact),
 }
 

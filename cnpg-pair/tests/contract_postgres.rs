@@ -29,5 +29,6 @@ contract_test!(
     a_clean_switchover_needs_no_rewind,
     a_diverged_primary_is_rewound,
     equal_timeline_numbers_are_told_apart,
+    a_fork_under_an_equal_number_is_found,
     the_fence_is_durable,
 );

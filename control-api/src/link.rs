@@ -311,10 +311,13 @@ pub enum PeerAsk {
         /// The pair.
         pair: PairId,
     },
-    /// Which data directory does your member run on?
+    /// Which data directory does your member run on? Told only to a holder whose WAL the member's
+    /// is proven to be the beginning of (R13).
     Identify {
         /// The pair.
         pair: PairId,
+        /// Epoch of the asking holder.
+        epoch: Epoch,
     },
     /// Promise not to acquire, promote or accept an approval for `hold_ms` from now (R20).
     Promise {

@@ -262,6 +262,7 @@ impl Guard {
             Command::ControlData => self.control_data().await.map(Answer::Control),
             Command::Initialise => self.initialise(&ticket).await,
             Command::History => self.history(&ticket).await,
+            Command::Sample { timeline, end } => self.sample(&ticket, timeline, end).await,
             Command::SaveTail { fork, timeline } => self.save_tail(&ticket, fork, timeline).await,
             Command::Rewind { upstream } => self.rewind(&ticket, &upstream).await,
             Command::Reclone { upstream } => self.reclone(&ticket, &upstream).await,

@@ -69,6 +69,26 @@ impl Guard {
         })))
     }
 
+    /// The WAL of the stopped directory just before `end`.
+    pub async fn sample(
+        &self,
+        ticket: &Ticket,
+        timeline: TimelineId,
+        end: Lsn,
+    ) -> Result<Answer, Failure> {
+        let slot = self.begin_job(ticket, "reading WAL").await?;
+        let bytes = self.control().await?.segment_bytes;
+        let wal = self.wal();
+        let read = move || match sample(&wal, timeline, end, bytes) {
+            Ok(sample) => Ok(Some(sample)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let found = blocking("reading WAL", read).await?;
+        drop(slot);
+        Ok(Answer::Sample(found))
+    }
+
     /// Finds the newest timeline with WAL and the end of its last whole record.
     async fn chain(&self, control: &Control) -> Result<Chain, Failure> {
         let (wal, copy) = (self.wal(), control.clone());

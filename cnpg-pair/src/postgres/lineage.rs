@@ -1,8 +1,8 @@
 //! How a stopped member's history relates to its primary's.
 //!
 //! Timeline numbers alone prove nothing: two members promoted apart can both reach number 4. So
-//! the chains of switch points are compared, and a member that seems to fit must also have the
-//! same bytes of WAL as the primary just before its end.
+//! the chains of switch points are compared, and then the bytes of WAL: just before its end where a
+//! member seems to fit, just before the fork where it does not.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::sql::{Session, failed, literal};
 use super::{PostgresPlane, unexpected};
 use crate::plane::{PlaneError, Upstream};
 use crate::wal::{Ancestor, Relation, history_name, parse_history, relate, segment_name};
-use crate::wire::{Answer, Command, LocalHistory};
+use crate::wire::{Answer, Command, LocalHistory, WalSample};
 
 /// Longest time for one question to the primary.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -65,25 +65,103 @@ impl PostgresPlane {
             return Err(failed("asking the primary", &"it is a standby; ask the new holder"));
         }
         let history = primary_history(&session, &now).await?;
-        let ancestors = own_ancestors(&local, &history);
+        let asked = Asked { plane: self, session, local, history };
+        asked.lineage().await
+    }
+}
+
+/// Both histories, and whom to ask for more.
+struct Asked<'a> {
+    plane: &'a PostgresPlane,
+    session: Session,
+    local: Box<LocalHistory>,
+    history: PrimaryHistory,
+}
+
+impl Asked<'_> {
+    async fn lineage(&self) -> Result<Lineage, PlaneError> {
+        let Self { local, history, .. } = self;
+        let ancestors = own_ancestors(local, history);
         let relation = relate(
             (&ancestors, local.timeline, local.end),
             (&history.ancestors, history.timeline, history.flushed),
         );
         let (end, timeline) = (local.end, local.timeline);
-        match relation {
-            Relation::Diverged { fork } => Ok(Lineage::Diverged { fork, end, timeline }),
-            Relation::Within => match compare_bytes(&session, &local, &history).await? {
-                Bytes::Same => Ok(Lineage::Follows),
-                Bytes::Different => {
-                    let fork = ancestors.last().map_or(local.sample.start, |last| last.switch);
-                    Ok(Lineage::Diverged { fork, end, timeline })
+        let diverged = match relation {
+            Relation::Within => match self.compare(&local.sample, timeline).await? {
+                Bytes::Same => return Ok(Lineage::Follows),
+                // What a standby holds came from a primary; a former primary's may be its own only.
+                Bytes::Gone if local.control.in_recovery => {
+                    let reason = format!("the primary no longer holds the WAL at {end}");
+                    return Ok(Lineage::Unprovable { reason });
                 }
-                Bytes::Gone => Ok(Lineage::Unprovable {
-                    reason: format!("the primary no longer holds the WAL at {end}"),
-                }),
+                Bytes::Gone | Bytes::Different => None,
             },
+            Relation::Diverged { fork } => match self.just_before(&ancestors, fork).await? {
+                Bytes::Same => Some(fork),
+                // Not proven to be the same up to there, and then pages of this member's own could
+                // be taken for the primary's.
+                Bytes::Different | Bytes::Gone => None,
+            },
+        };
+        if let Some(fork) = diverged {
+            return Ok(Lineage::Diverged { fork, end, timeline });
         }
+        let fork = self.last_shared_switch(&ancestors).await?;
+        Ok(Lineage::Apart { fork, end, timeline })
+    }
+
+    /// The last of this member's own switches up to which both hold the same WAL.
+    async fn last_shared_switch(&self, ancestors: &[Ancestor]) -> Result<Lsn, PlaneError> {
+        for ancestor in ancestors.iter().rev() {
+            if matches!(self.just_before(ancestors, ancestor.switch).await?, Bytes::Same) {
+                return Ok(ancestor.switch);
+            }
+        }
+        Ok(Lsn(0))
+    }
+
+    /// Compares the WAL just before a position of this member's chain.
+    async fn just_before(
+        &self,
+        ancestors: &[Ancestor],
+        position: Lsn,
+    ) -> Result<Bytes, PlaneError> {
+        let owner = ancestors.iter().find(|ancestor| position <= ancestor.switch);
+        let timeline = owner.map_or(self.local.timeline, |ancestor| ancestor.timeline);
+        let what = "reading this member's WAL";
+        let command = Command::Sample { timeline, end: position };
+        match self.plane.ask(&self.plane.bulk, what, None, command, ASK_LIMIT).await? {
+            Answer::Sample(Some(sample)) => self.compare(&sample, timeline).await,
+            Answer::Sample(None) => Ok(Bytes::Gone),
+            other => Err(unexpected(what, &other)),
+        }
+    }
+
+    /// Compares WAL of this member with the same positions of the primary's, which holds them in a
+    /// segment of the member's timeline or, copied at the switch, of a later one.
+    async fn compare(&self, sample: &WalSample, timeline: TimelineId) -> Result<Bytes, PlaneError> {
+        let length = sample.hex.len() / 2;
+        if length == 0 {
+            return Ok(Bytes::Same);
+        }
+        let segment_bytes = self.local.segment_bytes;
+        let offset = sample.start.0 % segment_bytes;
+        let later = self.history.ancestors.iter().map(|ancestor| ancestor.timeline);
+        let mut found = Bytes::Gone;
+        for timeline in later.chain([self.history.timeline]).filter(|t| *t >= timeline) {
+            let file =
+                literal(&format!("pg_wal/{}", segment_name(timeline, sample.start, segment_bytes)));
+            let query = format!(
+                "select encode(pg_read_binary_file({file}, {offset}, {length}, true), 'hex')"
+            );
+            match self.session.text("reading the primary's WAL", &query).await? {
+                Some(hex) if hex == sample.hex => return Ok(Bytes::Same),
+                Some(_) => found = Bytes::Different,
+                None => {}
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -117,32 +195,4 @@ enum Bytes {
     Same,
     Different,
     Gone,
-}
-
-/// Compares the member's last WAL with the same positions of the primary's, which holds them in a
-/// segment of the member's timeline or, copied at the switch, of a later one.
-async fn compare_bytes(
-    session: &Session,
-    local: &LocalHistory,
-    primary: &PrimaryHistory,
-) -> Result<Bytes, PlaneError> {
-    let length = local.sample.hex.len() / 2;
-    if length == 0 {
-        return Ok(Bytes::Same);
-    }
-    let offset = local.sample.start.0 % local.segment_bytes;
-    let later = primary.ancestors.iter().map(|ancestor| ancestor.timeline);
-    let mut found = Bytes::Gone;
-    for timeline in later.chain([primary.timeline]).filter(|t| *t >= local.timeline) {
-        let file = segment_name(timeline, local.sample.start, local.segment_bytes);
-        let file = literal(&format!("pg_wal/{file}"));
-        let query =
-            format!("select encode(pg_read_binary_file({file}, {offset}, {length}, true), 'hex')");
-        match session.text("reading the primary's WAL", &query).await? {
-            Some(hex) if hex == local.sample.hex => return Ok(Bytes::Same),
-            Some(_) => found = Bytes::Different,
-            None => {}
-        }
-    }
-    Ok(found)
 }

@@ -123,7 +123,7 @@ impl PairMachine {
             let interval = if inside { IDENTITY_INSIDE } else { IDENTITY_OUTSIDE };
             if self.identity_asked.get(&region).is_none_or(|asked| now.since(*asked) >= interval) {
                 self.identity_asked.insert(region.clone(), now);
-                self.out.push(Effect::AskIdentity(region));
+                self.out.push(Effect::AskIdentity { region, epoch: record.epoch });
             }
         }
     }

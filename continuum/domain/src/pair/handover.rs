@@ -82,7 +82,7 @@ impl PairMachine {
             return;
         }
         if planted(Bug::HandOverUnproven) {
-            self.out.push(Effect::AskIdentity(to.clone()));
+            self.out.push(Effect::AskIdentity { region: to.clone(), epoch });
         }
         self.growth.abandon();
         self.operation = Some((epoch, operation.clone()));

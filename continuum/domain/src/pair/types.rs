@@ -396,7 +396,12 @@ pub enum Effect {
         wait: Duration,
     },
     /// Ask a peer for its data directory.
-    AskIdentity(RegionId),
+    AskIdentity {
+        /// Whom.
+        region: RegionId,
+        /// Epoch of this holder: the peer answers only if it is proven to follow it.
+        epoch: Epoch,
+    },
     /// Ask a peer for a promise.
     AskPromise {
         /// Whom.

@@ -17,7 +17,7 @@ impl World {
             effect,
             Effect::ReadPair
                 | Effect::ReadSession(_)
-                | Effect::AskIdentity(_)
+                | Effect::AskIdentity { .. }
                 | Effect::PublishNames { .. }
                 | Effect::Arm { .. }
         );
@@ -41,9 +41,9 @@ impl World {
                 let peer = self.index(&region);
                 self.ask_replayed(r, life, peer, (timeline, lsn), wait);
             }
-            Effect::AskIdentity(region) => {
+            Effect::AskIdentity { region, epoch } => {
                 let peer = self.index(&region);
-                self.ask_identity(r, life, peer);
+                self.ask_identity(r, life, peer, epoch);
             }
             Effect::AskPromise { region, epoch, hold } => {
                 let peer = self.index(&region);
@@ -283,10 +283,8 @@ impl World {
         self.after(ms(4), Host::Agent(peer), move |w| w.wait_replayed(peer, to, until, done));
     }
 
-    fn ask_identity(&mut self, r: usize, life: u64, peer: usize) {
+    fn ask_identity(&mut self, r: usize, life: u64, peer: usize, epoch: Epoch) {
         let region = self.regions[peer].name.clone();
-        let asker = self.regions[r].agent.as_ref().expect("it just asked");
-        let epoch = asker.machine.confirmed_epoch().unwrap_or_default();
         self.tell_peer(r, peer, move |w, peer| {
             let machine = &w.regions[peer].agent.as_ref().expect("checked").machine;
             let data_directory = machine.directory_for(epoch).cloned();
