@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
+.PHONY: sim sim-meta help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -36,6 +36,12 @@ test: verify postgres ## format, lints, unit, property, contract and short end-t
 
 test-long: postgres ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashes at every boundary
 	./scripts/test-rust.sh long
+
+sim: ## many simulated worlds, each broken by its seed (ARGS="--seeds 0..1000", "--seed 7", "--list")
+	$(CARGO) run --profile sim --quiet -p continuum-sim -- $(or $(ARGS),--seeds 0..200)
+
+sim-meta: ## proves that simulated runs repeat: 20 seeds twice, traces compared packet by packet
+	$(CARGO) run --profile sim --quiet -p continuum-sim -- meta $(ARGS)
 
 bench: postgres ## the lab three times in release, with its figures as JSON in target/bench
 	@./scripts/bench.sh $(ARGS)

@@ -109,6 +109,11 @@ impl Server {
         self.listening.local
     }
 
+    /// The store behind it, for checkers.
+    pub fn store(&self) -> Arc<DurableStore> {
+        self.store.clone()
+    }
+
     /// Serves until `shutdown` is ready or the store ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let Self { name, listening, store, rules, clock } = self;

@@ -136,6 +136,11 @@ impl DurableStore {
         answer.await.unwrap_or_else(|_| Err(StoreError::Unanswered("the writer died".into())))
     }
 
+    /// A copy of all registers, for checkers.
+    pub fn snapshot(&self) -> Registers {
+        self.shared.registers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Number of registers whose key starts with `prefix`.
     pub fn count(&self, prefix: &str) -> usize {
         let registers = self.shared.registers.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,173 @@
+//! Many runs: each in a process of its own, because a run needs a process to be repeatable.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::ops::Range;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use continuum_runtime::{BootClock, Clock};
+
+use super::{FINDING, OK, RunArgs, USAGE};
+use crate::plan::Plan;
+use crate::run::Verdict;
+
+/// Runs a plan or a seed in a child process. A child that dies is a finding too.
+pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(program);
+    command.args(arguments).arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(if plan.is_some() { Stdio::piped() } else { Stdio::null() });
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    if let (Some(plan), Some(mut input)) = (plan, child.stdin.take()) {
+        let text = serde_json::to_vec(plan).map_err(|error| error.to_string())?;
+        input.write_all(&text).map_err(|error| error.to_string())?;
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text.lines().last().unwrap_or_default();
+    Ok(serde_json::from_str(last).unwrap_or_else(|_| {
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let words = words.lines().last().unwrap_or_default().to_owned();
+        died(&format!("the run died ({}): {words}", output.status))
+    }))
+}
+
+fn died(why: &str) -> Verdict {
+    Verdict {
+        findings: vec![why.to_owned()],
+        hash: String::new(),
+        events: 0,
+        simulated: 0.0,
+        recovered_after: None,
+        blocked: None,
+        acknowledged: 0,
+        lost_by_approval: 0,
+        seen: BTreeMap::new(),
+    }
+}
+
+/// Cores of this machine.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Does `work` for every number of `range` on several threads until it says to stop.
+pub(super) fn each(jobs: usize, range: Range<u64>, work: impl Fn(u64) -> bool + Sync) {
+    let (next, stop) = (AtomicU64::new(range.start), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= range.end {
+                        return;
+                    }
+                    if !work(number) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[derive(Default)]
+struct Totals {
+    done: u64,
+    simulated: f64,
+    acknowledged: u64,
+    blocked: u64,
+    failed: Vec<(u64, Verdict)>,
+    seen: BTreeMap<String, u64>,
+}
+
+/// Runs every seed of `seeds`.
+pub(super) fn sweep(seeds: Range<u64>, args: &RunArgs) -> u8 {
+    let (totals, began) = (Mutex::new(Totals::default()), BootClock.now());
+    let count = seeds.end - seeds.start;
+    each(args.jobs.unwrap_or_else(cores), seeds, |seed| {
+        let verdict = child(&["--seed", &seed.to_string()], None)
+            .unwrap_or_else(|error| died(&format!("the run could not be started: {error}")));
+        let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        totals.done += 1;
+        totals.simulated += verdict.simulated;
+        totals.acknowledged += verdict.acknowledged;
+        totals.blocked += u64::from(verdict.blocked.is_some());
+        for (what, times) in &verdict.seen {
+            *totals.seen.entry(what.clone()).or_default() += times;
+        }
+        let wrong = !verdict.is_ok();
+        if wrong {
+            eprintln!("\rseed {seed}: {}", verdict.findings.join("; "));
+            totals.failed.push((seed, verdict));
+        }
+        eprint!("\r{}/{count} seeds, {} wrong ", totals.done, totals.failed.len());
+        !wrong || args.keep_going
+    });
+    eprintln!();
+    let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let took = BootClock.now().since(began).as_secs_f64().max(0.001);
+    report(&totals, took);
+    match totals.failed.iter().min_by_key(|(seed, _)| *seed) {
+        None => OK,
+        Some((seed, _)) => {
+            println!("repeat it with:  continuum-sim --seed {seed}");
+            println!("shrink it with:  continuum-sim --minimize {seed}");
+            FINDING
+        }
+    }
+}
+
+fn report(totals: &Totals, took: f64) {
+    for (what, times) in &totals.seen {
+        println!("  {what:<40} {times}");
+    }
+    println!(
+        "{} seeds in {took:.0} s ({:.0} a minute), {:.0} simulated s ({:.0} per wall s), {} commits \
+         acknowledged, {} runs wait for a person, {} wrong",
+        totals.done,
+        totals.done as f64 * 60.0 / took,
+        totals.simulated,
+        totals.simulated / took,
+        totals.acknowledged,
+        totals.blocked,
+        totals.failed.len()
+    );
+}
+
+/// Runs every seed twice and compares the traces, packets included.
+pub(super) fn meta(seeds: Range<u64>) -> u8 {
+    let (first, second) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
+    let end = seeds.end;
+    for (hashes, backwards) in [(&first, false), (&second, true)] {
+        each(cores(), seeds.clone(), |index| {
+            let seed = if backwards { seeds.start + end - 1 - index } else { index };
+            let run = child(&["--packets", "--seed", &seed.to_string()], None);
+            let hash = run.map_or_else(|error| error, |v| format!("{} {}", v.hash, v.events));
+            hashes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(seed, hash);
+            true
+        });
+    }
+    let unlock = |hashes: Mutex<BTreeMap<u64, String>>| {
+        hashes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    };
+    let (first, second) = (unlock(first), unlock(second));
+    let mut differ = 0;
+    for (seed, hash) in &first {
+        let again = second.get(seed).map_or("missing", String::as_str);
+        let same = again == hash && !hash.starts_with(' ');
+        println!("seed {seed:>4} {hash} {}", if same { "same" } else { "DIFFERS" });
+        if !same {
+            println!("          {again}");
+            differ += 1;
+        }
+    }
+    println!("{} seeds run twice, {differ} differ", first.len());
+    match (first.is_empty(), differ) {
+        (true, _) => USAGE,
+        (false, 0) => OK,
+        (false, _) => FINDING,
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line.
+
+mod children;
+mod minimize;
+mod single;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// All is well.
+const OK: u8 = 0;
+/// Something is wrong in what was simulated.
+const FINDING: u8 = 1;
+/// The command line is wrong, or a child process could not be run.
+const USAGE: u8 = 2;
+
+/// Runs the real core, agents, witness and name service in one thread, broken by a seed.
+#[derive(Debug, Parser)]
+#[command(name = "continuum-sim", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Proves that runs can be repeated: seeds run twice, in two processes, with equal traces.
+    Meta {
+        /// How many seeds.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// The first one.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = false, multiple = true)]
+struct RunArgs {
+    /// One world, told as a story.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "minimize", "list", "scenario"])]
+    seed: Option<u64>,
+    /// Many worlds, in child processes; stops at the first that fails. `A..B`, B left out.
+    #[arg(long, value_name = "A..B", value_parser = range, conflicts_with_all = ["minimize", "list"])]
+    seeds: Option<std::ops::Range<u64>>,
+    /// Shrinks the faults of a failing seed to the fewest that still fail.
+    #[arg(long, value_name = "SEED", conflicts_with = "list")]
+    minimize: Option<u64>,
+    /// Lists the named scenarios.
+    #[arg(long)]
+    list: bool,
+    /// A named scenario, told as a story.
+    #[arg(long, value_name = "NAME")]
+    scenario: Option<String>,
+    /// A plan from a file (`-`: standard input) instead of the seed's own.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "seeds", "minimize"])]
+    plan: Option<String>,
+    /// Prints the plan as JSON and runs nothing.
+    #[arg(long, requires = "seed")]
+    print_plan: bool,
+    /// Goes on after a failing seed.
+    #[arg(long, requires = "seeds")]
+    keep_going: bool,
+    /// Child processes at a time; by default one per core.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Prints nothing but the verdict, as one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Also shows what the programs log for developers.
+    #[arg(long)]
+    debug: bool,
+    /// Counts every packet in the trace's hash.
+    #[arg(long)]
+    packets: bool,
+}
+
+fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let problem = || format!("{text:?} is not a range; write it as 0..1000");
+    let (from, to) = text.split_once("..").ok_or_else(problem)?;
+    let number = |text: &str| text.parse::<u64>().map_err(|_| problem());
+    let range = number(from)?..number(to)?;
+    if range.is_empty() { Err(problem()) } else { Ok(range) }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let Cli { run, command } = Cli::parse();
+    let code = match command {
+        Some(Command::Meta { seeds, first }) => children::meta(first..first + seeds),
+        None => dispatch(&run),
+    };
+    ExitCode::from(code)
+}
+
+fn dispatch(args: &RunArgs) -> u8 {
+    if args.list {
+        return single::list();
+    }
+    if let Some(seed) = args.minimize {
+        return minimize::minimize(seed, args);
+    }
+    if let Some(seeds) = &args.seeds {
+        return children::sweep(seeds.clone(), args);
+    }
+    if let Some(name) = &args.scenario {
+        return single::scenario(name, args);
+    }
+    if let Some(file) = &args.plan {
+        return single::plan_file(file, args);
+    }
+    if let Some(seed) = args.seed {
+        return single::seed(seed, args);
+    }
+    eprintln!("nothing to do: give --seed, --seeds, --scenario, --minimize, --list or meta");
+    USAGE
+}

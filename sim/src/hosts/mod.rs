@@ -1,0 +1,154 @@
+//! The hosts of a world: each runs the product's own code on simulated edges.
+
+mod core;
+mod names;
+mod people;
+mod region;
+mod witness;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use continuum_domain::PairId;
+use continuum_runtime::net::SharedNetwork;
+use continuum_runtime::seed::{self, Freezer};
+use continuum_runtime::{Identity, Role, SharedClock};
+use continuum_witness::store::DurableStore;
+use continuum_witness::{RegisterStore, ServerStore};
+
+use crate::clock::{SimClock, WorldTime};
+use crate::disk::SimDisk;
+use crate::members::Members;
+use crate::net::SimNetwork;
+use crate::plan::{Plan, WITNESS};
+use crate::recording::{History, Recording};
+use crate::trace::Trace;
+use crate::users::Users;
+
+pub use names::{MAX_AGE as DNS_MAX_AGE, POLL as DNS_POLL, TTL as DNS_TTL};
+
+/// Ports, the same on every host.
+pub const RPC_PORT: u16 = 7000;
+/// Port of the REST API.
+pub const API_PORT: u16 = 8000;
+/// Port of the name server's questions.
+pub const DNS_PORT: u16 = 53;
+/// As the control node in production.
+const WITNESS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The pair of every world.
+pub fn pair() -> PairId {
+    PairId::new("app").expect("a valid name")
+}
+
+/// The name that follows it.
+pub const PAIR_NAME: &str = "app.sim.test.";
+
+/// What all hosts of a world share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The plan of the run.
+    pub plan: Arc<Plan>,
+    /// Where everything is noted.
+    pub trace: Trace,
+    /// What everyone learnt of the registers.
+    pub history: History,
+    /// The witness's own store while it runs, for the judge.
+    pub store: Arc<Mutex<Option<Arc<DurableStore>>>>,
+    /// PostgreSQL.
+    pub members: Members,
+    /// Operators and clients.
+    pub users: Users,
+    /// The world's time.
+    pub time: WorldTime,
+}
+
+/// One host and what outlives its processes.
+#[derive(Clone)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its clocks.
+    pub clock: SimClock,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// Stops its process.
+    pub freezer: Freezer,
+    ended: Arc<AtomicBool>,
+    boots: Arc<AtomicU64>,
+    seed: u64,
+    shared: Shared,
+}
+
+/// What a host's process returns to the simulated network.
+pub type Ended = Result<(), Box<dyn std::error::Error>>;
+
+impl Host {
+    /// A host that was never started.
+    pub fn new(name: &str, seed: u64, clock: SimClock, shared: &Shared) -> Self {
+        Self {
+            name: name.to_owned(),
+            clock,
+            disk: SimDisk::new(name, seed ^ 0xD15C),
+            freezer: Freezer::new(),
+            ended: Arc::default(),
+            boots: Arc::default(),
+            seed,
+            shared: shared.clone(),
+        }
+    }
+
+    /// Runs the host's process once, from boot to its end.
+    pub fn boot(&self) -> impl Future<Output = Ended> + 'static + use<> {
+        let boot = self.boots.fetch_add(1, Ordering::Relaxed);
+        let host = self.clone();
+        let seed = self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(boot);
+        seed::freezable_scope(seed, self.freezer.clone(), async move {
+            let why = host.run().await.err().unwrap_or_else(|| "without an error".into());
+            host.shared.trace.note(&host.name, &format!("the process ended: {why}"));
+            host.ended.store(true, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    async fn run(&self) -> Result<(), String> {
+        let plan = &self.shared.plan;
+        match self.name.as_str() {
+            WITNESS => witness::run(self).await,
+            crate::plan::NAMES => names::run(self).await,
+            crate::plan::USERS => people::run(self).await,
+            name if plan.core().iter().any(|node| node == name) => core::run(self).await,
+            _ => region::run(self).await,
+        }
+    }
+
+    /// Whether the process ended by itself since the last call.
+    pub fn take_ended(&self) -> bool {
+        self.ended.swap(false, Ordering::Relaxed)
+    }
+
+    fn network(&self, role: Role) -> SharedNetwork {
+        Arc::new(SimNetwork::new(Identity::new(role, self.name.as_str())))
+    }
+
+    fn shared_clock(&self) -> SharedClock {
+        Arc::new(self.clock.clone())
+    }
+
+    /// The witness as this host reaches it, with everything it learns recorded.
+    fn witness(&self, network: &SharedNetwork, deadline: Duration) -> Arc<dyn RegisterStore> {
+        let address = format!("{WITNESS}:{RPC_PORT}");
+        let store = ServerStore::new(network.clone(), address, WITNESS, deadline);
+        Arc::new(Recording::new(Arc::new(store), &self.name, &self.shared.history))
+    }
+
+    fn publish_store(&self, store: Option<Arc<DurableStore>>) {
+        *self.shared.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
+    }
+}
+
+fn listen_on(port: u16) -> String {
+    format!("0.0.0.0:{port}")
+}

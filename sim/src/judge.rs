@@ -1,0 +1,363 @@
+//! What must hold, seen from outside: by clients, in the members' WAL, in the register.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use continuum_domain::record::pair_key;
+use continuum_domain::spec::Durability;
+use continuum_domain::{Epoch, PairRecord, RegionId, Version};
+
+use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared, pair};
+use crate::postgres::{Acknowledged, Content, Event, Happening, LineId, RecordId};
+
+/// On top of what the rules allow: messages on their way, and a tick.
+const NAMES_SLACK: Duration = Duration::from_millis(1_500);
+/// How recent an acknowledgement must be for the pair to count as writable.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// A promotion.
+#[derive(Clone, Debug)]
+struct Reign {
+    epoch: Epoch,
+    member: RegionId,
+    /// When the first commit under it was let go to a client.
+    first_released: Option<Duration>,
+}
+
+/// A commit that a client was told of.
+#[derive(Clone, Debug)]
+struct Kept {
+    record: RecordId,
+    id: u64,
+}
+
+/// The judge of one run.
+pub struct Judge {
+    shared: Shared,
+    /// What was found.
+    pub violations: Vec<String>,
+    /// Acknowledged commits.
+    pub acknowledged: u64,
+    /// Acknowledged, and given up under an approval.
+    pub lost_by_approval: u64,
+    /// When the last one came.
+    pub last_acknowledged: Duration,
+    /// Notable things, counted.
+    pub seen: BTreeMap<String, u64>,
+    happened: usize,
+    answered: usize,
+    reigns: BTreeMap<LineId, Reign>,
+    kept: Vec<Kept>,
+    record: Option<(Version, PairRecord)>,
+    /// Who held the pair from when on.
+    holders: Vec<(Duration, Option<String>)>,
+}
+
+impl Judge {
+    /// A judge of a world that begins.
+    pub fn new(shared: &Shared) -> Self {
+        Self {
+            shared: shared.clone(),
+            violations: Vec::new(),
+            acknowledged: 0,
+            lost_by_approval: 0,
+            last_acknowledged: Duration::ZERO,
+            seen: BTreeMap::new(),
+            happened: 0,
+            answered: 0,
+            reigns: BTreeMap::new(),
+            kept: Vec::new(),
+            record: None,
+            holders: vec![(Duration::ZERO, None)],
+        }
+    }
+
+    fn violated(&mut self, what: String) {
+        self.shared.trace.note("judge", &format!("VIOLATION {what}"));
+        self.violations.push(what);
+    }
+
+    fn saw(&mut self, what: impl Into<String>) {
+        *self.seen.entry(what.into()).or_default() += 1;
+    }
+
+    /// Looks at everything that is new.
+    pub fn look(&mut self, now: Duration) {
+        self.look_at_register(now);
+        let happened = self.shared.members.cluster.happened(self.happened);
+        self.happened += happened.len();
+        for happening in happened {
+            self.look_at(happening);
+        }
+        self.look_at_names();
+    }
+
+    fn look_at_register(&mut self, now: Duration) {
+        let store = self.shared.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let snapshot = store.as_ref().map(|store| store.snapshot());
+        drop(store);
+        let Some(held) = snapshot.as_ref().and_then(|all| all.get(&pair_key(&pair()))) else {
+            return;
+        };
+        if self.record.as_ref().is_some_and(|(version, _)| *version == held.version) {
+            return;
+        }
+        let record: PairRecord = match serde_json::from_slice(&held.value) {
+            Ok(record) => record,
+            Err(error) => return self.violated(format!("the pair register: {error}")),
+        };
+        let in_sync: Vec<_> = record.in_sync.keys().map(RegionId::as_str).collect();
+        let holder = record.holder.as_ref().map(|holder| holder.as_str().to_owned());
+        let text = format!(
+            "version {} epoch {} holder {} in-sync {}{}{}",
+            held.version.0,
+            record.epoch,
+            holder.as_deref().unwrap_or("none"),
+            in_sync.join("+"),
+            record.handover_to.as_ref().map_or(String::new(), |to| format!(" handover to {to}")),
+            if record.paused { " paused" } else { "" },
+        );
+        self.shared.trace.note("pair", &text);
+        let before = self.record.replace((held.version, record.clone()));
+        if let Some((_, before)) = before {
+            self.judge_succession(&before, &record);
+        }
+        if self.holders.last().is_none_or(|(_, last)| *last != holder) {
+            self.holders.push((now, holder));
+        }
+    }
+
+    fn judge_succession(&mut self, before: &PairRecord, now: &PairRecord) {
+        let moved = now.holder != before.holder;
+        if now.epoch < before.epoch || (moved && now.epoch == before.epoch) {
+            self.violated(format!("the epoch does not tell holders apart: {before:?} {now:?}"));
+        }
+        if now.epoch > before.epoch && now.handover_to.is_some() {
+            self.violated("R15: handover_to was kept through a change of epoch".into());
+        }
+    }
+
+    fn look_at(&mut self, happening: Happening) {
+        let Happening { at, event } = happening;
+        match event {
+            Event::Acknowledged(acknowledged) => self.judge_acknowledged(at, &acknowledged),
+            Event::Promoted { member, line, timeline, starts_at, epoch } => {
+                self.note(
+                    &member,
+                    &format!(
+                        "PostgreSQL is promoted: timeline {timeline} at {starts_at}, epoch {epoch}"
+                    ),
+                );
+                let reign = Reign { epoch, member: member.clone(), first_released: None };
+                self.reigns.insert(line, reign);
+                self.judge_promoted(&member, epoch);
+            }
+            Event::Streams { member, from, at, sound } => {
+                self.note(&member, &format!("streams from {from} at {at}"));
+                if !sound {
+                    self.violated(format!(
+                        "lineage: {member} streams from {from}, whose history does not contain its own"
+                    ));
+                }
+            }
+            Event::Stopped { member, primary, clean, why } => {
+                let role = if primary { "primary" } else { "standby" };
+                let how = if clean { "cleanly" } else { "at once" };
+                self.note(&member, &format!("PostgreSQL ({role}) stopped {how}: {why}"));
+                self.saw(format!("stopped:{role}:{how}"));
+            }
+            Event::Started { member } => self.note(&member, "PostgreSQL accepts connections"),
+            Event::Directory { member, id, how } => {
+                self.note(&member, &format!("data directory: {how}"));
+                self.saw("directory");
+                self.judge_directory(&member, id.is_some());
+            }
+            Event::WaitCancelled { member, .. } => {
+                self.note(&member, "a commit's wait is cancelled")
+            }
+            Event::SlotLost { member, standby } => {
+                self.note(&member, &format!("the slot of {standby} is lost"));
+            }
+            Event::Note(text) => self.shared.trace.note("pg", &text),
+        }
+    }
+
+    fn note(&self, member: &RegionId, what: &str) {
+        self.shared.trace.note(member.as_str(), what);
+    }
+
+    fn judge_acknowledged(&mut self, at: Duration, acknowledged: &Acknowledged) {
+        let Content::Append(id) = acknowledged.content else { return };
+        self.shared.trace.count(&format!("ack {id} by {}", acknowledged.member));
+        self.acknowledged += 1;
+        self.last_acknowledged = at;
+        self.kept.push(Kept { record: acknowledged.record, id });
+        let Some(reign) = self.reigns.get_mut(&acknowledged.line) else {
+            return self.violated(format!("{id} was acknowledged under no promotion"));
+        };
+        let released = acknowledged.released;
+        reign.first_released = Some(reign.first_released.map_or(released, |at| at.min(released)));
+        let mine = reign.clone();
+        let rivals: Vec<Reign> = self
+            .reigns
+            .values()
+            .filter(|other| other.first_released.is_some_and(|first| first < released))
+            .filter(|other| other.epoch >= mine.epoch && other.member != mine.member)
+            .cloned()
+            .collect();
+        for rival in rivals {
+            self.judge_rival(id, acknowledged, &mine, &rival);
+        }
+    }
+
+    /// I1: nothing is acknowledged under `mine` that is not part of the history of `rival`, under
+    /// which something was acknowledged before.
+    fn judge_rival(&mut self, id: u64, acknowledged: &Acknowledged, mine: &Reign, rival: &Reign) {
+        if rival.epoch == mine.epoch {
+            let (one, other) = (&mine.member, &rival.member);
+            return self.violated(format!(
+                "I1: {one} and {other} acknowledged under epoch {}",
+                mine.epoch
+            ));
+        }
+        let view = self.shared.members.cluster.member(&rival.member);
+        if !view.holds(acknowledged.record) {
+            self.violated(format!(
+                "I1: {} acknowledged {id} under epoch {} after {} had acknowledged under {}, which \
+                 does not hold it",
+                mine.member, mine.epoch, rival.member, rival.epoch
+            ));
+        }
+    }
+
+    /// Who is promoted has every acknowledged commit, unless a loss was approved, and stands on WAL
+    /// that was written in one go.
+    fn judge_promoted(&mut self, member: &RegionId, epoch: Epoch) {
+        self.saw("promoted");
+        let view = self.shared.members.cluster.member(member);
+        if !view.is_one_history() {
+            self.violated(format!("lineage: {member} is promoted on WAL of two histories"));
+        }
+        self.judge_kept(member, &format!("was promoted under epoch {epoch}"));
+    }
+
+    fn loss_is_approved(&self) -> bool {
+        let plan = &self.shared.plan;
+        let standing = plan.durability == Durability::Async && plan.rpo_bytes.is_some();
+        standing || !self.shared.users.learnt().approved.is_empty()
+    }
+
+    /// I2: `member` holds every acknowledged commit.
+    fn judge_kept(&mut self, member: &RegionId, when: &str) {
+        let view = self.shared.members.cluster.member(member);
+        let held: BTreeSet<RecordId> = view.wal.iter().map(|record| record.id).collect();
+        let missing: Vec<u64> = self
+            .kept
+            .iter()
+            .filter(|kept| !held.contains(&kept.record))
+            .map(|kept| kept.id)
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let count = missing.len();
+        if !self.loss_is_approved() {
+            let shown: Vec<u64> = missing.into_iter().take(5).collect();
+            self.violated(format!("I2: {member} {when} without {count} acknowledged: {shown:?}"));
+        } else {
+            self.note(member, &format!("{count} acknowledged commits are lost, by approval"));
+            self.lost_by_approval += count as u64;
+        }
+        self.kept.retain(|kept| held.contains(&kept.record));
+    }
+
+    /// R13: nothing destructive happens to a directory that is listed.
+    fn judge_directory(&mut self, member: &RegionId, _whole: bool) {
+        let listed = self.record.as_ref().and_then(|(_, record)| record.in_sync.get(member));
+        let view = self.shared.members.cluster.member(member);
+        if let Some(listed) = listed
+            && view.directory.is_some()
+            && view.directory.as_ref() != Some(listed)
+            && self.reigns.len() > 1
+        {
+            self.violated(format!("R13: the listed directory of {member} was replaced"));
+        }
+    }
+
+    /// I3: an answer names a region that held the pair not longer ago than answers may be old.
+    fn look_at_names(&mut self) {
+        let learnt = self.shared.users.learnt();
+        let answers = learnt.answers.get(self.answered..).unwrap_or_default().to_vec();
+        drop(learnt);
+        self.answered += answers.len();
+        for answer in answers {
+            let named = answer.region.as_deref();
+            self.shared.trace.count(&format!("name {}", named.unwrap_or("-")));
+            let Some(region) = named else {
+                self.saw("name:none");
+                continue;
+            };
+            let oldest = answer.asked.saturating_sub(DNS_MAX_AGE + DNS_POLL + NAMES_SLACK);
+            if !self.held_within(region, oldest, answer.came) {
+                self.violated(format!(
+                    "I3: the name pointed at {region} at {:.3}, which had not held the pair since \
+                     {:.3}",
+                    answer.came.as_secs_f64(),
+                    oldest.as_secs_f64()
+                ));
+            }
+        }
+    }
+
+    fn held_within(&self, region: &str, from: Duration, to: Duration) -> bool {
+        let ends = self.holders.iter().skip(1).map(|(begin, _)| *begin);
+        let ends = ends.chain([Duration::MAX]);
+        self.holders.iter().zip(ends).any(|((begin, holder), end)| {
+            holder.as_deref() == Some(region) && *begin <= to && end >= from
+        })
+    }
+
+    /// Why the pair is not yet as it should be after all faults; `None`: it is (I5).
+    pub fn unsettled(&self, now: Duration) -> Option<String> {
+        let Some((_, record)) = &self.record else { return Some("no pair register".into()) };
+        let Some(holder) = &record.holder else { return Some("nobody holds the pair".into()) };
+        let cluster = &self.shared.members.cluster;
+        let primary = cluster.member(holder);
+        if !(primary.primary && primary.accepts_writes) {
+            return Some(format!("{holder} holds the pair and takes no writes"));
+        }
+        let durability_known = !self.shared.users.learnt().durability_changed;
+        for region in self.shared.members.regions().filter(|region| *region != holder) {
+            let view = cluster.member(region);
+            if view.streams_from.as_ref() != Some(holder) {
+                return Some(format!("{region} does not stream from {holder}"));
+            }
+            let listed = view.directory.as_ref().is_some_and(|id| record.lists(region, id));
+            if durability_known && self.shared.plan.durability.is_synchronous() && !listed {
+                return Some(format!("{region} is not in the in-sync set"));
+            }
+        }
+        if now.saturating_sub(self.last_acknowledged) > QUIET {
+            return Some("nothing is acknowledged".into());
+        }
+        let learnt = self.shared.users.learnt();
+        let answer = learnt.answers.last().filter(|answer| now - answer.came < QUIET);
+        let right = answer.is_some_and(|answer| answer.region.as_deref() == Some(holder.as_str()));
+        (!right).then(|| format!("the name does not point at {holder}"))
+    }
+
+    /// What can only be judged at the end.
+    pub fn finish(&mut self) {
+        if let Some(holder) = self.record.as_ref().and_then(|(_, record)| record.holder.clone()) {
+            self.judge_kept(&holder, "is the last primary");
+        }
+        if let Err(why) = self.shared.history.check() {
+            self.violated(format!("the witness is not linearizable: {why}"));
+        }
+    }
+
+    /// The pair's register as last seen.
+    pub fn record(&self) -> Option<&PairRecord> {
+        self.record.as_ref().map(|(_, record)| record)
+    }
+}

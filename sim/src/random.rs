@@ -1,0 +1,200 @@
+//! Plans drawn from a seed.
+
+use continuum_domain::Timing;
+use continuum_domain::spec::{Durability, WitnessLossPolicy};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::plan::{DiskFault, Fault, MemberFault, Ms, NAMES, Plan, Scheduled, USERS, WITNESS};
+
+/// Faults of a run begin within this time.
+const SPAN_MS: Ms = 25_000;
+
+struct Dice(SmallRng);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0.random_range(0..limit.max(1))
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.0.random_ratio(percent, 100)
+    }
+
+    fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices[self.0.random_range(0..choices.len())].clone()
+    }
+}
+
+/// The plan of `seed`.
+pub fn plan(seed: u64) -> Plan {
+    let mut dice = Dice(SmallRng::seed_from_u64(seed ^ 0x00C0_FFEE));
+    let regions = if dice.chance(60) { 2 } else { 3 };
+    let durability = dice.pick(&[
+        Durability::Strict,
+        Durability::Available,
+        Durability::Available,
+        Durability::Async,
+    ]);
+    let mut plan = Plan::quiet(seed, regions, durability);
+    if dice.chance(15) {
+        plan.nodes = 5;
+    }
+    if dice.chance(25) {
+        plan.on_witness_loss = WitnessLossPolicy::Failsafe;
+    }
+    if durability == Durability::Async && dice.chance(60) {
+        plan.rpo_bytes = Some(1 << 20);
+    }
+    if dice.chance(10) {
+        plan.timing = Timing::default();
+    }
+    plan.anti_flap = dice.pick(&[0, 1_000, 10_000]);
+    plan.latency = dice.pick(&[(1, 4), (1, 10), (2, 40), (5, 90)]);
+    plan.tick = dice.pick(&[2, 5, 5, 5]);
+    plan.write_interval = dice.pick(&[20, 50, 150]);
+    // Two clocks may differ by the drift bound, so each by half of it.
+    let half = i64::from(plan.timing.drift_ppm) / 2;
+    for host in plan.hosts() {
+        let rate = dice.pick(&[-half, 0, 0, half]);
+        plan.rates_ppm.insert(host, rate);
+    }
+    let count = if dice.chance(12) { 12 + dice.below(12) } else { 1 + dice.below(8) };
+    for _ in 0..count {
+        let fault = fault(&mut dice, &plan);
+        plan.faults.push(Scheduled { at: dice.below(SPAN_MS), fault });
+    }
+    plan.faults.sort_by_key(|scheduled| scheduled.at);
+    keep_assumptions(&mut plan);
+    plan
+}
+
+/// R2: what a host frozen past its deadline may still acknowledge is held back by the names alone,
+/// which a takeover under an approval does not have on its side.
+pub fn keep_assumptions(plan: &mut Plan) {
+    let frozen = |scheduled: &Scheduled| matches!(scheduled.fault, Fault::FreezeHost { .. });
+    let freezes = plan.faults.iter().any(frozen);
+    for scheduled in &mut plan.faults {
+        if let Fault::Failover { allow_data_loss, .. } = &mut scheduled.fault {
+            *allow_data_loss &= !freezes;
+        }
+    }
+}
+
+fn fault(dice: &mut Dice, plan: &Plan) -> Fault {
+    match dice.below(20) {
+        0..=6 => network(dice, plan),
+        7..=11 => process(dice, plan),
+        12 => Fault::Disk {
+            host: host(dice, plan),
+            how: dice.pick(&[DiskFault::Fails, DiskFault::Full, DiskFault::Slow]),
+            span: span(dice),
+        },
+        13 => Fault::WallStep {
+            host: host(dice, plan),
+            by_ms: dice.pick(&[-3_600_000, -1_000, 1_000, 3_600_000]),
+        },
+        14 | 15 => Fault::Member {
+            region: region(dice, plan),
+            what: dice.pick(&[
+                MemberFault::PostgresCrash,
+                MemberFault::PostgresCrash,
+                MemberFault::GuardCrash,
+                MemberFault::SlowCheckpointer,
+                MemberFault::ReplayStall,
+                MemberFault::StartFails,
+                MemberFault::SlowCommands,
+                MemberFault::ReceiverStuck,
+                MemberFault::SyncHangs,
+                MemberFault::DiskFull,
+            ]),
+            span: span(dice),
+        },
+        _ => order(dice, plan),
+    }
+}
+
+fn span(dice: &mut Dice) -> Ms {
+    dice.pick(&[150, 700, 2_000, 4_000, 8_000])
+}
+
+fn region(dice: &mut Dice, plan: &Plan) -> String {
+    dice.pick(&plan.region_names())
+}
+
+fn host(dice: &mut Dice, plan: &Plan) -> String {
+    let hosts: Vec<String> = plan.hosts().into_iter().filter(|host| host != USERS).collect();
+    dice.pick(&hosts)
+}
+
+/// Two sides of a cut: a region and what it loses, one node and the rest, or any two hosts.
+fn sides(dice: &mut Dice, plan: &Plan) -> (Vec<String>, Vec<String>) {
+    let one = region(dice, plan);
+    let peers: Vec<String> = plan.region_names().into_iter().filter(|name| *name != one).collect();
+    match dice.below(8) {
+        0 => (vec![one], plan.core()),
+        1 | 2 => (vec![one], vec![WITNESS.into()]),
+        3 => (vec![one], peers),
+        4 => {
+            let all = plan.hosts().into_iter().filter(|host| *host != one).collect();
+            (vec![one], all)
+        }
+        5 => {
+            let node = dice.pick(&plan.core());
+            let rest = plan.core().into_iter().filter(|name| *name != node).collect();
+            (vec![node], rest)
+        }
+        6 => (vec![WITNESS.into()], plan.hosts().into_iter().filter(|h| h != WITNESS).collect()),
+        _ => (vec![one], vec![dice.pick(&[NAMES, USERS, WITNESS]).to_owned()]),
+    }
+}
+
+fn network(dice: &mut Dice, plan: &Plan) -> Fault {
+    let (mut a, mut b) = sides(dice, plan);
+    let span = span(dice);
+    match dice.below(10) {
+        0..=3 => Fault::Cut { a, b, both: true, span },
+        4..=6 => {
+            if dice.chance(50) {
+                std::mem::swap(&mut a, &mut b);
+            }
+            Fault::Cut { a, b, both: false, span }
+        }
+        7 => Fault::Flap { a, b, period: dice.pick(&[100, 700, 1_500, 3_000]), span: span * 2 },
+        8 => Fault::Hold { a, b, span },
+        _ => Fault::Slow { a, b, most: dice.pick(&[100, 300, 900]), span: span * 2 },
+    }
+}
+
+fn process(dice: &mut Dice, plan: &Plan) -> Fault {
+    let down = dice.pick(&[20, 300, 1_500, 4_500]);
+    let host = if dice.chance(60) { region(dice, plan) } else { host(dice, plan) };
+    let of_region = plan.region_names().contains(&host);
+    match dice.below(10) {
+        0..=3 => Fault::Kill { host, down },
+        4..=6 => Fault::PowerOff { host, down },
+        // A frozen host needs a watchdog in `async` (R2), which is not modelled.
+        7 if of_region && plan.durability.is_synchronous() => {
+            Fault::FreezeHost { host, span: span(dice) }
+        }
+        _ => Fault::Freeze { host, span: span(dice) },
+    }
+}
+
+fn order(dice: &mut Dice, plan: &Plan) -> Fault {
+    let to = region(dice, plan);
+    match dice.below(12) {
+        0..=4 => Fault::Switchover { to },
+        5 | 6 => Fault::Failover { to, allow_data_loss: dice.chance(30) },
+        7 => Fault::PauseAutomation { span: span(dice) },
+        8 => Fault::CancelOperation,
+        9 => Fault::ApproveOperation,
+        10 => Fault::Fence { region: to, span: span(dice) },
+        _ => {
+            let durability = dice.pick(&[Durability::Strict, Durability::Available]);
+            let sync = plan.durability.is_synchronous();
+            // A pair that began `async` stays so: its losses are judged by another measure.
+            Fault::SetDurability { durability: if sync { durability } else { plan.durability } }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What everyone learnt of the registers, for the judge: a recorder around any store.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use continuum_domain::Version;
+use continuum_witness::history::{Event, Outcome};
+use continuum_witness::{Answer, RegisterStore, StoreError, Versioned};
+
+#[derive(Default)]
+struct Inner {
+    /// Instants: each call and each return is one, and no two are equal.
+    instant: u64,
+    events: BTreeMap<String, Vec<Event>>,
+}
+
+/// All calls to all registers. Clones are handles to the same one.
+#[derive(Clone, Default)]
+pub struct History(Arc<Mutex<Inner>>);
+
+impl History {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn instant(&self) -> u64 {
+        let mut inner = self.inner();
+        inner.instant += 1;
+        inner.instant
+    }
+
+    fn add(&self, key: &str, called: u64, outcome: Outcome) {
+        let returned = self.instant();
+        let event = Event { called, returned, outcome };
+        self.inner().events.entry(key.to_owned()).or_default().push(event);
+    }
+
+    /// Checks every register's history; the error names the register.
+    pub fn check(&self) -> Result<(), String> {
+        for (key, events) in &self.inner().events {
+            continuum_witness::history::check(events).map_err(|why| format!("{key}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// Number of calls recorded.
+    pub fn calls(&self) -> usize {
+        self.inner().events.values().map(Vec::len).sum()
+    }
+}
+
+/// A store whose answers are recorded.
+pub struct Recording {
+    store: Arc<dyn RegisterStore>,
+    who: String,
+    history: History,
+}
+
+impl Recording {
+    /// Records what `who` learns from `store`.
+    pub fn new(store: Arc<dyn RegisterStore>, who: &str, history: &History) -> Self {
+        Self { store, who: who.to_owned(), history: history.clone() }
+    }
+}
+
+/// A change under way: one that nobody hears the end of may have been made.
+struct Open<'a> {
+    recording: &'a Recording,
+    key: &'a str,
+    called: u64,
+    value: Option<Versioned>,
+}
+
+impl Open<'_> {
+    fn close(&mut self, outcome: Option<Outcome>) {
+        self.value = None;
+        if let Some(outcome) = outcome {
+            self.recording.history.add(self.key, self.called, outcome);
+        }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            let outcome = Outcome::MayHaveWritten(value);
+            self.recording.history.add(self.key, self.called, outcome);
+        }
+    }
+}
+
+#[async_trait]
+impl RegisterStore for Recording {
+    async fn read(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        let called = self.history.instant();
+        let answer = self.store.read(key).await;
+        if let Ok(found) = &answer {
+            self.history.add(key, called, Outcome::Saw(found.clone()));
+        }
+        answer
+    }
+
+    async fn compare_and_swap(
+        &self,
+        key: &str,
+        expected: Version,
+        value: Vec<u8>,
+    ) -> Result<Answer, StoreError> {
+        let called = self.history.instant();
+        let written = Versioned { version: Version(expected.0 + 1), value: value.clone() };
+        let mut open = Open { recording: self, key, called, value: Some(written.clone()) };
+        let answer = self.store.compare_and_swap(key, expected, value).await;
+        match &answer {
+            Ok(Answer::Accepted(version)) => {
+                open.close(Some(Outcome::Wrote(Versioned { version: *version, ..written })));
+            }
+            Ok(Answer::Refused(found)) => open.close(Some(Outcome::Saw(found.clone()))),
+            Err(error) if error.may_have_taken_effect() => {
+                tracing::debug!(who = self.who, key, "unanswered");
+                open.close(Some(Outcome::MayHaveWritten(written)));
+            }
+            Err(_) => open.close(None),
+        }
+        answer
+    }
+}

@@ -1,0 +1,226 @@
+//! One run: the world stands, is broken, is healed, and stands again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::align::align_task_numbers;
+use crate::clock::WorldTime;
+use crate::judge::Judge;
+use crate::plan::Plan;
+use crate::scenario::{Story, Tale};
+use crate::trace::{Show, Trace};
+use crate::users::Order;
+use crate::world::{self, World};
+
+/// The world must first stand within this simulated time.
+const STAND_WITHIN: Duration = Duration::from_secs(60);
+/// After everything is healed, it must stand again within this.
+const RECOVER_WITHIN: Duration = Duration::from_secs(150);
+/// How long it is watched once it stands again.
+const WATCH: Duration = Duration::from_secs(2);
+/// Between two looks at whether it stands.
+const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at the pair through the API.
+const API_LOOK: Duration = Duration::from_secs(3);
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What is wrong; empty when all is well.
+    pub findings: Vec<String>,
+    /// The hash of the trace.
+    pub hash: String,
+    /// Events in it.
+    pub events: u64,
+    /// Simulated seconds.
+    pub simulated: f64,
+    /// Simulated seconds from the healing until the pair stood again.
+    pub recovered_after: Option<f64>,
+    /// The named state in which it stands for a person, if it does.
+    pub blocked: Option<String>,
+    /// Acknowledged commits.
+    pub acknowledged: u64,
+    /// Of these, lost by an approval.
+    pub lost_by_approval: u64,
+    /// What was reached, counted.
+    pub seen: BTreeMap<String, u64>,
+}
+
+impl Verdict {
+    /// Whether nothing is wrong.
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// How a run is watched.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    /// What is shown.
+    pub show: Show,
+    /// Whether every packet counts in the hash.
+    pub packets: bool,
+}
+
+/// Runs `plan`. One run at a time per process, or none can be repeated.
+pub fn run(plan: &Plan, watch: Watch) -> Verdict {
+    with_world(plan, watch, |run| run.whole())
+}
+
+/// Lets the world of `plan` stand, then does what a scenario tells.
+pub(crate) fn tell(plan: &Plan, watch: Watch, tale: Tale) -> Verdict {
+    with_world(plan, watch, |run| {
+        let first = run.stand(STAND_WITHIN).map_err(|why| format!("the world never stood: {why}"));
+        let told = first.and_then(|()| tale(&mut Story::new(run)));
+        told.map_or_else(End::Wrong, |()| End::Stands)
+    })
+}
+
+fn with_world(plan: &Plan, watch: Watch, work: impl FnOnce(&mut Run<'_>) -> End) -> Verdict {
+    align_task_numbers();
+    continuum_runtime::seed::require_scope();
+    let time = WorldTime::default();
+    let trace = Trace::new(&time, watch.show);
+    trace.clone().listen(watch.packets, || {
+        let world = world::build(plan, trace, time);
+        let judge = Judge::new(&world.shared);
+        let mut run = Run { world, judge, looked: Duration::ZERO, recovered_after: None };
+        let end = work(&mut run);
+        run.verdict(end)
+    })
+}
+
+/// A run under way.
+pub struct Run<'a> {
+    /// The world.
+    pub world: World<'a>,
+    /// Its judge.
+    pub judge: Judge,
+    looked: Duration,
+    recovered_after: Option<Duration>,
+}
+
+/// How a run came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The pair stands.
+    Stands,
+    /// It waits for a person, in this named state.
+    Blocked(String),
+    /// Something is wrong.
+    Wrong(String),
+}
+
+impl Run<'_> {
+    fn whole(&mut self) -> End {
+        if let Err(why) = self.stand(STAND_WITHIN) {
+            return End::Wrong(format!("the world never stood: {why}"));
+        }
+        self.world.trace.note("world", "stands");
+        self.world.schedule();
+        let horizon = self.world.now() + self.world.plan.horizon();
+        if let Err(why) = self.until(horizon) {
+            return End::Wrong(why);
+        }
+        self.recover()
+    }
+
+    /// Ends all faults and demands that the pair stands again.
+    fn recover(&mut self) -> End {
+        self.world.heal_all();
+        let healed = self.world.now();
+        match self.stand(RECOVER_WITHIN) {
+            Ok(()) => {
+                self.recovered_after = Some(self.world.now() - healed);
+                self.world.trace.note("world", "stands again");
+                let watched = self.until(self.world.now() + WATCH);
+                watched.map_or_else(End::Wrong, |()| End::Stands)
+            }
+            Err(why) => match self.blocked() {
+                Some(code) => End::Blocked(format!("{code} ({why})")),
+                None => End::Wrong(format!(
+                    "I5: not whole {RECOVER_WITHIN:?} after the last fault: {why}"
+                )),
+            },
+        }
+    }
+
+    /// Lets time pass until `until`; the error is a failure of the world itself.
+    pub fn until(&mut self, until: Duration) -> Result<(), String> {
+        while self.world.now() < until && self.judge.violations.is_empty() {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        self.world.step()?;
+        self.judge.look(self.world.now());
+        Ok(())
+    }
+
+    /// Lets time pass until the pair stands, for `within` at most.
+    pub fn stand(&mut self, within: Duration) -> Result<(), String> {
+        let until = self.world.now() + within;
+        let mut next_look = self.world.now();
+        loop {
+            self.step()?;
+            if !self.judge.violations.is_empty() {
+                return Err("a rule was broken".into());
+            }
+            let now = self.world.now();
+            if now >= self.looked + API_LOOK {
+                self.looked = now;
+                self.world.users.order(Order::Look);
+            }
+            if now < next_look {
+                continue;
+            }
+            next_look = now + LOOK;
+            match self.judge.unsettled(now) {
+                None => return Ok(()),
+                Some(why) if now >= until => return Err(why),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The named state a member reports, if any.
+    fn blocked(&self) -> Option<String> {
+        let learnt = self.world.users.learnt();
+        let (_, view) = learnt.view.as_ref()?;
+        let reports = view.members.values().flatten();
+        let mut codes = reports.filter_map(|aged| aged.report.blocked.as_ref());
+        codes.next().map(|blocked| blocked.code.clone())
+    }
+
+    fn verdict(mut self, end: End) -> Verdict {
+        self.judge.finish();
+        let mut findings = self.judge.violations.clone();
+        let mut blocked = None;
+        match end {
+            End::Stands => {}
+            End::Blocked(code) => blocked = Some(code),
+            End::Wrong(why) if findings.is_empty() => findings.push(why),
+            End::Wrong(_) => {}
+        }
+        let (hash, events) = self.world.trace.digest();
+        let mut seen = self.judge.seen.clone();
+        for (fault, count) in &self.world.counters {
+            seen.insert(format!("fault:{fault}"), *count);
+        }
+        Verdict {
+            findings,
+            hash,
+            events,
+            simulated: self.world.now().as_secs_f64(),
+            recovered_after: self.recovered_after.map(|after| after.as_secs_f64()),
+            blocked,
+            acknowledged: self.judge.acknowledged,
+            lost_by_approval: self.judge.lost_by_approval,
+            seen,
+        }
+    }
+}

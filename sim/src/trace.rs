@@ -1,0 +1,171 @@
+//! What happened, line by line, with simulated time; and one hash over all of it.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock::WorldTime;
+
+/// The span the simulated network opens around each host's turn.
+const HOST_SPAN: &str = "node";
+/// Packets of the simulated network.
+const NETWORK_TARGET: &str = "turmoil";
+
+/// How much of a run is shown while it goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Show {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What a person would tell of it.
+    Story,
+    /// Also what the programs log for developers. It is no part of the hash.
+    Debug,
+}
+
+struct Inner {
+    hash: Sha256,
+    lines: u64,
+    show: Show,
+    kept: Vec<String>,
+}
+
+/// The trace of one run. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Trace {
+    inner: Arc<Mutex<Inner>>,
+    time: WorldTime,
+}
+
+impl Trace {
+    /// An empty trace.
+    pub fn new(time: &WorldTime, show: Show) -> Self {
+        let inner = Inner { hash: Sha256::new(), lines: 0, show, kept: Vec::new() };
+        Self { inner: Arc::new(Mutex::new(inner)), time: time.clone() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that `who` did or saw `what`.
+    pub fn note(&self, who: &str, what: &str) {
+        let line = stamped(self.time.now(), who, what);
+        let mut inner = self.inner();
+        inner.hash.update(line.as_bytes());
+        inner.hash.update(b"\n");
+        inner.lines += 1;
+        if inner.show >= Show::Story {
+            println!("{line}");
+        }
+        inner.kept.push(line);
+    }
+
+    /// Counts something in the hash without a line: packets, acknowledgements.
+    pub fn count(&self, what: &str) {
+        let now = self.time.now().as_nanos();
+        let mut inner = self.inner();
+        inner.hash.update(now.to_le_bytes());
+        inner.hash.update(what.as_bytes());
+        inner.lines += 1;
+    }
+
+    fn aside(&self, who: &str, what: &str) {
+        if self.inner().show >= Show::Debug {
+            println!("{}", stamped(self.time.now(), who, what));
+        }
+    }
+
+    /// The hash over everything so far, and of how many events.
+    pub fn digest(&self) -> (String, u64) {
+        let inner = self.inner();
+        let bytes = inner.hash.clone().finalize();
+        let text = bytes.iter().take(8).fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes everything");
+            text
+        });
+        (text, inner.lines)
+    }
+
+    /// All lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.inner().kept.clone()
+    }
+
+    /// Takes what the programs log on this thread into the trace while `work` runs. With
+    /// `packets`, every packet counts in the hash.
+    pub fn listen<T>(&self, packets: bool, work: impl FnOnce() -> T) -> T {
+        let listener = Listener { trace: self.clone(), packets };
+        let subscriber = tracing_subscriber::registry().with(listener);
+        tracing::subscriber::with_default(subscriber, work)
+    }
+}
+
+fn stamped(now: Duration, who: &str, what: &str) -> String {
+    format!("{:>9.3} {who:<6} {what}", now.as_secs_f64())
+}
+
+struct Listener {
+    trace: Trace,
+    packets: bool,
+}
+
+struct HostName(String);
+
+#[derive(Default)]
+struct Words(String);
+
+impl Visit for Words {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let separator = if self.0.is_empty() { "" } else { " " };
+        let written = match field.name() {
+            "message" => write!(self.0, "{separator}{value:?}"),
+            name => write!(self.0, "{separator}{name}={value:?}"),
+        };
+        written.expect("a string takes everything");
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let ours = metadata.target().starts_with("continuum");
+        metadata.is_span() && metadata.name() == HOST_SPAN
+            || metadata.is_event() && ours && *metadata.level() <= Level::DEBUG
+            || metadata.is_event() && self.packets && metadata.target() == NETWORK_TARGET
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut words = Words::default();
+        attributes.record(&mut words);
+        let name = words.0.trim_start_matches("name=").trim_matches('"').to_owned();
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(HostName(name));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut words = Words::default();
+        event.record(&mut words);
+        if event.metadata().target() == NETWORK_TARGET {
+            return self.trace.count(&words.0);
+        }
+        let host = context.event_scope(event).into_iter().flatten().find_map(|span| {
+            span.extensions().get::<HostName>().map(|HostName(name)| name.clone())
+        });
+        let host = host.unwrap_or_else(|| "world".into());
+        match *event.metadata().level() {
+            Level::ERROR => self.trace.note(&host, &format!("ERROR {}", words.0)),
+            Level::WARN => self.trace.note(&host, &format!("warn {}", words.0)),
+            Level::INFO => self.trace.note(&host, &words.0),
+            _ => self.trace.aside(&host, &words.0),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Those who use the pair: operators and clients, on one host outside all regions.
+
+mod operator;
+mod resolver;
+pub mod rest;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use continuum_control_api::rest::PairView;
+use continuum_domain::Epoch;
+use tokio::sync::mpsc;
+
+use crate::plan::Fault;
+
+pub use resolver::{Answered, Resolver};
+pub use writer::{Way, Writer};
+
+/// What an operator is told to do.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// An order of the plan.
+    Fault(Fault),
+    /// Takes a fence mark away.
+    Unfence {
+        /// The member's region.
+        region: String,
+    },
+    /// Takes back everything that holds automation up.
+    Heal,
+    /// Fetches the pair as the core shows it.
+    Look,
+}
+
+/// What became of writes, as writers know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Acknowledged.
+    pub acknowledged: u64,
+    /// Certainly not committed.
+    pub refused: u64,
+    /// Nobody knows.
+    pub unknown: u64,
+}
+
+/// What the users learnt, for the judge.
+#[derive(Default)]
+pub struct Learnt {
+    /// Answers of the name server.
+    pub answers: Vec<Answered>,
+    /// Epochs for which somebody approved a loss.
+    pub approved: BTreeSet<Epoch>,
+    /// Whether the durability was changed, or asked to be.
+    pub durability_changed: bool,
+    /// The pair as the core last showed it, and when.
+    pub view: Option<(Duration, PairView)>,
+    /// Whether the core has taken the spec.
+    pub applied: bool,
+    /// Writes.
+    pub written: Written,
+    ids: u64,
+}
+
+/// The users. Clones are handles to the same ones.
+#[derive(Clone)]
+pub struct Users {
+    orders: mpsc::UnboundedSender<Order>,
+    inbox: Arc<Mutex<Option<mpsc::UnboundedReceiver<Order>>>>,
+    learnt: Arc<Mutex<Learnt>>,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        Self { orders, inbox: Arc::new(Mutex::new(Some(inbox))), learnt: Arc::default() }
+    }
+}
+
+impl Users {
+    /// Gives an order; it is carried out in its own time.
+    pub fn order(&self, order: Order) {
+        // The receiver lives as long as the world.
+        let _sent = self.orders.send(order);
+    }
+
+    /// What they learnt so far.
+    pub fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number never given before.
+    fn next_id(&self) -> u64 {
+        let mut learnt = self.learnt();
+        learnt.ids += 1;
+        learnt.ids
+    }
+
+    fn take_inbox(&self) -> Option<mpsc::UnboundedReceiver<Order>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+pub use operator::operate;

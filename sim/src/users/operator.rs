@@ -1,0 +1,197 @@
+//! The operator: everything through the public API, at any moment, also at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_agent::operator_client;
+use continuum_control_api::rest::{
+    ApplyPair, FailoverRequest, PairView, PauseRequest, ReasonBody, SwitchoverRequest,
+};
+use continuum_domain::RegionId;
+use continuum_domain::operation::Operation;
+use continuum_domain::spec::{LossApproval, MemberSpec, NameSpec, PairSpec};
+use continuum_runtime::net::SharedNetwork;
+use continuum_runtime::seed;
+use serde::Serialize;
+
+use super::{Order, Users, rest};
+use crate::clock::WorldTime;
+use crate::hosts::{DNS_TTL, PAIR_NAME, RPC_PORT, pair};
+use crate::plan::{Fault, Plan, REGIONS};
+use crate::trace::Trace;
+
+/// Pause between two tries of what must succeed.
+const RETRY: Duration = Duration::from_millis(300);
+
+/// One operator.
+#[derive(Clone)]
+struct Operator {
+    plan: Arc<Plan>,
+    network: SharedNetwork,
+    users: Users,
+    trace: Trace,
+    time: WorldTime,
+}
+
+/// Creates the pair, then carries out orders for ever.
+pub async fn operate(
+    plan: Arc<Plan>,
+    network: SharedNetwork,
+    users: Users,
+    trace: Trace,
+    time: WorldTime,
+) {
+    let Some(mut inbox) = users.take_inbox() else { return };
+    let operator = Operator { plan, network, users, trace, time };
+    let body = ApplyPair { spec: spec(&operator.plan), reason: "simulation".into() };
+    while !operator.apply(&body).await {
+        tokio::time::sleep(RETRY).await;
+    }
+    operator.users.learnt().applied = true;
+    while let Some(order) = inbox.recv().await {
+        let operator = operator.clone();
+        seed::spawn(async move { operator.carry_out(order).await });
+    }
+}
+
+/// The spec of a plan's pair.
+pub fn spec(plan: &Plan) -> PairSpec {
+    let region = |name: &str| RegionId::new(name).expect("a valid name");
+    let member = |name: &str| MemberSpec { priority: 100, host: format!("pg-{name}"), port: 5432 };
+    let names = plan.region_names();
+    let members: BTreeMap<_, _> = names.iter().map(|name| (region(name), member(name))).collect();
+    let mut spec = PairSpec::new(pair(), members, region(REGIONS[0]));
+    spec.durability = plan.durability;
+    spec.on_witness_loss = plan.on_witness_loss;
+    spec.loss_approval = plan.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
+    spec.anti_flap = Duration::from_millis(plan.anti_flap);
+    spec.stall_timeout = plan.timing.ttl / 2;
+    spec.names = vec![NameSpec { name: PAIR_NAME.into(), ttl: DNS_TTL }];
+    spec
+}
+
+fn because(reason: &str) -> ReasonBody {
+    ReasonBody { reason: reason.into() }
+}
+
+impl Operator {
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Option<rest::Reply> {
+        let mut nodes = self.plan.core();
+        let turn = seed::child_seed().unwrap_or_default() as usize % nodes.len();
+        nodes.rotate_left(turn);
+        rest::call(&self.network, &nodes, method, path, body).await
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Option<T> {
+        self.call("GET", path, None::<&()>).await?.value()
+    }
+
+    async fn change(&self, method: &str, path: &str, body: &(impl Serialize + Sync)) {
+        let reply = self.call(method, path, Some(body)).await;
+        let answer = reply.map_or_else(|| "no answer".into(), |reply| reply.summary());
+        self.trace.note("users", &format!("{method} {path}: {answer}"));
+    }
+
+    async fn apply(&self, body: &ApplyPair) -> bool {
+        let path = format!("/pairs/{}", pair());
+        self.call("PUT", &path, Some(body)).await.is_some_and(|reply| reply.status < 300)
+    }
+
+    async fn carry_out(&self, order: Order) {
+        match order {
+            Order::Fault(fault) => self.fault(fault).await,
+            Order::Unfence { region } => {
+                while !self.unfence(&region).await {
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+            Order::Heal => self.heal().await,
+            Order::Look => {
+                let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
+                if let Some(view) = view {
+                    self.users.learnt().view = Some((self.time.now(), view));
+                }
+            }
+        }
+    }
+
+    async fn fault(&self, fault: Fault) {
+        let reason = "simulation".to_owned();
+        let region = |name: &str| RegionId::new(name).expect("a valid name");
+        match fault {
+            Fault::Switchover { to } => {
+                let body = SwitchoverRequest { to: region(&to), dry_run: false, reason };
+                self.change("POST", &format!("/pairs/{}/switchover", pair()), &body).await;
+            }
+            Fault::Failover { to, allow_data_loss } => {
+                let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
+                let epoch = view.and_then(|view| view.epoch).filter(|_| allow_data_loss);
+                self.users.learnt().approved.extend(epoch);
+                let body = FailoverRequest { to: region(&to), allow_data_loss, epoch, reason };
+                self.change("POST", &format!("/pairs/{}/failover", pair()), &body).await;
+            }
+            Fault::PauseAutomation { span } => {
+                let body = PauseRequest { pair: Some(pair()), reason, for_ms: span };
+                self.change("PUT", "/automation/pause", &body).await;
+            }
+            Fault::CancelOperation => self.operation("cancel").await,
+            Fault::ApproveOperation => self.operation("approve").await,
+            Fault::SetDurability { durability } => {
+                let mut spec = spec(&self.plan);
+                spec.durability = durability;
+                self.users.learnt().durability_changed = true;
+                self.change("PUT", &format!("/pairs/{}", pair()), &ApplyPair { spec, reason })
+                    .await;
+            }
+            Fault::Fence { region: name, .. } => {
+                let address = format!("{name}:{RPC_PORT}");
+                let (region, pair) = (region(&name), pair());
+                let answer =
+                    operator_client::fence(&self.network, &address, &region, &pair, &reason).await;
+                self.trace.note("users", &format!("fence {name}: {answer:?}"));
+            }
+            _ => {}
+        }
+    }
+
+    async fn unfence(&self, name: &str) -> bool {
+        let region = RegionId::new(name).expect("a valid name");
+        let address = format!("{name}:{RPC_PORT}");
+        let (pair, why) = (pair(), "simulation");
+        let answer = operator_client::unfence(&self.network, &address, &region, &pair, why).await;
+        self.trace.note("users", &format!("unfence {name}: {answer:?}"));
+        answer.is_ok()
+    }
+
+    /// Cancels or approves the operation under way.
+    async fn operation(&self, what: &str) {
+        let path = format!("/operations?pair={}", pair());
+        let operations: Option<Vec<Operation>> = self.get(&path).await;
+        let open = operations.unwrap_or_default();
+        let Some(open) = open.iter().find(|operation| !operation.state.is_final()) else { return };
+        if what == "approve" {
+            let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
+            self.users.learnt().approved.extend(view.and_then(|view| view.epoch));
+        }
+        self.change("POST", &format!("/operations/{}/{what}", open.id), &because("simulation"))
+            .await;
+    }
+
+    async fn heal(&self) {
+        let path = format!("/automation/pause?pair={}", pair());
+        loop {
+            let reply = self.call("DELETE", &path, Some(&because("simulation is over"))).await;
+            // 404: there is none.
+            if reply.is_some_and(|reply| reply.status < 500) {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A writer: commits numbers, each once, and never counts what it does not know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_domain::RegionId;
+use continuum_runtime::seed;
+use rand::RngExt;
+
+use super::{Resolver, Users};
+use crate::plan::{Plan, USERS};
+use crate::postgres::{Cluster, Session, WriteError};
+
+/// How a writer finds PostgreSQL.
+pub enum Way {
+    /// By the name, while its time to live lasts.
+    Names(Resolver),
+    /// By asking one region after the other.
+    Direct,
+}
+
+/// One writer.
+pub struct Writer {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// PostgreSQL.
+    pub cluster: Arc<Cluster>,
+    /// Where what was learnt is kept.
+    pub users: Users,
+    /// How PostgreSQL is found.
+    pub way: Way,
+}
+
+impl Writer {
+    /// Writes for ever.
+    pub async fn run(self) {
+        let mut turn = 0;
+        loop {
+            let Some(session) = self.connect(turn).await else {
+                turn += 1;
+                pause(Duration::from_millis(100)).await;
+                continue;
+            };
+            self.write_on(&session).await;
+            turn += 1;
+            pause(Duration::from_millis(40)).await;
+        }
+    }
+
+    async fn connect(&self, turn: usize) -> Option<Session> {
+        let region = match &self.way {
+            Way::Names(resolver) => resolver.region().await?,
+            Way::Direct => {
+                let regions = self.plan.region_names();
+                regions.get(turn % regions.len())?.clone()
+            }
+        };
+        let region = RegionId::new(region).ok()?;
+        self.cluster.connect(USERS, &region).await.ok()
+    }
+
+    /// Writes until the session is of no more use.
+    async fn write_on(&self, session: &Session) {
+        while session.is_open() {
+            let id = self.users.next_id();
+            match session.append(id).await {
+                Ok(()) => self.users.learnt().written.acknowledged += 1,
+                Err(WriteError::Refused(_)) => {
+                    self.users.learnt().written.refused += 1;
+                    return;
+                }
+                Err(WriteError::Unknown(_)) => {
+                    self.users.learnt().written.unknown += 1;
+                    return;
+                }
+            }
+            pause(Duration::from_millis(self.plan.write_interval)).await;
+        }
+    }
+}
+
+/// Waits about this long.
+async fn pause(about: Duration) {
+    let share = seed::rng().random_range(500..1_500);
+    tokio::time::sleep(about * share / 1_000).await;
+}

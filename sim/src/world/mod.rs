@@ -1,0 +1,172 @@
+//! One world: all hosts, and the driver that lets time pass and faults happen.
+
+mod faults;
+mod links;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_runtime::seed;
+
+use crate::clock::{SimClock, WorldTime};
+use crate::hosts::{Host, Shared};
+use crate::links::Links;
+use crate::members::Members;
+use crate::plan::{Fault, Plan, USERS};
+use crate::trace::Trace;
+use crate::users::Users;
+
+/// Data a connection may hold on the way; more is a burst that no host of ours makes.
+const TCP_CAPACITY: usize = 65_536;
+/// Simulated time no run reaches.
+const FOR_EVER: Duration = Duration::from_secs(86_400);
+
+/// One world.
+pub struct World<'a> {
+    sim: turmoil::Sim<'a>,
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The trace.
+    pub trace: Trace,
+    /// The users.
+    pub users: Users,
+    /// What is shared with the hosts.
+    pub shared: Shared,
+    /// PostgreSQL.
+    pub members: Members,
+    /// How often each kind of fault happened.
+    pub counters: BTreeMap<String, u64>,
+    time: WorldTime,
+    links: Links,
+    hosts: BTreeMap<String, Host>,
+    held: BTreeSet<(String, String)>,
+    frozen: BTreeMap<String, u32>,
+    down: BTreeSet<String>,
+    powerless: BTreeSet<String>,
+    agenda: BTreeMap<(Duration, u64), faults::Action>,
+    agenda_seq: u64,
+}
+
+impl World<'_> {
+    /// Lets one tick pass. The error is a panic inside a host, or an error of the simulation.
+    pub fn step(&mut self) -> Result<(), String> {
+        self.act();
+        self.restart_ended();
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.sim.step()));
+        let now = self.sim.elapsed();
+        self.time.set(now);
+        self.members.advance(now);
+        match stepped {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(format!("the simulation failed: {error}")),
+            Err(panic) => return Err(format!("panic: {}", panic_text(panic.as_ref()))),
+        }
+        let outside = seed::outside_scope();
+        match outside.first() {
+            Some(place) => Err(format!("randomness outside any scope: {place}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Time since the world began.
+    pub fn now(&self) -> Duration {
+        self.sim.elapsed()
+    }
+
+    /// Puts the plan's faults on the agenda, counted from now.
+    pub fn schedule(&mut self) {
+        let now = self.now();
+        for scheduled in self.plan.clone().faults.iter() {
+            let when = now + Duration::from_millis(scheduled.at);
+            self.at(when, faults::Action::Begin(scheduled.fault.clone()));
+        }
+    }
+
+    /// Ends every fault.
+    pub fn heal_all(&mut self) {
+        self.heal();
+    }
+
+    /// Lets a fault begin now.
+    pub fn break_with(&mut self, fault: Fault) {
+        self.begin(fault);
+    }
+
+    /// All hosts but this one.
+    pub fn names_of_others(&self, name: &str) -> Vec<String> {
+        self.others(name)
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text").to_owned()
+}
+
+/// Builds the world of `plan`.
+pub fn build<'a>(plan: &Plan, trace: Trace, time: WorldTime) -> World<'a> {
+    let plan = Arc::new(plan.clone());
+    let (least, most) = plan.latency;
+    let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(plan.seed)
+        .epoch(std::time::UNIX_EPOCH)
+        .tick_duration(Duration::from_millis(plan.tick))
+        .min_message_latency(least)
+        .max_message_latency(most)
+        .simulation_duration(FOR_EVER)
+        .tcp_capacity(TCP_CAPACITY)
+        .udp_capacity(TCP_CAPACITY)
+        .enable_random_order()
+        .build();
+    let links = Links::new(plan.seed ^ 0x11_4B5, (least, most));
+    let users = Users::default();
+    let clocks: BTreeMap<String, SimClock> = (0u64..)
+        .zip(plan.hosts())
+        .map(|(index, name)| {
+            let ppm = plan.rates_ppm.get(&name).copied().unwrap_or(0);
+            let clock = SimClock::new(&time, ppm, Duration::from_millis(index * 7_919));
+            (name, clock)
+        })
+        .collect();
+    let members = Members::new(&plan, &links, |name| clocks[name].clone());
+    let shared = Shared {
+        plan: plan.clone(),
+        trace: trace.clone(),
+        history: crate::recording::History::default(),
+        store: Arc::default(),
+        members: members.clone(),
+        users: users.clone(),
+        time: time.clone(),
+    };
+    let mut hosts = BTreeMap::new();
+    for (index, name) in (0u64..).zip(plan.hosts()) {
+        let Some(clock) = clocks.get(&name).cloned() else { continue };
+        let seed = plan.seed.wrapping_mul(1_000_003).wrapping_add(index);
+        let host = Host::new(&name, seed, clock, &shared);
+        let booted = host.clone();
+        sim.host(name.as_str(), move || booted.boot());
+        hosts.insert(name, host);
+    }
+    debug_assert!(hosts.contains_key(USERS));
+    World {
+        sim,
+        plan,
+        trace,
+        users,
+        shared,
+        members,
+        counters: BTreeMap::new(),
+        time,
+        links,
+        hosts,
+        held: BTreeSet::new(),
+        frozen: BTreeMap::new(),
+        down: BTreeSet::new(),
+        powerless: BTreeSet::new(),
+        agenda: BTreeMap::new(),
+        agenda_seq: 0,
+    }
+}
