@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use continuum_domain::{PairId, RegionId};
+use continuum_domain::{Lsn, PairId, RegionId};
 use continuum_runtime::SharedClock;
 
+use super::directory::Directory;
 use super::judge::{Happening, MemberView, SessionId};
 use super::plane::ModelPlane;
-use super::sessions::{ConnectError, Session};
 use super::settings::Settings;
 use super::world::World;
 
@@ -69,7 +69,8 @@ impl Cluster {
         &self.pair
     }
 
-    /// Does everything due up to `now`, simulated time since the start. Time never goes back.
+    /// Does everything due up to `now`, simulated time since the start. Time never goes back. What
+    /// is asked between two calls counts from the earlier one.
     pub fn advance(&self, now: Duration) {
         self.world().advance(now);
     }
@@ -77,25 +78,13 @@ impl Cluster {
     /// A new agent's plane on a region's member. Each agent process takes its own.
     ///
     /// # Panics
-    /// When there is no such member.
+    /// When there is no such member, as every function here that names a region.
     pub fn plane(self: &Arc<Self>, region: &RegionId) -> Arc<ModelPlane> {
         Arc::new(ModelPlane::new(self.clone(), self.index(region)))
     }
 
-    /// A client's connection from `from` to a member.
-    pub async fn connect(
-        self: &Arc<Self>,
-        _from: &str,
-        to: &RegionId,
-    ) -> Result<Session, ConnectError> {
-        self.index(to);
-        let _ = Session::new(self.clone(), SessionId(0));
-        Err(ConnectError::Unreachable)
-    }
-
-    fn index(&self, region: &RegionId) -> usize {
-        let world = self.world();
-        let found = world.configs.iter().position(|config| config.region == *region);
+    pub(super) fn index(&self, region: &RegionId) -> usize {
+        let found = self.world().index(region);
         found.unwrap_or_else(|| panic!("{region} is no member of {}", self.pair))
     }
 }
@@ -103,55 +92,165 @@ impl Cluster {
 /// Faults. Those with a switch last until it is off; all of them are safe to repeat.
 impl Cluster {
     /// The postmaster is killed (SIGKILL); its guard ends what is left of it.
-    pub fn kill_postmaster(&self, _region: &RegionId) {}
-    /// The guard is killed, and PostgreSQL with it.
-    pub fn kill_guard(&self, _region: &RegionId) {}
-    /// A guard that is down starts.
-    pub fn start_guard(&self, _region: &RegionId) {}
-    /// The member's host loses power: what was not flushed may be gone.
-    pub fn power_off(&self, _region: &RegionId) {}
-    /// It is back, with its guard and without PostgreSQL.
-    pub fn power_on(&self, _region: &RegionId) {}
-    /// Guard and PostgreSQL stand still; their clock goes on.
-    pub fn freeze(&self, _region: &RegionId) {}
-    /// They go on.
-    pub fn thaw(&self, _region: &RegionId) {}
-    /// Flushes of the member's disk do not return while on.
-    pub fn fsync_hang(&self, _region: &RegionId, _on: bool) {}
-    /// The member's disk has no room while on.
-    pub fn disk_full(&self, _region: &RegionId, _on: bool) {}
-    /// PostgreSQL ends while it starts, while on.
-    pub fn cannot_start(&self, _region: &RegionId, _on: bool) {}
-    /// Replay takes this much longer; `None` ends it.
-    pub fn slow_replay(&self, _region: &RegionId, _by: Option<Duration>) {}
-    /// Nothing is replayed while on.
-    pub fn replay_stall(&self, _region: &RegionId, _on: bool) {}
-    /// The receiver takes nothing in and says nothing while on.
-    pub fn receiver_stuck(&self, _region: &RegionId, _on: bool) {}
-    /// The checkpointer does not look at reloads while on (R12).
-    pub fn slow_checkpointer(&self, _region: &RegionId, _on: bool) {}
-    /// Commands of the agent take long to reach the guard while on.
-    pub fn slow_commands(&self, _region: &RegionId, _on: bool) {}
-    /// The data directory is gone.
-    pub fn wipe(&self, _region: &RegionId) {}
-    /// Somebody cancels the wait of the client's commit that waits longest. `None`: none waits.
-    pub fn cancel_wait(&self, _region: &RegionId) -> Option<SessionId> {
-        None
+    pub fn kill_postmaster(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().kill_postmaster(r);
     }
-    /// Somebody sets the names to none behind the guard's back (`ALTER SYSTEM` and a reload).
-    pub fn tamper_names(&self, _region: &RegionId) {}
-    /// Ends all faults: switches off, guards started, power on, all thawed.
-    pub fn heal(&self) {}
+
+    /// The guard is killed, and PostgreSQL with it.
+    pub fn kill_guard(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().kill_guard(r);
+    }
+
+    /// A guard that is down starts.
+    pub fn start_guard(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().start_guard(r);
+    }
+
+    /// The member's host loses power: of what was not flushed, any part may be left.
+    pub fn power_off(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().power_off(r);
+    }
+
+    /// It is back, with its guard and without PostgreSQL.
+    pub fn power_on(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().power_on(r);
+    }
+
+    /// The member's host stands still, guard and PostgreSQL with it; its clock goes on. The agent
+    /// there is the caller's to freeze.
+    pub fn freeze(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().freeze(r);
+    }
+
+    /// It goes on: all that was due is runnable at once, in any order, so that a backend may send
+    /// an acknowledgement before the guard sees that its deadline has passed.
+    pub fn thaw(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().thaw(r);
+    }
+
+    /// Durable writes to the member's disk do not return while on.
+    pub fn fsync_hang(&self, region: &RegionId, on: bool) {
+        let r = self.index(region);
+        self.world().fsync_hang(r, on);
+    }
+
+    /// The member's disk has no room while on.
+    pub fn disk_full(&self, region: &RegionId, on: bool) {
+        let r = self.index(region);
+        self.world().members[r].host.full = on;
+    }
+
+    /// PostgreSQL ends while it starts, while on.
+    pub fn cannot_start(&self, region: &RegionId, on: bool) {
+        let r = self.index(region);
+        self.world().members[r].host.cannot_start = on;
+    }
+
+    /// Replay takes this much longer; zero ends it.
+    pub fn slow_replay(&self, region: &RegionId, by: Duration) {
+        let r = self.index(region);
+        self.world().members[r].host.replay_by = by;
+    }
+
+    /// Nothing is replayed while on; what comes in is flushed.
+    pub fn replay_stall(&self, region: &RegionId, on: bool) {
+        let r = self.index(region);
+        self.world().replay_stall(r, on);
+    }
+
+    /// The receiver takes nothing in and says nothing while on.
+    pub fn receiver_stuck(&self, region: &RegionId, on: bool) {
+        let r = self.index(region);
+        self.world().members[r].host.receiver_stuck = on;
+    }
+
+    /// The checkpointer does not look at reloads while on (R12).
+    pub fn slow_checkpointer(&self, region: &RegionId, on: bool) {
+        let r = self.index(region);
+        self.world().slow_checkpointer(r, on);
+    }
+
+    /// Messages between agent and guard take long while on, some of them.
+    pub fn slow_commands(&self, region: &RegionId, on: bool) {
+        let r = self.index(region);
+        self.world().members[r].host.commands_slow = on;
+    }
+
+    /// The data directory is gone.
+    pub fn wipe(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().wipe(r);
+    }
+
+    /// Somebody cancels the wait of the client's commit that waits longest. `None`: none waits.
+    pub fn cancel_wait(&self, region: &RegionId) -> Option<SessionId> {
+        let r = self.index(region);
+        self.world().cancel(r)
+    }
+
+    /// Somebody sets the names to none behind the guard's back (`ALTER SYSTEM` and a reload). It
+    /// lasts until the guard next writes the settings.
+    pub fn tamper_names(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().tamper_names(r);
+    }
+
+    /// Ends all faults: switches off, guards started, power on, all thawed. PostgreSQL is for the
+    /// agents to start.
+    pub fn heal(&self) {
+        self.world().heal();
+    }
 }
 
 /// The judge's eyes.
 impl Cluster {
     /// One member as it is now.
-    ///
-    /// # Panics
-    /// When there is no such member.
     pub fn member(&self, region: &RegionId) -> MemberView {
-        panic!("{} is not there yet", self.index(region))
+        let r = self.index(region);
+        let world = self.world();
+        let member = &world.members[r];
+        let (pg, directory) = (member.pg.as_ref(), member.directory.as_ref());
+        let receiver = pg.and_then(|pg| pg.receiver.as_ref());
+        MemberView {
+            region: region.clone(),
+            guard_up: member.guard.up,
+            directory: member.guard.identity.clone(),
+            wal: directory.map_or_else(Vec::new, |directory| directory.wal.clone()),
+            flushed: directory.map_or(0, |directory| directory.flushed),
+            applied: directory.map_or(0, |directory| directory.applied),
+            process: member.state(),
+            primary: pg.is_some_and(|pg| pg.primary),
+            accepts_writes: world.accepts_writes(r),
+            names: pg.map_or_else(|| member.names_on_file(), |pg| pg.names.clone()),
+            backends_wait: pg.is_some_and(|pg| pg.backends_wait),
+            streams_from: receiver.map(|receiver| world.region(receiver.from)),
+            waiting: pg.map_or(0, |pg| pg.waiting.len()),
+        }
+    }
+
+    /// Whether a commit that came to this member now would be carried out: cheaper than a view.
+    pub fn accepts_writes(&self, region: &RegionId) -> bool {
+        let r = self.index(region);
+        self.world().accepts_writes(r)
+    }
+
+    /// End of a member's WAL, on disk or not.
+    pub fn end_of_wal(&self, region: &RegionId) -> Lsn {
+        let r = self.index(region);
+        self.world().members[r].directory.as_ref().map_or(Lsn(0), Directory::end)
+    }
+
+    /// A member's slot for a standby: up to where it holds WAL back, and whether it was lost.
+    pub fn slot(&self, region: &RegionId, standby: &RegionId) -> Option<(Lsn, bool)> {
+        let (r, standby) = (self.index(region), self.index(standby));
+        self.world().slot(r, standby)
     }
 
     /// What happened from the `from`-th event on, oldest first.

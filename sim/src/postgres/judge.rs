@@ -62,6 +62,8 @@ pub struct Record {
     pub timeline: TimelineId,
     /// First position.
     pub start: Lsn,
+    /// First position of the record before it, as its header says: what PostgreSQL checks.
+    pub behind: Lsn,
     /// Position behind it.
     pub end: Lsn,
     /// What it says.

@@ -15,11 +15,22 @@
 //! What is *not* modelled is said in the module that stands nearest to it.
 
 mod cluster;
+mod commit;
+mod directory;
+mod faults;
+mod guard;
+mod jobs;
 mod judge;
+mod lifecycle;
+mod member;
 mod plane;
 mod reply;
+mod serving;
 mod sessions;
 mod settings;
+mod sql;
+mod stopping;
+mod streaming;
 mod world;
 
 pub use cluster::{Cluster, MemberConfig, Wire};
