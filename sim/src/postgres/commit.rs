@@ -14,8 +14,6 @@ use super::judge::{Content, Event, LineId, Record, RecordId, SessionId};
 use super::member::{Commit, Release};
 use super::world::World;
 
-/// Least and most size of a record in bytes. Few sizes: positions of two histories meet again.
-const RECORD_UNITS: (u64, u64) = (6, 12);
 /// Positions are multiples of this.
 const ALIGNMENT: u64 = 8;
 
@@ -23,7 +21,8 @@ impl World {
     /// Writes a record at the end of a member's WAL and starts its flush. `None`: it has no WAL.
     pub fn insert(&mut self, r: usize, content: Content) -> Option<Record> {
         let id = RecordId(self.number());
-        let size = ALIGNMENT * self.rng.random_range(RECORD_UNITS.0..=RECORD_UNITS.1);
+        let (least, most) = self.settings.record_units;
+        let size = ALIGNMENT * self.rng.random_range(least..=most);
         let member = &mut self.members[r];
         let (pg, directory) = (member.pg.as_mut()?, member.directory.as_mut()?);
         let start = directory.end();

@@ -92,6 +92,9 @@ pub struct Settings {
     pub client_timeout: Duration,
     /// Places for clients, those kept for the agent left out.
     pub client_connections: usize,
+    /// Least and most size of a WAL record, in units of 8 bytes. Few sizes: positions of two
+    /// histories then meet again now and then.
+    pub record_units: (u64, u64),
     /// Size of a WAL segment in bytes.
     pub segment_bytes: u64,
     /// `max_slot_wal_keep_size` in bytes.
@@ -131,6 +134,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(2),
             client_timeout: Duration::from_secs(10),
             client_connections: 92,
+            record_units: (6, 12),
             segment_bytes: 16 << 20,
             slot_cap_bytes: 1 << 30,
             checkpoint_interval: Duration::from_secs(300),
