@@ -78,7 +78,10 @@ impl PairMachine {
                 self.promise_asked(request, &from, epoch, hold);
             }
             Event::PromiseStored { request, stored } => self.promise_stored(now, request, stored),
-            Event::Nudged => self.read_pair(now),
+            Event::Nudged => {
+                self.read_pair(now);
+                self.rejoin.nudged(now);
+            }
         }
     }
 
@@ -312,7 +315,8 @@ impl PairMachine {
             _ => None,
         };
         self.plane_error = failed.clone();
-        if failed.is_some() {
+        // A look at the lineage changes nothing, and rejoining has a pause of its own for it.
+        if failed.is_some() && !matches!(slot.command, PlaneCommand::Lineage(_)) {
             self.plane_not_before = now + PLANE_RETRY;
         }
         let given_up = matches!(outcome, PlaneOutcome::Unknown(_)) && by_the_guard(&slot.command);
@@ -370,6 +374,8 @@ impl PairMachine {
             self.answered_as_running(true);
             let detail = format!("timeline {timeline} from {starts_at}");
             self.step_note(Step::Promote, StepOutcome::Done, Some(now.since(started)), detail);
+            // Members that wait for a primary to compare themselves with can ask now.
+            self.out.push(super::Effect::NudgePeers);
         }
     }
 }

@@ -113,6 +113,14 @@ impl State {
         same || next
     }
 
+    /// A peer says that something changed: a holder that could not be asked may be ready now. In
+    /// `strict` durability every write waits for this.
+    pub fn nudged(&mut self, now: Tick) {
+        if self.phase == Phase::Look {
+            self.not_before = now;
+        }
+    }
+
     /// What was found out counted for one start: before the next one the directory may be another.
     pub fn look_anew(&mut self) {
         self.phase = Phase::Look;
