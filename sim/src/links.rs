@@ -19,7 +19,28 @@ struct Trouble {
     slow: Option<Duration>,
 }
 
+/// Why nobody answers on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Its process is not there: the host refuses.
+    Process,
+    /// The host is not there: nothing comes back.
+    Host,
+}
+
+/// What becomes of an attempt to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It arrives.
+    Yes,
+    /// It is refused at once.
+    Refused,
+    /// Nothing comes back.
+    Silence,
+}
+
 struct Table {
+    absent: BTreeMap<String, Absence>,
     /// By who sends and who should receive; healthy ones are left out.
     troubles: BTreeMap<(String, String), Trouble>,
     latency: (Duration, Duration),
@@ -58,7 +79,12 @@ impl Links {
     /// All healthy; latencies of PostgreSQL's streams are drawn from `seed`.
     pub fn new(seed: u64, latency: (Duration, Duration)) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
-        Self(Arc::new(Mutex::new(Table { troubles: BTreeMap::new(), latency, rng })))
+        Self(Arc::new(Mutex::new(Table {
+            absent: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            latency,
+            rng,
+        })))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -69,6 +95,30 @@ impl Links {
         let mut table = self.table();
         change(table.troubles.entry((from.to_owned(), to.to_owned())).or_default());
         table.troubles.retain(|_, trouble| *trouble != Trouble::default());
+    }
+
+    /// A host's process, or the host, is not there; `None`: it is back.
+    pub fn absent(&self, host: &str, absence: Option<Absence>) {
+        let mut table = self.table();
+        match absence {
+            Some(absence) => table.absent.insert(host.to_owned(), absence),
+            None => table.absent.remove(host),
+        };
+    }
+
+    /// What becomes of an attempt to connect now.
+    pub fn reach(&self, from: &str, to: &str) -> Reach {
+        let table = self.table();
+        let cut = |from: &str, to: &str| {
+            let trouble = table.troubles.get(&(from.to_owned(), to.to_owned()));
+            trouble.is_some_and(|trouble| trouble.cuts > 0)
+        };
+        match table.absent.get(to) {
+            Some(Absence::Host) => Reach::Silence,
+            _ if cut(from, to) || cut(to, from) => Reach::Silence,
+            Some(Absence::Process) => Reach::Refused,
+            None => Reach::Yes,
+        }
     }
 
     /// Cuts one direction; cuts add up.

@@ -12,21 +12,59 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::links::{Links, Reach};
+
 /// As in production.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 const ACCEPTED_MAX: usize = 64;
+/// How long the kernel tries to connect; every caller of ours gives up before.
+const CONNECT_GIVEN_UP: Duration = Duration::from_secs(60);
 
 /// One party's network. Both ends tell their identity first; as with certificates, a client goes
 /// on only when the server is who it dialled.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SimNetwork {
     me: Identity,
+    host: String,
+    links: Links,
 }
 
 impl SimNetwork {
-    /// The network of `me`.
-    pub fn new(me: Identity) -> Self {
-        Self { me }
+    /// The network of `me`, on this host.
+    pub fn new(me: Identity, host: &str, links: &Links) -> Self {
+        Self { me, host: host.to_owned(), links: links.clone() }
+    }
+
+    /// Connects as TCP would. The simulated network refuses at once what it drops; here silence is
+    /// silence, and a process that is not there is refused after one round trip.
+    async fn dial(&self, address: &str) -> io::Result<TcpStream> {
+        let to = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let refused = match self.links.reach(&self.host, to) {
+            Reach::Yes => match TcpStream::connect(address).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => error,
+                other => return other,
+            },
+            Reach::Refused => {
+                tokio::time::sleep(self.links.latency().1).await;
+                io::Error::new(io::ErrorKind::ConnectionRefused, address.to_owned())
+            }
+            Reach::Silence => return self.silence(address).await,
+        };
+        match self.links.reach(&self.host, to) {
+            Reach::Silence => self.silence(address).await,
+            _ => Err(refused),
+        }
+    }
+
+    async fn silence(&self, address: &str) -> io::Result<TcpStream> {
+        tokio::time::sleep(CONNECT_GIVEN_UP).await;
+        Err(io::Error::new(io::ErrorKind::TimedOut, address.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for SimNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SimNetwork({} on {})", self.me, self.host)
     }
 }
 
@@ -55,7 +93,7 @@ fn port(address: &str) -> io::Result<u16> {
 #[async_trait]
 impl Network for SimNetwork {
     async fn connect(&self, address: &str, expect: &Identity) -> io::Result<BoxIo> {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = self.dial(address).await?;
         let hands = async {
             introduce(&mut stream, &self.me).await?;
             meet(&mut stream).await

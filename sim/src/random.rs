@@ -50,7 +50,7 @@ pub fn plan(seed: u64) -> Plan {
         plan.timing = Timing::default();
     }
     plan.anti_flap = dice.pick(&[0, 1_000, 10_000]);
-    plan.latency = dice.pick(&[(1, 4), (1, 10), (2, 40), (5, 90)]);
+    plan.latency = dice.pick(&[(1, 4), (1, 10), (2, 30), (5, 50)]);
     plan.tick = dice.pick(&[2, 5, 5, 5]);
     plan.write_interval = dice.pick(&[20, 50, 150]);
     // Two clocks may differ by the drift bound, so each by half of it.

@@ -81,6 +81,7 @@ pub(crate) fn tell(plan: &Plan, watch: Watch, tale: Tale) -> Verdict {
 fn with_world(plan: &Plan, watch: Watch, work: impl FnOnce(&mut Run<'_>) -> End) -> Verdict {
     align_task_numbers();
     continuum_runtime::seed::require_scope();
+    world::note_panics(watch.show == Show::Debug);
     let time = WorldTime::default();
     let trace = Trace::new(&time, watch.show);
     trace.clone().listen(watch.packets, || {
@@ -88,7 +89,12 @@ fn with_world(plan: &Plan, watch: Watch, work: impl FnOnce(&mut Run<'_>) -> End)
         let judge = Judge::new(&world.shared);
         let mut run = Run { world, judge, looked: Duration::ZERO, recovered_after: None };
         let end = work(&mut run);
-        run.verdict(end)
+        let verdict = run.verdict(end);
+        if run.world.has_panicked() {
+            // What a panic left behind can not be taken down in good order.
+            std::mem::forget(run);
+        }
+        verdict
     })
 }
 
@@ -196,7 +202,7 @@ impl Run<'_> {
         codes.next().map(|blocked| blocked.code.clone())
     }
 
-    fn verdict(mut self, end: End) -> Verdict {
+    fn verdict(&mut self, end: End) -> Verdict {
         self.judge.finish();
         let mut findings = self.judge.violations.clone();
         let mut blocked = None;

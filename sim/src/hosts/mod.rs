@@ -20,6 +20,7 @@ use continuum_witness::{RegisterStore, ServerStore};
 
 use crate::clock::{SimClock, WorldTime};
 use crate::disk::SimDisk;
+use crate::links::Links;
 use crate::members::Members;
 use crate::net::SimNetwork;
 use crate::plan::{Plan, WITNESS};
@@ -59,6 +60,8 @@ pub struct Shared {
     pub store: Arc<Mutex<Option<Arc<DurableStore>>>>,
     /// PostgreSQL.
     pub members: Members,
+    /// Who reaches whom.
+    pub links: Links,
     /// Operators and clients.
     pub users: Users,
     /// The world's time.
@@ -130,7 +133,8 @@ impl Host {
     }
 
     fn network(&self, role: Role) -> SharedNetwork {
-        Arc::new(SimNetwork::new(Identity::new(role, self.name.as_str())))
+        let me = Identity::new(role, self.name.as_str());
+        Arc::new(SimNetwork::new(me, &self.name, &self.shared.links))
     }
 
     fn shared_clock(&self) -> SharedClock {

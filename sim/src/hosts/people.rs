@@ -16,7 +16,8 @@ const ASK: Duration = Duration::from_millis(150);
 
 pub(super) async fn run(host: &Host) -> Result<(), String> {
     let shared = &host.shared;
-    let network = Arc::new(SimNetwork::new(Identity::new(Role::Operator, "alice")));
+    let alice = Identity::new(Role::Operator, "alice");
+    let network = Arc::new(SimNetwork::new(alice, &host.name, &shared.links));
     let resolver = Resolver::open(&shared.users, &shared.time, RESOLVER_PORT)
         .await
         .map_err(|error| error.to_string())?;

@@ -90,6 +90,12 @@ impl<'r, 'w> Story<'r, 'w> {
         self.expect("nobody takes writes", within, |story| story.writable().is_empty())
     }
 
+    /// A client is acknowledged within `within`.
+    pub fn expect_acknowledged(&mut self, within: Duration) -> Result<(), String> {
+        let before = self.run.judge.acknowledged;
+        self.expect("writes go on", within, |story| story.run.judge.acknowledged > before)
+    }
+
     /// Clients are acknowledged all through `span`, with no gap longer than `gap`.
     pub fn expect_steady_writes(&mut self, span: Duration, gap: Duration) -> Result<(), String> {
         let until = self.run.world.now() + span;

@@ -77,7 +77,8 @@ fn primary_cut_from_witness(story: &mut Story<'_, '_>) -> Result<(), String> {
 fn primary_loses_power(story: &mut Story<'_, '_>) -> Result<(), String> {
     story.region("fsn").loses_power_for(secs(20));
     story.expect_primary("hel", secs(10))?;
-    story.expect_steady_writes(secs(5), secs(4))?;
+    story.expect_acknowledged(secs(12))?;
+    story.expect_steady_writes(secs(5), secs(2))?;
     story.advance(secs(15))?;
     story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))

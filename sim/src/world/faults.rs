@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::disk::DiskTrouble;
-use crate::links::Links;
+use crate::links::{Absence, Links};
 use crate::plan::{DiskFault, Fault, Ms};
 use crate::users::Order;
 use crate::world::World;
@@ -158,6 +158,10 @@ impl World<'_> {
             return;
         }
         self.thaw_wholly(name);
+        if power {
+            // Nobody is told: not even the end of a connection leaves a host without power.
+            self.isolate(name, Links::cut);
+        }
         self.sim.crash(name);
         if power {
             host.disk.power_lost();
@@ -165,11 +169,20 @@ impl World<'_> {
         } else {
             host.disk.process_killed();
         }
+        let absence = if power { Absence::Host } else { Absence::Process };
+        self.links.absent(name, Some(absence));
         self.down.insert(name.to_owned());
         if power {
             self.powerless.insert(name.to_owned());
         }
         self.after(down, Action::Start(name.to_owned()));
+    }
+
+    fn isolate(&mut self, name: &str, change: fn(&Links, &str, &str)) {
+        let (me, others) = ([name.to_owned()], self.others(name));
+        self.each_link(&me, &others, |from, to| change(&self.links, from, to));
+        self.each_link(&others, &me, |from, to| change(&self.links, from, to));
+        self.set_links(&me, &others);
     }
 
     /// Starts a host that is down.
@@ -178,8 +191,10 @@ impl World<'_> {
             return;
         }
         if self.powerless.remove(name) {
+            self.isolate(name, Links::mend);
             self.members.power(name, true);
         }
+        self.links.absent(name, None);
         self.trace.note(name, "is started");
         self.sim.bounce(name);
     }

@@ -5,7 +5,7 @@ mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use continuum_runtime::seed;
@@ -47,6 +47,23 @@ pub struct World<'a> {
     powerless: BTreeSet<String>,
     agenda: BTreeMap<(Duration, u64), faults::Action>,
     agenda_seq: u64,
+    panicked: bool,
+}
+
+/// The first panic of this process's run: the one that follows from it says less.
+static FIRST_PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Keeps the first panic's text and place for the verdict; shows panics only if asked to.
+pub fn note_panics(show: bool) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let mut first = FIRST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| panic.to_string().replace('\n', " "));
+        drop(first);
+        if show {
+            usual(panic);
+        }
+    }));
 }
 
 impl World<'_> {
@@ -61,13 +78,22 @@ impl World<'_> {
         match stepped {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(format!("the simulation failed: {error}")),
-            Err(panic) => return Err(format!("panic: {}", panic_text(panic.as_ref()))),
+            Err(_) => {
+                self.panicked = true;
+                let first = FIRST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return Err(first.unwrap_or_else(|| "panic: without a text".into()));
+            }
         }
         let outside = seed::outside_scope();
         match outside.first() {
             Some(place) => Err(format!("randomness outside any scope: {place}")),
             None => Ok(()),
         }
+    }
+
+    /// Whether a host panicked: the world must not be used, nor dropped, any more.
+    pub fn has_panicked(&self) -> bool {
+        self.panicked
     }
 
     /// Time since the world began.
@@ -98,11 +124,6 @@ impl World<'_> {
     pub fn names_of_others(&self, name: &str) -> Vec<String> {
         self.others(name)
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text").to_owned()
 }
 
 /// Builds the world of `plan`.
@@ -138,6 +159,7 @@ pub fn build<'a>(plan: &Plan, trace: Trace, time: WorldTime) -> World<'a> {
         history: crate::recording::History::default(),
         store: Arc::default(),
         members: members.clone(),
+        links: links.clone(),
         users: users.clone(),
         time: time.clone(),
     };
@@ -168,5 +190,6 @@ pub fn build<'a>(plan: &Plan, trace: Trace, time: WorldTime) -> World<'a> {
         powerless: BTreeSet::new(),
         agenda: BTreeMap::new(),
         agenda_seq: 0,
+        panicked: false,
     }
 }
