@@ -289,3 +289,29 @@ fn names_removed_behind_the_guards_back_hold_nobody_until_it_writes_them() {
         assert!(!commit.is_finished());
     });
 }
+
+#[test]
+fn a_crashed_backend_ends_every_session_and_the_primary_stays_one() {
+    let world = World::new(13);
+    world.run(async {
+        let primary = world.primary("fsn", &["hel"]).await;
+        world.standby("hel", "fsn").await;
+        named(&world, &*primary, &names(&["hel", "nbg"])).await;
+        let before = primary.status().await.unwrap();
+        let session = client(&world, "fsn").await;
+        let commit = appends(&session, 1);
+        waiting(&world, "fsn", 1).await;
+        world.cluster.crash_backend(&region("fsn"));
+        let lost = WriteError::Unknown(Unresolved::ConnectionLost);
+        assert_eq!(commit.await.unwrap(), Err(lost));
+        let accepts = || world.cluster.accepts_writes(&region("fsn"));
+        world.until("it begins anew", accepts).await;
+        assert_eq!(primary.status().await.unwrap(), before, "the guard sees nothing of it");
+        let session = client(&world, "fsn").await;
+        assert_eq!(session.read_set().await, Ok(vec![1]), "what was in WAL is there");
+        let commit = appends(&session, 2);
+        waiting(&world, "fsn", 1).await;
+        named(&world, &*primary, &names(&["hel"])).await;
+        assert_eq!(commit.await.unwrap(), Ok(()), "its standby came back");
+    });
+}

@@ -97,6 +97,13 @@ impl Cluster {
         self.world().kill_postmaster(r);
     }
 
+    /// A backend crashes: PostgreSQL ends all sessions and begins anew in the same process, which
+    /// its guard does not notice.
+    pub fn crash_backend(&self, region: &RegionId) {
+        let r = self.index(region);
+        self.world().crash_backend(r);
+    }
+
     /// The guard is killed, and PostgreSQL with it.
     pub fn kill_guard(&self, region: &RegionId) {
         let r = self.index(region);

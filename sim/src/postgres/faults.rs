@@ -78,7 +78,7 @@ impl World {
         let host = &mut self.members[r].host;
         if std::mem::replace(&mut host.frozen, false) {
             let parked = std::mem::take(&mut host.parked);
-            self.go_on(parked);
+            self.go_on(r, parked);
         }
     }
 
@@ -87,7 +87,7 @@ impl World {
         host.fsync_hangs = on;
         if !on {
             let hanging = std::mem::take(&mut host.hanging);
-            self.go_on(hanging);
+            self.go_on(r, hanging);
         }
     }
 

@@ -2,8 +2,7 @@
 
 use continuum_cnpg_pair::PlaneError;
 use continuum_cnpg_pair::plane::{Promoted, Upstream};
-use continuum_domain::{Epoch, SyncNames, TimelineId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use continuum_domain::{SyncNames, TimelineId};
 
 use super::guard::{Ticket, failed, refused};
 use super::judge::{Content, Event};
@@ -57,43 +56,8 @@ impl World {
         // The guard writes the whole configuration anew.
         self.members[r].tampered = None;
         let names = self.members[r].names_on_file();
-        let timeline = self.members[r].directory.as_ref().map_or(1, |d| d.control.timeline);
-        let waits = !names.is_empty();
-        self.members[r].pg = Some(Process {
-            life,
-            ready: false,
-            reload_when_ready: false,
-            promoted: false,
-            promoting: false,
-            epoch: Epoch(0),
-            stopping: None,
-            why: None,
-            serving: true,
-            shutting_down: false,
-            primary: false,
-            timeline,
-            line: 0,
-            shown_timeline: 0,
-            flushing: false,
-            replaying: false,
-            received: None,
-            names,
-            // At startup the flag stands before the first client (R12).
-            backends_wait: waits,
-            reload_missed: false,
-            commits: VecDeque::new(),
-            waiting: Vec::new(),
-            released: continuum_domain::Lsn(0),
-            hidden: BTreeSet::new(),
-            receiver: None,
-            connecting: None,
-            senders: BTreeMap::new(),
-            starting: Some(reply),
-            promotions: Vec::new(),
-            row: None,
-            row_queue: VecDeque::new(),
-            canaries: BTreeMap::new(),
-        });
+        let starting = Some(reply);
+        self.members[r].pg = Some(Process { starting, ..Process::new(life, names) });
         self.notify(r);
         let takes = self.draw(self.settings.start);
         self.after_in(r, takes, move |w| w.recover(r));

@@ -167,6 +167,45 @@ pub(super) struct Member {
 }
 
 impl Process {
+    /// A postmaster that was just spawned. The flag that makes backends wait stands before the first
+    /// client (R12).
+    pub fn new(life: u64, names: SyncNames) -> Self {
+        Self {
+            life,
+            ready: false,
+            reload_when_ready: false,
+            promoted: false,
+            promoting: false,
+            epoch: Epoch(0),
+            stopping: None,
+            why: None,
+            serving: true,
+            shutting_down: false,
+            primary: false,
+            timeline: 1,
+            line: 0,
+            shown_timeline: 0,
+            flushing: false,
+            replaying: false,
+            received: None,
+            backends_wait: !names.is_empty(),
+            names,
+            reload_missed: false,
+            commits: VecDeque::new(),
+            waiting: Vec::new(),
+            released: Lsn(0),
+            hidden: BTreeSet::new(),
+            receiver: None,
+            connecting: None,
+            senders: BTreeMap::new(),
+            starting: None,
+            promotions: Vec::new(),
+            row: None,
+            row_queue: VecDeque::new(),
+            canaries: BTreeMap::new(),
+        }
+    }
+
     pub fn state(&self) -> ProcessState {
         match (self.stopping, self.ready) {
             (Some(_), _) => ProcessState::Stopping,

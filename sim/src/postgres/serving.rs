@@ -131,7 +131,7 @@ impl World {
     /// The answer has come to the standby.
     fn stream_begins(&mut self, begun: &Begun) {
         let (r, standby, link) = (begun.from, begun.standby, begun.link);
-        if self.with_sender(r, standby, link, |_, _| ()).is_none() {
+        if self.with_sender(r, standby, link, |sender, _| sender.begun = true).is_none() {
             return self.attempt_failed(standby, begun.attempt);
         }
         let (sound, upstream, now) = (self.contains(r, standby), self.upstream(standby), self.now);

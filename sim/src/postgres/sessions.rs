@@ -5,7 +5,7 @@
 //! that still waits for it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -164,17 +164,28 @@ impl Cluster {
     ) -> Result<Session, ConnectError> {
         let r = self.index(to);
         let (sender, receiver) = oneshot::channel();
-        self.world().client_connects(from.to_owned(), r, sender);
+        self.world().client_connects(from.to_owned(), r, Arc::new(Mutex::new(Some(sender))));
         let id = receiver.await.unwrap_or(Err(ConnectError::Unreachable))?;
         Ok(Session { cluster: self.clone(), id })
     }
 }
 
-type Connecting = oneshot::Sender<Result<SessionId, ConnectError>>;
+/// Who waits for a connection: the answer, or the end of the time for it, whichever comes first.
+type Connecting = Arc<Mutex<Option<oneshot::Sender<Result<SessionId, ConnectError>>>>>;
+
+/// False: nobody waits any more.
+fn tell(waits: &Connecting, result: Result<SessionId, ConnectError>) -> bool {
+    let sender = waits.lock().unwrap_or_else(PoisonError::into_inner).take();
+    sender.is_some_and(|sender| sender.send(result).is_ok())
+}
 
 impl World {
     fn client_connects(&mut self, from: String, r: usize, reply: Connecting) {
-        let until = self.now + self.settings.connect_timeout;
+        let (limit, waits) = (self.settings.connect_timeout, reply.clone());
+        self.after(limit, move |_| {
+            tell(&waits, Err(ConnectError::Unreachable));
+        });
+        let until = self.now + limit;
         self.client_knocks(from, r, until, reply);
     }
 
@@ -189,12 +200,10 @@ impl World {
             let takes = there + back + again;
             return self.after_on(r, takes, move |w| w.client_is_let_in(from, r, reply));
         }
-        if self.now >= until || reply.is_closed() {
-            drop(reply.send(Err(ConnectError::Unreachable)));
-            return;
+        if self.now < until {
+            let pause = self.settings.retransmit;
+            self.after(pause, move |w| w.client_knocks(from, r, until, reply));
         }
-        let pause = self.settings.retransmit;
-        self.after(pause, move |w| w.client_knocks(from, r, until, reply));
     }
 
     fn client_is_let_in(&mut self, from: String, r: usize, reply: Connecting) {
@@ -223,13 +232,10 @@ impl World {
         };
         let made = result.as_ref().ok().copied();
         // Lost on its way back, it is as if nobody had answered.
-        let (delay, result) = match self.wire.delay(&host, &from) {
-            Some(delay) => (delay, result),
-            None => (self.settings.connect_timeout, Err(ConnectError::Unreachable)),
-        };
+        let lost = self.settings.connect_timeout;
+        let delay = self.wire.delay(&host, &from).unwrap_or(lost);
         self.after(delay, move |w| {
-            let heard = result.is_ok();
-            if reply.send(result).is_err() || !heard {
+            if !tell(&reply, result) {
                 made.into_iter().for_each(|id| w.client_leaves(id));
             }
         });

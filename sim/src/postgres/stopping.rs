@@ -6,6 +6,7 @@ use rand::RngExt;
 
 use super::guard::{Ticket, failed};
 use super::judge::{Content, Event};
+use super::member::Process;
 use super::reply::Reply;
 use super::world::World;
 
@@ -140,12 +141,66 @@ impl World {
         self.process_gone(r, false);
     }
 
+    /// A backend crashes: the postmaster ends all others and begins anew, in the same process, with
+    /// the same names and under the same deadline. A primary stays one.
+    pub fn crash_backend(&mut self, r: usize) {
+        if !self.members[r].accepts() || self.members[r].host.frozen {
+            return;
+        }
+        self.hang_up_on_all(r);
+        self.lose_unflushed(r);
+        let (life, names) = (self.number(), self.members[r].names_on_file());
+        let member = self.region(r);
+        let Some(pg) = self.pg(r) else { return };
+        *pg = Process {
+            ready: true,
+            serving: false,
+            promoted: pg.promoted,
+            primary: pg.primary,
+            epoch: pg.epoch,
+            timeline: pg.timeline,
+            line: pg.line,
+            shown_timeline: pg.shown_timeline,
+            ..Process::new(life, names)
+        };
+        self.note(Event::Note(format!("a backend of {member} crashed")));
+        let takes = self.draw(self.settings.start);
+        self.after_in(r, takes, move |w| w.begun_anew(r));
+    }
+
+    fn begun_anew(&mut self, r: usize) {
+        let host = &self.members[r].host;
+        if host.full || host.cannot_start {
+            return self.ended_by_itself(r, "it could not begin anew after a crash");
+        }
+        if host.fsync_hangs {
+            let pause = self.settings.retry;
+            return self.after_in(r, pause, move |w| w.begun_anew(r));
+        }
+        let member = &mut self.members[r];
+        let (Some(pg), Some(directory)) = (member.pg.as_mut(), member.directory.as_mut()) else {
+            return;
+        };
+        pg.serving = true;
+        if pg.primary {
+            directory.applied = directory.wal.len();
+            return self.keep_checkpointing(r);
+        }
+        self.replay_soon(r);
+        self.connect_upstream(r);
+    }
+
     /// No process of PostgreSQL is left on a host that is alive.
     pub fn process_gone(&mut self, r: usize, clean: bool) {
+        self.hang_up_on_all(r);
+        self.forget_process(r, clean);
+    }
+
+    /// The kernel closes what the dead had open.
+    fn hang_up_on_all(&mut self, r: usize) {
         let Some(pg) = self.pg(r) else { return };
         let peers: Vec<_> = pg.senders.iter().map(|(peer, sender)| (*peer, sender.link)).collect();
         let upstream = pg.receiver.as_ref().map(|receiver| (receiver.from, receiver.link));
-        // The kernel closes what the dead had open.
         for (peer, link) in peers {
             self.hang_up_on_standby(r, peer, link);
         }
@@ -153,7 +208,18 @@ impl World {
             self.hang_up_on_upstream(r, from, link);
         }
         self.close_clients_of(r);
-        self.forget_process(r, clean);
+    }
+
+    /// Of what was not flushed the operating system may have got a part; what is left of it is on
+    /// disk before anybody builds on it.
+    fn lose_unflushed(&mut self, r: usize) {
+        let Some(directory) = self.members[r].directory.as_mut() else { return };
+        if directory.flushed < directory.wal.len() {
+            let kept = self.rng.random_range(directory.flushed..=directory.wal.len());
+            directory.wal.truncate(kept);
+        }
+        directory.flushed = directory.wal.len();
+        directory.applied = directory.applied.min(directory.flushed);
     }
 
     /// What the end of all processes leaves, without a word to anybody else.
@@ -163,14 +229,9 @@ impl World {
         if let Some(directory) = member.directory.as_mut() {
             directory.control.clean = clean;
             directory.control.in_recovery = !pg.primary;
-            if !clean && directory.flushed < directory.wal.len() {
-                // Of what was not flushed the operating system may have got a part.
-                let kept = self.rng.random_range(directory.flushed..=directory.wal.len());
-                directory.wal.truncate(kept);
-            }
-            directory.flushed = directory.wal.len();
-            directory.applied = directory.applied.min(directory.flushed);
         }
+        self.lose_unflushed(r);
+        let member = &mut self.members[r];
         let why = pg.why.clone().unwrap_or_else(|| "it ended by itself".into());
         if member.guard.up {
             member.guard.exits += 1;

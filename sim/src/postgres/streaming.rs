@@ -48,6 +48,8 @@ pub(super) struct Sender {
     /// Where the timeline that was asked for was left.
     until: Option<Lsn>,
     ended: bool,
+    /// The standby knows that it is served.
+    pub begun: bool,
     pub flush: Lsn,
     pub replay: Lsn,
     /// Names as this walsender last read them, and its standby's place among them; 0: none.
@@ -73,6 +75,7 @@ impl Sender {
             sent,
             until,
             ended: false,
+            begun: false,
             flush: Lsn(0),
             replay: Lsn(0),
             names: SyncNames::default(),
@@ -130,7 +133,9 @@ impl World {
         // A standby passes on what it has applied.
         let ready = if pg.primary { directory.flushed } else { directory.applied };
         let serving = pg.serving;
-        let Some(sender) = pg.senders.get_mut(&peer).filter(|s| serving && s.link == link) else {
+        let Some(sender) =
+            pg.senders.get_mut(&peer).filter(|s| serving && s.begun && s.link == link)
+        else {
             return;
         };
         let limit = sender.until.map_or(ready, |until| directory.count_to(until).min(ready));
@@ -156,18 +161,8 @@ impl World {
     }
 
     fn send_down(&mut self, r: usize, peer: usize, link: u64, what: Down) {
-        // Its end may not be made yet, or not be there any more.
-        let Some(receiver) = self.receiver(peer, link) else {
-            if !matches!(what, Down::Closed) {
-                let pause = self.settings.persist.least;
-                self.after(pause, move |w| {
-                    if w.with_sender(r, peer, link, |_, _| ()).is_some() {
-                        w.send_down(r, peer, link, what);
-                    }
-                });
-            }
-            return;
-        };
+        // The other end may be gone, or not be made yet: a connection that never was.
+        let Some(receiver) = self.receiver(peer, link) else { return };
         receiver.coming.push_back(what);
         self.carry_down(r, peer, link);
     }

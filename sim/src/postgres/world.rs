@@ -148,10 +148,10 @@ impl World {
     /// scheduler to say. The guard looks at its deadline at its next turn, like everybody else; a
     /// backend may come before it and send what it was about to send, also an acknowledgement
     /// whose standby replies wait in its socket, but nothing that still needs a standby (R2).
-    pub fn go_on(&mut self, work: Vec<Work>) {
+    pub fn go_on(&mut self, r: usize, work: Vec<Work>) {
         for work in work {
             let delay = Spans::us(1, 4_000).draw(&mut self.rng);
-            self.put(delay, None, work);
+            self.put(delay, Some(r), work);
         }
     }
 
