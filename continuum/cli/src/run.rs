@@ -50,6 +50,7 @@ fn dispatch(command: Command, variables: &Variables) -> Result<Exit, Failure> {
         Command::Agent(args) => on_all_cores(roles::agent::run(args, variables)),
         Command::Witness(args) => on_all_cores(roles::witness::run(args, variables)),
         Command::Dns(args) => on_all_cores(roles::dns::run(args, variables)),
+        Command::Sim(args) => roles::sim::run(&args.arguments).map(|never| match never {}),
         Command::LabJanitor(args) => roles::lab::run_janitor(args),
         ops => on_this_thread(ops::run(ops, variables)),
     }

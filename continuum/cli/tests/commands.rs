@@ -144,3 +144,21 @@ fn help_and_version_exit_0() {
     assert!(!text(&help.stdout).contains("lab-janitor"));
     assert_eq!(text(&continuum(&["version"]).stdout), text(&continuum(&["--version"]).stdout));
 }
+
+/// The simulator reads its own command line; a program that is not there is said so.
+#[test]
+fn sim_becomes_the_simulator() {
+    let simulate = |program: &str| {
+        Command::new(env!("CARGO_BIN_EXE_continuum"))
+            .args(["sim", "--seeds", "0..3", "--help"])
+            .env("CONTINUUM_SIM_BIN", program)
+            .output()
+            .expect("the binary runs")
+    };
+    let there = simulate("/bin/echo");
+    assert_eq!((code(&there), text(&there.stdout)), (Some(0), "--seeds 0..3 --help\n".into()));
+    let absent = simulate("/nonexistent/continuum-sim");
+    assert_eq!(code(&absent), Some(2));
+    let said = text(&absent.stderr);
+    assert!(said.contains("/nonexistent/continuum-sim cannot be run"), "{said}");
+}

@@ -3,6 +3,7 @@
 pub mod lab;
 pub mod ops;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -79,6 +80,9 @@ pub enum Command {
     Dns(RoleArgs),
     /// Show it all on this machine: real PostgreSQL, moved on purpose and by force
     Lab(LabArgs),
+    /// Break the real core, agents and witness in simulated worlds, each drawn from a seed
+    #[command(disable_help_flag = true)]
+    Sim(SimArgs),
     /// Clear a lab away when it ends
     #[command(hide = true)]
     LabJanitor(JanitorArgs),
@@ -86,6 +90,14 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the version
     Version,
+}
+
+/// `sim`; the simulator reads its own command line.
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// What the simulator is told, for example --seed 7, --seeds 0..1000, --list or --help
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub arguments: Vec<OsString>,
 }
 
 /// A long-running role.

@@ -5,6 +5,7 @@ pub mod dns;
 pub mod guard;
 pub mod lab;
 pub mod server;
+pub mod sim;
 pub mod witness;
 
 use std::sync::Arc;
