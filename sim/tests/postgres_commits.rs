@@ -315,3 +315,22 @@ fn a_crashed_backend_ends_every_session_and_the_primary_stays_one() {
         assert_eq!(commit.await.unwrap(), Ok(()), "its standby came back");
     });
 }
+
+#[test]
+fn a_client_that_is_gone_has_received_nothing() {
+    let world = World::new(14);
+    world.run(async {
+        let primary = world.primary("fsn", &["hel"]).await;
+        named(&world, &*primary, &names(&["hel"])).await;
+        let session = client(&world, "fsn").await;
+        let commit = appends(&session, 1);
+        waiting(&world, "fsn", 1).await;
+        commit.abort();
+        primary.set_names(Epoch(1), &SyncNames::default()).await.unwrap();
+        waiting(&world, "fsn", 0).await;
+        tokio::time::sleep(ms(50)).await;
+        assert_eq!(acknowledged(&world), 0);
+        let reader = client(&world, "fsn").await;
+        assert_eq!(reader.read_set().await, Ok(vec![1]));
+    });
+}

@@ -242,7 +242,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a commit that came to this member now would be carried out: cheaper than a view.
+    /// [`MemberView::accepts_writes`] without the view, which copies all WAL.
     pub fn accepts_writes(&self, region: &RegionId) -> bool {
         let r = self.index(region);
         self.world().accepts_writes(r)

@@ -1,4 +1,8 @@
 //! The guard: who may command, in which order, and the deadline (R4, R5).
+//!
+//! Not modelled: its orderly end (it is killed or loses power), locks against a second guard,
+//! configuration it refuses, passwords. Its messages with the agent do not overtake one another by
+//! themselves, but slow ones may come after later ones, as two connections of an agent's can.
 
 use continuum_cnpg_pair::PlaneError;
 use continuum_cnpg_pair::plane::Taken;

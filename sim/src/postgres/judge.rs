@@ -89,7 +89,8 @@ pub struct MemberView {
     pub process: ProcessState,
     /// Out of recovery.
     pub primary: bool,
-    /// A commit that arrived now would be carried out, and acknowledged once its standbys have it.
+    /// A commit over a connection made now would be carried out, and acknowledged once its standbys
+    /// have it. While a stop is under way connections made before may still get through.
     pub accepts_writes: bool,
     /// The names in its configuration.
     pub names: SyncNames,

@@ -12,6 +12,11 @@
 //! nothing here looks at a clock of its own, so that the same seed gives the same history in any
 //! runtime.
 //!
+//! After a freeze all that was due is runnable at once, in any order: a backend may send an
+//! acknowledgement whose standby's reply waited in its socket before the guard sees that its
+//! deadline has passed, as real ones could (R1, R2); it needs every standby that is named all the
+//! same.
+//!
 //! What is *not* modelled is said in the module that stands nearest to it.
 
 mod cluster;

@@ -3,6 +3,9 @@
 //! A connection is a stream: what is lost is sent again while both ends are there, and answers come
 //! in order, the end of the connection last. An acknowledgement is one when it has come to a client
 //! that still waits for it.
+//!
+//! Each statement is a transaction of its own under the pair's `synchronous_commit`. Not modelled:
+//! transactions of several statements, sessions that lower it, poolers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

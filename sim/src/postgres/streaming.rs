@@ -4,6 +4,10 @@
 //! takes if the first record begins where its own WAL ends and names the position of its own last
 //! record as the one before: content is looked at by nobody. One that is ahead on an equal number
 //! is served too, reports its own positions, and goes on when the sender's records come past them.
+//! So commits on the sender up to those positions count as replicated: PostgreSQL asks no more.
+//!
+//! Not modelled: archives, records received in part, conflicts of replay with queries, and what a
+//! standby that is ahead does to its own files when it receives their segment anew.
 
 use std::collections::VecDeque;
 use std::time::Duration;
