@@ -26,7 +26,7 @@ fn power_takes_what_was_not_flushed_and_nothing_else() {
         let world = World::new(seed);
         let (before, after) = world.run(async {
             let primary = world.primary("fsn", &["hel"]).await;
-            world.standby("hel", "fsn").await;
+            let standby = world.standby("hel", "fsn").await;
             let session = world.cluster.connect(CLIENT, &region("fsn")).await.unwrap();
             session.append(1).await.unwrap();
             world.cluster.fsync_hang(&region("fsn"), true);
@@ -44,8 +44,15 @@ fn power_takes_what_was_not_flushed_and_nothing_else() {
             assert!(primary.observe().await.sql.is_some(), "a look needs no disk");
             let before = world.cluster.member(&region("fsn"));
             assert_eq!(before.wal.len(), before.flushed + 6);
+            // A stream that begins anew begins with all that may be sent.
+            standby.follow(Epoch(1), None).await.unwrap();
+            tokio::time::sleep(ms(100)).await;
+            standby.follow(Epoch(1), Some(&upstream_of(&region("fsn")))).await.unwrap();
+            world.streams("hel", "fsn").await;
+            tokio::time::sleep(ms(100)).await;
             let standby = world.cluster.member(&region("hel"));
             assert_eq!(standby.wal.len(), before.flushed, "only what is flushed is sent");
+            let before = world.cluster.member(&region("fsn"));
             world.cluster.power_off(&region("fsn"));
             assert!(matches!(
                 primary.status().await,
@@ -75,12 +82,15 @@ fn a_full_slot_lets_its_standby_fall_off_until_it_is_cloned() {
         primary.checkpoint().await.unwrap();
         let slot = world.cluster.slot(&region("fsn"), &region("hel")).unwrap();
         assert!(!slot.1, "WAL within the cap is kept: {slot:?}");
+        let upstream = upstream_of(&region("fsn"));
+        standby.start(Epoch(1), &none(), Some(&upstream)).await.unwrap();
+        world.streams("hel", "fsn").await;
+        standby.stop(Epoch(1), StopMode::Fast).await.unwrap();
         for _ in 0..100 {
             primary.wake().await.unwrap();
         }
         primary.checkpoint().await.unwrap();
         assert!(world.cluster.slot(&region("fsn"), &region("hel")).unwrap().1);
-        let upstream = upstream_of(&region("fsn"));
         standby.start(Epoch(1), &none(), Some(&upstream)).await.unwrap();
         tokio::time::sleep(ms(5_000)).await;
         assert_eq!(world.cluster.member(&region("hel")).streams_from, None);
