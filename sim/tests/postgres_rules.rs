@@ -296,6 +296,8 @@ fn a_disk_without_room_keeps_nothing_alive() {
         assert!(matches!(fenced, Err(PlaneError::Failed { .. })), "not written: {fenced:?}");
         let stops = || world.cluster.member(&region("fsn")).process == ProcessState::Stopped;
         world.until("stopped all the same", stops).await;
+        let why = it.status().await.unwrap().last_exit.unwrap();
+        assert!(why.contains("fenced"), "and not for another reason: {why}");
     });
 }
 
