@@ -28,6 +28,8 @@ pub mod links;
 pub mod members;
 pub mod net;
 pub mod plan;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod postgres;
 pub mod random;
 pub mod recording;

@@ -17,7 +17,12 @@ use crate::run::Verdict;
 pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
-    command.args(arguments).arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .args(inherited())
+        .arg("--json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.stdin(if plan.is_some() { Stdio::piped() } else { Stdio::null() });
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     if let (Some(plan), Some(mut input)) = (plan, child.stdin.take()) {
@@ -32,6 +37,13 @@ pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, 
         let words = words.lines().last().unwrap_or_default().to_owned();
         died(&format!("the run died ({}): {words}", output.status))
     }))
+}
+
+/// What every child is told because this process was.
+fn inherited() -> Vec<String> {
+    let own: Vec<String> = std::env::args().collect();
+    let planted = own.iter().position(|argument| argument == "--plant");
+    planted.map_or_else(Vec::new, |at| own.iter().skip(at).take(2).cloned().collect())
 }
 
 fn died(why: &str) -> Verdict {

@@ -77,6 +77,10 @@ struct RunArgs {
     /// Counts every packet in the trace's hash.
     #[arg(long)]
     packets: bool,
+    /// Takes one rule out of the machines, by name.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, value_name = "BUG")]
+    plant: Option<String>,
 }
 
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -98,6 +102,14 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(args: &RunArgs) -> u8 {
+    #[cfg(feature = "planted-bugs")]
+    if let Some(name) = &args.plant {
+        let Some(bug) = crate::planted::find(name) else {
+            eprintln!("there is no bug {name:?}; there are {:?}", crate::planted::ALL);
+            return USAGE;
+        };
+        crate::planted::plant_here(bug);
+    }
     if args.list {
         return single::list();
     }
