@@ -14,6 +14,7 @@ use continuum_cnpg_pair::plane::StopMode;
 use continuum_cnpg_pair::{DataPlane, PlaneError};
 use continuum_domain::observation::{Lineage, ProcessState};
 use continuum_domain::{Epoch, RegionId, SyncNames, Tick};
+use continuum_runtime::seed;
 use support::{World, processes_in, until};
 
 const FAR: Duration = Duration::from_secs(600);
@@ -262,6 +263,41 @@ async fn a_copy_of_the_fork_received_in_part_hides_nothing() {
         a.stop(Epoch(2), StopMode::Immediate).await.unwrap();
     }
     assert_eq!(a.lineage(&to_b).await.unwrap(), Lineage::Follows);
+}
+
+/// One value from a member's PostgreSQL, as its owner.
+async fn ask(world: &World, region: &RegionId, statement: &str) -> Option<String> {
+    let config = world.config(region);
+    let address = format!("host={} port={} user=postgres", config.listen_host, config.port);
+    let (client, connection) =
+        tokio_postgres::connect(&address, tokio_postgres::NoTls).await.unwrap();
+    let driver = seed::spawn(connection);
+    let answers = client.simple_query(statement).await.unwrap();
+    driver.abort();
+    answers.iter().find_map(|answer| match answer {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    })
+}
+
+/// A slot that fell off the cap keeps nothing any more, and newer PostgreSQL refuses to serve from
+/// it: it is made anew, so that a member that was cloned can stream.
+#[tokio::test]
+async fn a_slot_that_was_lost_is_made_anew() {
+    const STATUS: &str = "select wal_status from pg_replication_slots";
+    let Some(mut world) = World::new() else { return };
+    let (fsn, hel) = (region("fsn"), region("hel"));
+    let plane = primary(&mut world, &fsn).await;
+    plane.ensure_replication(std::slice::from_ref(&hel)).await.unwrap();
+    assert_eq!(ask(&world, &fsn, STATUS).await.as_deref(), Some("reserved"));
+    for _ in 0..8 {
+        ask(&world, &fsn, "select pg_switch_wal() from pg_logical_emit_message(false, '', '')")
+            .await;
+    }
+    plane.checkpoint().await.unwrap();
+    assert_eq!(ask(&world, &fsn, STATUS).await.as_deref(), Some("lost"));
+    plane.ensure_replication(std::slice::from_ref(&hel)).await.unwrap();
+    assert_eq!(ask(&world, &fsn, STATUS).await.as_deref(), Some("reserved"));
 }
 
 /// Not a check but a measurement: prints how long each step took.

@@ -25,10 +25,14 @@ pg_catalog.pg_stat_file(text, boolean), pg_catalog.pg_read_binary_file(text), \
 pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean), pg_catalog.pg_control_system() to ";
 
 impl PostgresPlane {
-    /// One role and one slot for each standby; slots of members that are none any more are dropped,
-    /// because they hold back WAL.
+    /// One role and one slot for each standby. Slots of members that are none any more are dropped,
+    /// because they hold back WAL; lost ones too, because they hold none.
     pub(super) async fn make_replication(&self, standbys: &[RegionId]) -> Result<(), PlaneError> {
         let session = self.local_session(STEP_LIMIT).await?;
+        let lost = "select count(pg_drop_replication_slot(slot_name)) from pg_replication_slots \
+             where slot_type = 'physical' and not active and slot_name like 'continuum\\_%' \
+             and wal_status = 'lost'";
+        session.text("dropping lost replication slots", lost).await?;
         for standby in standbys {
             self.make_role(&session, standby).await?;
             let slot = literal(&slot_name(standby));

@@ -102,7 +102,7 @@ fn config(root: &Path, name: &str, host: &str, password: &Path) -> GuardConfig {
         socket_directory: root.join("s"),
         replication_password_file: password.into(),
         durability: continuum_domain::spec::Durability::Available,
-        max_slot_wal_keep_size: "256MB".into(),
+        max_slot_wal_keep_size: "64MB".into(),
         settings: settings.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
         trusted_networks: vec!["127.0.0.0/8".into()],
         hba: Vec::new(),
