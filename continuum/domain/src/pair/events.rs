@@ -69,7 +69,12 @@ impl PairMachine {
             }
             Event::PeerReplayed { region, answer } => self.peer_replayed(now, &region, answer),
             Event::PeerIdentity { region, data_directory } => {
-                self.identities.insert(region, (now, data_directory));
+                let (told, known) = (data_directory.is_some(), data_directory.clone());
+                let before = self.identities.insert(region, (now, data_directory));
+                // A member that came anew may have been away longer than its slot was kept.
+                if told && before.is_none_or(|(_, before)| before != known) {
+                    self.replication_ready = false;
+                }
             }
             Event::PeerPromised { region, sent, hold, promised } => {
                 self.peer_promised(region, sent, hold, promised);

@@ -136,7 +136,7 @@ planted! {
     promise_ignored: PromiseIgnored by R20_WITNESS_BACK_FOR_THE_STANDBY;
     pause_ignored: PauseIgnored by R21_PAUSED;
     follow_unproven: FollowUnproven by LINEAGE_PROMOTED_APART and by forks within 200;
-    proof_for_every_holder: ProofForEveryHolder by LINEAGE_OF_THE_HOLDER_BEFORE and by forks within 400;
+    proof_for_every_holder: ProofForEveryHolder by LINEAGE_OF_THE_HOLDER_BEFORE and by forks within 800;
     lineage_of_another_epoch: LineageOfAnotherEpoch by LINEAGE_HEARD_LATE;
     rewind_apart: RewindApart by LINEAGE_EQUAL_BY_NUMBERS and by forks within 400;
     order_for_any_epoch: OrderForAnyEpoch by I2_LATE_APPROVAL;
