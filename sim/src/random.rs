@@ -60,8 +60,11 @@ pub fn plan(seed: u64) -> Plan {
         plan.rates_ppm.insert(host, rate);
     }
     let count = if dice.chance(12) { 12 + dice.below(12) } else { 1 + dice.below(8) };
-    for _ in 0..count {
-        let fault = fault(&mut dice, &plan);
+    // Most days are mixed; on some everything goes for the lease.
+    let of_lease = dice.chance(35);
+    for _ in 0..count + u64::from(of_lease) * 4 {
+        let of_lease = of_lease && dice.chance(75);
+        let fault = if of_lease { lease_fault(&mut dice, &plan) } else { fault(&mut dice, &plan) };
         plan.faults.push(Scheduled { at: dice.below(SPAN_MS), fault });
     }
     plan.faults.sort_by_key(|scheduled| scheduled.at);
@@ -163,6 +166,22 @@ fn network(dice: &mut Dice, plan: &Plan) -> Fault {
         7 => Fault::Flap { a, b, period: dice.pick(&[100, 700, 1_500, 3_000]), span: span * 2 },
         8 => Fault::Hold { a, b, span },
         _ => Fault::Slow { a, b, most: dice.pick(&[100, 300, 900]), span: span * 2 },
+    }
+}
+
+/// What makes renewals late or lost, for about as long as a lease lasts.
+fn lease_fault(dice: &mut Dice, plan: &Plan) -> Fault {
+    let host = region(dice, plan);
+    let (a, b) = (vec![host.clone()], vec![WITNESS.to_owned()]);
+    let ttl = u64::try_from(plan.timing.ttl.as_millis()).unwrap_or(3_000);
+    let span = dice.pick(&[ttl / 4, ttl / 2, ttl * 9 / 10, ttl * 5 / 4, ttl * 2]);
+    match dice.below(9) {
+        0 | 1 => Fault::Cut { a, b, both: true, span },
+        2 | 3 => Fault::Cut { a: b, b: a, both: false, span },
+        4 | 5 => Fault::Hold { a, b, span },
+        6 => Fault::Slow { a, b, most: dice.pick(&[200, 500, ttl / 3]), span: span * 2 },
+        7 => Fault::Freeze { host, span },
+        _ => Fault::Kill { host, down: dice.pick(&[20, 300, ttl]) },
     }
 }
 

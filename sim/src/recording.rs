@@ -13,6 +13,8 @@ struct Inner {
     /// Instants: each call and each return is one, and no two are equal.
     instant: u64,
     events: BTreeMap<String, Vec<Event>>,
+    /// Changes under way, by the instant of their call.
+    open: BTreeMap<u64, (String, Versioned)>,
 }
 
 /// All calls to all registers. Clones are handles to the same one.
@@ -38,8 +40,16 @@ impl History {
 
     /// Checks every register's history; the error names the register.
     pub fn check(&self) -> Result<(), String> {
-        for (key, events) in &self.inner().events {
-            continuum_witness::history::check(events).map_err(|why| format!("{key}: {why}"))?;
+        let inner = self.inner();
+        for (key, events) in &inner.events {
+            let open = inner.open.iter().filter(|(_, (of, _))| of == key);
+            let open = open.map(|(called, (_, value))| Event {
+                called: *called,
+                returned: u64::MAX,
+                outcome: Outcome::MayHaveWritten(value.clone()),
+            });
+            let all: Vec<Event> = events.iter().cloned().chain(open).collect();
+            continuum_witness::history::check(&all).map_err(|why| format!("{key}: {why}"))?;
         }
         Ok(())
     }
@@ -66,26 +76,30 @@ impl Recording {
 
 /// A change under way: one that nobody hears the end of may have been made.
 struct Open<'a> {
-    recording: &'a Recording,
-    key: &'a str,
+    history: &'a History,
     called: u64,
-    value: Option<Versioned>,
 }
 
 impl Open<'_> {
-    fn close(&mut self, outcome: Option<Outcome>) {
-        self.value = None;
-        if let Some(outcome) = outcome {
-            self.recording.history.add(self.key, self.called, outcome);
+    fn begin<'a>(history: &'a History, key: &str, value: &Versioned) -> Open<'a> {
+        let called = history.instant();
+        history.inner().open.insert(called, (key.to_owned(), value.clone()));
+        Open { history, called }
+    }
+
+    fn close(&self, outcome: Option<Outcome>) {
+        let open = self.history.inner().open.remove(&self.called);
+        if let (Some((key, _)), Some(outcome)) = (open, outcome) {
+            self.history.add(&key, self.called, outcome);
         }
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        if let Some(value) = self.value.take() {
-            let outcome = Outcome::MayHaveWritten(value);
-            self.recording.history.add(self.key, self.called, outcome);
+        let open = self.history.inner().open.remove(&self.called);
+        if let Some((key, value)) = open {
+            self.history.add(&key, self.called, Outcome::MayHaveWritten(value));
         }
     }
 }
@@ -107,9 +121,8 @@ impl RegisterStore for Recording {
         expected: Version,
         value: Vec<u8>,
     ) -> Result<Answer, StoreError> {
-        let called = self.history.instant();
         let written = Versioned { version: Version(expected.0 + 1), value: value.clone() };
-        let mut open = Open { recording: self, key, called, value: Some(written.clone()) };
+        let open = Open::begin(&self.history, key, &written);
         let answer = self.store.compare_and_swap(key, expected, value).await;
         match &answer {
             Ok(Answer::Accepted(version)) => {

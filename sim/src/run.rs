@@ -214,6 +214,9 @@ impl Run<'_> {
         }
         let (hash, events) = self.world.trace.digest();
         let mut seen = self.judge.seen.clone();
+        for (what, count) in self.world.trace.seen() {
+            *seen.entry(what).or_default() += count;
+        }
         for (fault, count) in &self.world.counters {
             seen.insert(format!("fault:{fault}"), *count);
         }

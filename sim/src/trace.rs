@@ -1,5 +1,6 @@
 //! What happened, line by line, with simulated time; and one hash over all of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,7 @@ struct Inner {
     lines: u64,
     show: Show,
     kept: Vec<String>,
+    seen: BTreeMap<String, u64>,
 }
 
 /// The trace of one run. Clones are handles to the same one.
@@ -48,7 +50,8 @@ pub struct Trace {
 impl Trace {
     /// An empty trace.
     pub fn new(time: &WorldTime, show: Show) -> Self {
-        let inner = Inner { hash: Sha256::new(), lines: 0, show, kept: Vec::new() };
+        let inner =
+            Inner { hash: Sha256::new(), lines: 0, show, kept: Vec::new(), seen: BTreeMap::new() };
         Self { inner: Arc::new(Mutex::new(inner)), time: time.clone() }
     }
 
@@ -76,6 +79,15 @@ impl Trace {
         inner.hash.update(now.to_le_bytes());
         inner.hash.update(what.as_bytes());
         inner.lines += 1;
+    }
+
+    fn saw(&self, what: String) {
+        *self.inner().seen.entry(what).or_default() += 1;
+    }
+
+    /// What the programs reported, counted by kind: the coverage of the run.
+    pub fn seen(&self) -> BTreeMap<String, u64> {
+        self.inner().seen.clone()
     }
 
     fn aside(&self, who: &str, what: &str) {
@@ -111,6 +123,25 @@ impl Trace {
 
 fn stamped(now: Duration, who: &str, what: &str) -> String {
     format!("{:>9.3} {who:<6} {what}", now.as_secs_f64())
+}
+
+/// The kind of a fact that an agent noted, from its text.
+fn kind(text: &str) -> Option<String> {
+    let (_, note) = text.split_once("note=")?;
+    let name: String = note.chars().take_while(char::is_ascii_alphanumeric).collect();
+    let value = |key: &str| {
+        let (_, rest) = note.split_once(key)?;
+        Some(
+            rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>(),
+        )
+    };
+    Some(match name.as_str() {
+        "Acquired" => format!("acquired:{}", value("by: \"")?),
+        "Step" => format!("step:{}:{}", value("step: ")?, value("outcome: ")?),
+        "Rejoined" => format!("rejoined:{}", value("how: \"")?),
+        "Blocked" => format!("blocked:{}", value("code: \"")?),
+        _ => format!("note:{name}"),
+    })
 }
 
 struct Listener {
@@ -156,6 +187,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
         event.record(&mut words);
         if event.metadata().target() == NETWORK_TARGET {
             return self.trace.count(&words.0);
+        }
+        if let Some(kind) = kind(&words.0) {
+            self.trace.saw(kind);
+        }
+        if *event.metadata().level() == Level::ERROR {
+            self.trace.saw(format!("error:{}", event.metadata().target()));
         }
         let host = context.event_scope(event).into_iter().flatten().find_map(|span| {
             span.extensions().get::<HostName>().map(|HostName(name)| name.clone())
