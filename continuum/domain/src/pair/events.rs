@@ -86,6 +86,7 @@ impl PairMachine {
             Event::Nudged => {
                 self.read_pair(now);
                 self.rejoin.nudged(now);
+                self.identity_asked.clear();
             }
         }
     }

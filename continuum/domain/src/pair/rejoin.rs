@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::PairMachine;
-use super::types::{Note, PlaneCommand, PlaneOutcome};
+use super::types::{Effect, Note, PlaneCommand, PlaneOutcome};
 use crate::ids::{Epoch, Lsn, RegionId, TimelineId};
 use crate::mutation::{Bug, planted};
 use crate::observation::Lineage;
@@ -370,5 +370,7 @@ impl PairMachine {
         let detail = format!("{}, streaming", self.rejoin.how);
         self.step_note(Step::Rejoin, StepOutcome::Done, None, detail);
         self.rejoin.how = "followed";
+        // The holder can list it from now on.
+        self.out.push(Effect::NudgePeers);
     }
 }
