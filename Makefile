@@ -43,7 +43,7 @@ sim: ## many simulated worlds, each broken by its seed (ARGS="--seeds 0..1000", 
 sim-meta: ## proves that simulated runs repeat: 20 seeds twice, traces compared packet by packet
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- meta $(ARGS)
 
-bench: postgres ## the lab three times in release, with its figures as JSON in target/bench
+bench: postgres ## the lab three times in release, figures as JSON in target/bench; speed of the simulator
 	@./scripts/bench.sh $(ARGS)
 
 fix: fmt ## format, and let clippy mend what it can

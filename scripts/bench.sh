@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the lab in release several times and keeps its figures: ttl 10 s and ttl 3 s.
+# Runs the lab in release several times and keeps its figures: ttl 10 s and ttl 3 s. Then simulates a
+# hundred worlds and prints how fast that went.
 #
 #   bench.sh [RUNS]    default 3; one JSON file per run in target/bench
 set -eu
@@ -18,5 +19,8 @@ for ttl in 10s 3s; do
         run=$((run + 1))
     done
 done
+echo "== a hundred simulated worlds"
+cargo run --quiet --profile sim -p continuum-sim -- --seeds 0..100 | tail -n 1
+
 echo "figures: $out/*.json"
 echo "against other orchestrators: bench/peers/README.md"
