@@ -5,7 +5,9 @@ use continuum_domain::spec::{Durability, WitnessLossPolicy};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::plan::{DiskFault, Fault, MemberFault, Ms, NAMES, Plan, Scheduled, USERS, WITNESS};
+use crate::plan::{
+    DiskFault, Fault, MemberFault, Ms, NAMES, Plan, REGIONS, Scheduled, USERS, WITNESS,
+};
 
 /// Faults of a run begin within this time.
 const SPAN_MS: Ms = 25_000;
@@ -118,11 +120,12 @@ fn fault(dice: &mut Dice, plan: &Plan) -> Fault {
 }
 
 fn span(dice: &mut Dice) -> Ms {
-    dice.pick(&[150, 700, 2_000, 4_000, 8_000])
+    dice.pick(&[150, 700, 2_000, 4_000, 6_000, 9_000])
 }
 
+/// A region, mostly the one that begins as primary.
 fn region(dice: &mut Dice, plan: &Plan) -> String {
-    dice.pick(&plan.region_names())
+    if dice.chance(40) { REGIONS[0].to_owned() } else { dice.pick(&plan.region_names()) }
 }
 
 fn host(dice: &mut Dice, plan: &Plan) -> String {
@@ -174,7 +177,7 @@ fn lease_fault(dice: &mut Dice, plan: &Plan) -> Fault {
     let host = region(dice, plan);
     let (a, b) = (vec![host.clone()], vec![WITNESS.to_owned()]);
     let ttl = u64::try_from(plan.timing.ttl.as_millis()).unwrap_or(3_000);
-    let span = dice.pick(&[ttl / 4, ttl / 2, ttl * 9 / 10, ttl * 5 / 4, ttl * 2]);
+    let span = dice.pick(&[ttl / 2, ttl * 9 / 10, ttl * 5 / 4, ttl * 2, ttl * 3]);
     match dice.below(9) {
         0 | 1 => Fault::Cut { a, b, both: true, span },
         2 | 3 => Fault::Cut { a: b, b: a, both: false, span },
@@ -186,7 +189,7 @@ fn lease_fault(dice: &mut Dice, plan: &Plan) -> Fault {
 }
 
 fn process(dice: &mut Dice, plan: &Plan) -> Fault {
-    let down = dice.pick(&[20, 300, 1_500, 4_500]);
+    let down = dice.pick(&[20, 300, 1_500, 4_500, 8_000]);
     let host = if dice.chance(60) { region(dice, plan) } else { host(dice, plan) };
     let of_region = plan.region_names().contains(&host);
     match dice.below(10) {
