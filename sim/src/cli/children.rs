@@ -1,7 +1,7 @@
 //! Many runs: each in a process of its own, because a run needs a process to be repeatable.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -12,6 +12,9 @@ use continuum_runtime::{BootClock, Clock};
 use super::{FINDING, OK, RunArgs, USAGE};
 use crate::plan::Plan;
 use crate::run::Verdict;
+
+/// Seeds from one line of progress to the next where nobody watches.
+const PROGRESS_LINES: u64 = 100;
 
 /// Runs a plan or a seed in a child process. A child that dies is a finding too.
 pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, String> {
@@ -95,6 +98,15 @@ struct Totals {
     seen: BTreeMap<String, u64>,
 }
 
+/// One line that is written over on a terminal; elsewhere one line now and then.
+fn progress(done: u64, count: u64, wrong: usize) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{done}/{count} seeds, {wrong} wrong ");
+    } else if done.is_multiple_of(PROGRESS_LINES) || done == count {
+        eprintln!("{done}/{count} seeds, {wrong} wrong");
+    }
+}
+
 /// Runs every seed of `seeds`.
 pub(super) fn sweep(seeds: Range<u64>, args: &RunArgs) -> u8 {
     let (totals, began) = (Mutex::new(Totals::default()), BootClock.now());
@@ -110,15 +122,20 @@ pub(super) fn sweep(seeds: Range<u64>, args: &RunArgs) -> u8 {
         for (what, times) in &verdict.seen {
             *totals.seen.entry(what.clone()).or_default() += times;
         }
+        if let Some(state) = &verdict.blocked {
+            eprintln!("\rseed {seed} waits for a person: {state}");
+        }
         let wrong = !verdict.is_ok();
         if wrong {
             eprintln!("\rseed {seed}: {}", verdict.findings.join("; "));
             totals.failed.push((seed, verdict));
         }
-        eprint!("\r{}/{count} seeds, {} wrong ", totals.done, totals.failed.len());
+        progress(totals.done, count, totals.failed.len());
         !wrong || args.keep_going
     });
-    eprintln!();
+    if std::io::stderr().is_terminal() {
+        eprintln!();
+    }
     let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let took = BootClock.now().since(began).as_secs_f64().max(0.001);
     report(&totals, took);
