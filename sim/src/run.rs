@@ -10,6 +10,7 @@ use crate::clock::WorldTime;
 use crate::judge::Judge;
 use crate::plan::Plan;
 use crate::scenario::{Story, Tale};
+use crate::timeline::Recorded;
 use crate::trace::{Show, Trace};
 use crate::users::Order;
 use crate::world::{self, World};
@@ -66,11 +67,21 @@ pub struct Watch {
 
 /// Runs `plan`. One run at a time per process, or none can be repeated.
 pub fn run(plan: &Plan, watch: Watch) -> Verdict {
+    recorded(plan, watch).0
+}
+
+/// The same, with what a timeline is drawn from.
+pub fn recorded(plan: &Plan, watch: Watch) -> (Verdict, Recorded) {
     with_world(plan, watch, |run| run.whole())
 }
 
 /// Lets the world of `plan` stand, then does what a scenario tells.
 pub(crate) fn tell(plan: &Plan, watch: Watch, tale: Tale) -> Verdict {
+    tell_recorded(plan, watch, tale).0
+}
+
+/// The same, with what a timeline is drawn from.
+pub(crate) fn tell_recorded(plan: &Plan, watch: Watch, tale: Tale) -> (Verdict, Recorded) {
     with_world(plan, watch, |run| {
         let first = run.stand(STAND_WITHIN).map_err(|why| format!("the world never stood: {why}"));
         let told = first.and_then(|()| tale(&mut Story::new(run)));
@@ -78,7 +89,11 @@ pub(crate) fn tell(plan: &Plan, watch: Watch, tale: Tale) -> Verdict {
     })
 }
 
-fn with_world(plan: &Plan, watch: Watch, work: impl FnOnce(&mut Run<'_>) -> End) -> Verdict {
+fn with_world(
+    plan: &Plan,
+    watch: Watch,
+    work: impl FnOnce(&mut Run<'_>) -> End,
+) -> (Verdict, Recorded) {
     align_task_numbers();
     continuum_runtime::seed::require_scope();
     world::note_panics(watch.show == Show::Debug);
@@ -90,11 +105,12 @@ fn with_world(plan: &Plan, watch: Watch, work: impl FnOnce(&mut Run<'_>) -> End)
         let mut run = Run { world, judge, looked: Duration::ZERO, recovered_after: None };
         let end = work(&mut run);
         let verdict = run.verdict(end);
+        let recorded = Recorded::of(&run);
         if run.world.has_panicked() {
             // What a panic left behind can not be taken down in good order.
             std::mem::forget(run);
         }
-        verdict
+        (verdict, recorded)
     })
 }
 
@@ -216,6 +232,10 @@ impl Run<'_> {
         let mut seen = self.judge.seen.clone();
         for (what, count) in self.world.trace.seen() {
             *seen.entry(what).or_default() += count;
+        }
+        if let Some(state) = &blocked {
+            let code = state.split(' ').next().unwrap_or(state);
+            seen.insert(format!("end:blocked:{code}"), 1);
         }
         for (fault, count) in &self.world.counters {
             seen.insert(format!("fault:{fault}"), *count);

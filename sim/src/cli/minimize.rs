@@ -13,8 +13,7 @@ const SPAN_MIN: u64 = 50;
 /// What makes two findings the same for shrinking: the rule that is broken.
 fn class(verdict: &Verdict) -> Option<String> {
     let first = verdict.findings.first()?;
-    let end = first.find([':', '0', '1', '2', '3']).filter(|end| *end > 1).unwrap_or(first.len());
-    Some(first[..first.floor_char_boundary(end.max(2).min(first.len()))].to_owned())
+    Some(first.split(':').next().unwrap_or(first).to_owned())
 }
 
 fn try_plan(plan: &Plan) -> Option<Verdict> {
