@@ -42,6 +42,8 @@ pub struct Judge {
     pub lost_by_approval: u64,
     /// When the last one came.
     pub last_acknowledged: Duration,
+    /// Every value of the pair's register, and when it was first seen.
+    pub registers: Vec<(Duration, PairRecord)>,
     /// Notable things, counted.
     pub seen: BTreeMap<String, u64>,
     happened: usize,
@@ -62,6 +64,7 @@ impl Judge {
             acknowledged: 0,
             lost_by_approval: 0,
             last_acknowledged: Duration::ZERO,
+            registers: Vec::new(),
             seen: BTreeMap::new(),
             happened: 0,
             answered: 0,
@@ -118,6 +121,7 @@ impl Judge {
             if record.paused { " paused" } else { "" },
         );
         self.shared.trace.note("pair", &text);
+        self.registers.push((now, record.clone()));
         let before = self.record.replace((held.version, record.clone()));
         if let Some((_, before)) = before {
             self.judge_succession(&before, &record);

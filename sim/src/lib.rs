@@ -35,6 +35,7 @@ pub mod random;
 pub mod recording;
 pub mod run;
 pub mod scenario;
+pub mod timeline;
 pub mod trace;
 pub mod users;
 pub mod world;

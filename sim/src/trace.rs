@@ -32,11 +32,22 @@ pub enum Show {
     Debug,
 }
 
+/// One line of the trace, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// When, since the world began.
+    pub at: Duration,
+    /// Who did or saw it.
+    pub who: String,
+    /// What.
+    pub what: String,
+}
+
 struct Inner {
     hash: Sha256,
     lines: u64,
     show: Show,
-    kept: Vec<String>,
+    kept: Vec<Noted>,
     seen: BTreeMap<String, u64>,
 }
 
@@ -61,7 +72,8 @@ impl Trace {
 
     /// Notes that `who` did or saw `what`.
     pub fn note(&self, who: &str, what: &str) {
-        let line = stamped(self.time.now(), who, what);
+        let at = self.time.now();
+        let line = stamped(at, who, what);
         let mut inner = self.inner();
         inner.hash.update(line.as_bytes());
         inner.hash.update(b"\n");
@@ -69,7 +81,7 @@ impl Trace {
         if inner.show >= Show::Story {
             println!("{line}");
         }
-        inner.kept.push(line);
+        inner.kept.push(Noted { at, who: who.to_owned(), what: what.to_owned() });
     }
 
     /// Counts something in the hash without a line: packets, acknowledgements.
@@ -108,7 +120,7 @@ impl Trace {
     }
 
     /// All lines so far.
-    pub fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<Noted> {
         self.inner().kept.clone()
     }
 

@@ -56,6 +56,7 @@ impl World<'_> {
     /// Lets a fault begin; its end is put on the agenda.
     pub(super) fn begin(&mut self, fault: Fault) {
         self.trace.note("fault", &fault.to_string());
+        self.strikes.begin(self.sim.elapsed(), &fault);
         *self.counters.entry(kind(&fault)).or_default() += 1;
         match &fault {
             Fault::Cut { a, b, both, .. } => {
@@ -109,6 +110,7 @@ impl World<'_> {
 
     fn end(&mut self, fault: &Fault) {
         self.trace.note("fault", &format!("over: {fault}"));
+        self.strikes.end(self.sim.elapsed(), fault);
         match fault {
             Fault::Cut { a, b, both, .. } => {
                 self.each_link(a, b, |from, to| self.links.mend(from, to));
@@ -196,6 +198,7 @@ impl World<'_> {
         }
         self.links.absent(name, None);
         self.trace.note(name, "is started");
+        self.strikes.started(self.sim.elapsed(), name);
         self.sim.bounce(name);
     }
 
@@ -263,6 +266,7 @@ impl World<'_> {
     /// Ends every fault.
     pub(super) fn heal(&mut self) {
         self.trace.note("fault", "everything is healed");
+        self.strikes.healed(self.sim.elapsed());
         let agenda = std::mem::take(&mut self.agenda);
         for name in self.frozen.keys().cloned().collect::<Vec<_>>() {
             self.thaw_wholly(&name);

@@ -15,6 +15,7 @@ use crate::hosts::{Host, Shared};
 use crate::links::Links;
 use crate::members::Members;
 use crate::plan::{Fault, Plan, USERS};
+use crate::timeline::Strikes;
 use crate::trace::Trace;
 use crate::users::Users;
 
@@ -38,6 +39,8 @@ pub struct World<'a> {
     pub members: Members,
     /// How often each kind of fault happened.
     pub counters: BTreeMap<String, u64>,
+    /// The faults so far, with their ends.
+    pub strikes: Strikes,
     time: WorldTime,
     links: Links,
     hosts: BTreeMap<String, Host>,
@@ -181,6 +184,7 @@ pub fn build<'a>(plan: &Plan, trace: Trace, time: WorldTime) -> World<'a> {
         shared,
         members,
         counters: BTreeMap::new(),
+        strikes: Strikes::default(),
         time,
         links,
         hosts,

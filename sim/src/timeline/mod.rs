@@ -1,0 +1,5 @@
+//! A run as a picture: lanes for whoever takes part, over simulated time.
+
+mod recorded;
+
+pub use recorded::{Recorded, Strike, Strikes};
