@@ -196,6 +196,23 @@ impl Cluster {
         self.world().wipe(r);
     }
 
+    /// From now on slots hold back only so little WAL that a standby that is away for seconds falls
+    /// off their cap at the next checkpoint. It lasts.
+    pub fn keep_little_wal(&self) {
+        let mut world = self.world();
+        world.settings.segment_bytes = 1 << 10;
+        world.settings.slot_cap_bytes = 4 << 10;
+    }
+
+    /// A primary writes a checkpoint, as the volume of its WAL makes one due.
+    pub fn checkpoint(&self, region: &RegionId) {
+        let r = self.index(region);
+        let mut world = self.world();
+        if world.members[r].writes() {
+            world.checkpoint_record(r, false);
+        }
+    }
+
     /// Somebody cancels the wait of the client's commit that waits longest. `None`: none waits.
     pub fn cancel_wait(&self, region: &RegionId) -> Option<SessionId> {
         let r = self.index(region);

@@ -60,6 +60,8 @@ pub struct Learnt {
     pub applied: bool,
     /// Writes.
     pub written: Written,
+    /// What the core answered to orders, oldest first.
+    pub answers_to_orders: Vec<rest::Reply>,
     ids: u64,
 }
 

@@ -94,8 +94,9 @@ impl Operator {
 
     async fn change(&self, method: &str, path: &str, body: &(impl Serialize + Sync)) {
         let reply = self.call(method, path, Some(body)).await;
-        let answer = reply.map_or_else(|| "no answer".into(), |reply| reply.summary());
+        let answer = reply.as_ref().map_or_else(|| "no answer".into(), rest::Reply::summary);
         self.trace.note("users", &format!("{method} {path}: {answer}"));
+        self.users.learnt().answers_to_orders.extend(reply);
     }
 
     async fn apply(&self, body: &ApplyPair) -> bool {
