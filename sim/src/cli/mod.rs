@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::timeline::Format;
+
 /// All is well.
 const OK: u8 = 0;
 /// Something is wrong in what was simulated.
@@ -71,6 +73,9 @@ struct RunArgs {
     /// Prints nothing but the verdict, as one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Draws the run of --seed, --scenario or --plan as a timeline: FILE.svg or FILE.html.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "minimize", "list", "print_plan"])]
+    timeline: Option<String>,
     /// Also shows what the programs log for developers.
     #[arg(long)]
     debug: bool,
@@ -109,6 +114,10 @@ fn dispatch(args: &RunArgs) -> u8 {
             return USAGE;
         };
         crate::planted::plant_here(bug);
+    }
+    if let Some(file) = args.timeline.as_deref().filter(|file| Format::of(file).is_none()) {
+        eprintln!("{file}: a timeline is written as .svg or as .html");
+        return USAGE;
     }
     if args.list {
         return single::list();

@@ -6,8 +6,9 @@ use continuum_runtime::{BootClock, Clock};
 
 use super::{FINDING, OK, RunArgs, USAGE};
 use crate::plan::Plan;
-use crate::run::{Verdict, Watch, run};
+use crate::run::{Verdict, Watch, recorded};
 use crate::scenario;
+use crate::timeline::{self, Format, Recorded, Timeline};
 use crate::trace::Show;
 
 fn watch(args: &RunArgs) -> Watch {
@@ -61,8 +62,8 @@ pub(super) fn scenario(name: &str, args: &RunArgs) -> u8 {
     if !args.json {
         println!("{}: {}", scenario.name, scenario.about);
     }
-    let verdict = scenario.run(watch(args));
-    end(&verdict, args, &format!("--scenario {name}"))
+    let (verdict, recorded) = timeline::tell(&scenario, watch(args));
+    end(&verdict, &recorded, args, &format!("--scenario {name}"))
 }
 
 /// Runs a plan and tells how it went.
@@ -71,7 +72,7 @@ fn tell(plan: &Plan, args: &RunArgs, how: &str) -> u8 {
         introduce(plan);
     }
     let began = BootClock.now();
-    let verdict = run(plan, watch(args));
+    let (verdict, recorded) = recorded(plan, watch(args));
     if !args.json {
         let took = BootClock.now().since(began).as_secs_f64();
         println!(
@@ -80,7 +81,7 @@ fn tell(plan: &Plan, args: &RunArgs, how: &str) -> u8 {
             verdict.simulated / took.max(0.001)
         );
     }
-    end(&verdict, args, how)
+    end(&verdict, &recorded, args, how)
 }
 
 fn introduce(plan: &Plan) {
@@ -102,7 +103,20 @@ fn introduce(plan: &Plan) {
     println!();
 }
 
-fn end(verdict: &Verdict, args: &RunArgs, how: &str) -> u8 {
+/// Writes the timeline, if one is asked for, before the verdict becomes the exit code.
+fn end(verdict: &Verdict, recorded: &Recorded, args: &RunArgs, how: &str) -> u8 {
+    if let Some(file) = &args.timeline {
+        let timeline = Timeline { what: how, recorded, verdict };
+        let text = timeline.render(Format::of(file).unwrap_or(Format::Svg));
+        if let Err(error) = std::fs::write(file, text) {
+            eprintln!("{file} could not be written: {error}");
+            return USAGE;
+        }
+    }
+    judge(verdict, args, how)
+}
+
+fn judge(verdict: &Verdict, args: &RunArgs, how: &str) -> u8 {
     if args.json {
         println!("{}", serde_json::to_string(verdict).expect("verdicts are plain data"));
         return if verdict.is_ok() { OK } else { FINDING };
