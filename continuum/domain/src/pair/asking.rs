@@ -9,6 +9,9 @@ use crate::ids::Epoch;
 use crate::record::PairRecord;
 use crate::time::Tick;
 
+/// Pause between tries to resolve a write while the witness fails.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
 impl PairMachine {
     /// Keeps the register, and the holder's session for a challenger, fresh enough.
     pub(super) fn keep_reading(&mut self, now: Tick) {
@@ -54,7 +57,10 @@ impl PairMachine {
 
     pub(super) fn resolve_cas(&mut self, now: Tick) {
         let unresolved = self.register.outstanding.as_ref().is_some_and(|write| !write.in_flight);
-        if unresolved && self.session.valid(now) {
+        // A witness that refuses at once would be asked without a pause.
+        let failed = self.register.unreachable.as_ref().map(|(at, _)| *at);
+        let rested = failed.is_none_or(|at| now.since(at) >= RETRY_PAUSE);
+        if unresolved && rested && self.session.valid(now) {
             if let Some((expected, value)) = self.register.repeat() {
                 self.out.push(Effect::Cas { expected, value });
             } else {
