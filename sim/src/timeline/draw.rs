@@ -1,8 +1,10 @@
 //! Puts the lanes in their places.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::Timeline;
+use super::flags::{Flag, flags};
 use super::header::{header, legend};
 use super::lanes::{Lane, Lease, Mark, Member, Role, Running, Sign, Span, lanes, seconds};
 use super::notes;
@@ -28,6 +30,8 @@ const FAULT_ROW: f64 = 17.0;
 const PADDING: f64 = 5.0;
 /// Rows of labels a lane may have; what does not fit keeps its mark and its hover text.
 const LABEL_ROWS: usize = 4;
+/// Distance of two signs of one instant.
+const SYMBOL: f64 = 10.0;
 /// A column of acknowledgements is at least this wide.
 const COLUMN: f64 = 4.0;
 
@@ -112,31 +116,34 @@ impl Canvas<'_> {
         }
     }
 
-    /// What concerns the whole world, above the lanes: broken rules first, so that they are seen.
+    /// What concerns the whole world, above the lanes.
     fn moments(&mut self) {
         let timeline = self.timeline;
-        let notes = &timeline.recorded.notes;
-        let wrong = notes::violations(notes).into_iter().map(|one| ("wrongtext", one));
-        let usual = notes::moments(notes).into_iter().map(|one| ("small", one));
-        let mut flags: Vec<_> = wrong.chain(usual).collect();
-        flags.sort_by_key(|(class, (at, _))| (*class == "small", std::cmp::Reverse(*at)));
-        let words: Vec<String> =
-            flags.iter().map(|(_, (_, text))| fit(text, LABEL, 460.0)).collect();
+        let marks = notes::world(&timeline.recorded.notes);
+        self.labels(&marks, 18.0);
+    }
+
+    /// Labels in rows, each with a line down to `foot` below them.
+    fn labels(&mut self, marks: &[Mark], foot: f64) {
+        let flags = self.flags(marks);
+        let texts: Vec<String> = flags.iter().map(|flag| flag.text(LABEL)).collect();
         let wishes: Vec<Wish> =
-            flags.iter().zip(&words).map(|((_, (at, _)), text)| self.flag(*at, text)).collect();
+            flags.iter().zip(&texts).map(|(flag, text)| self.flag(flag.at, text)).collect();
         let rows = stack(&wishes, LABEL_ROWS);
         let used = rows.iter().flatten().max().map_or(0, |most| most + 1);
-        for (((class, (at, _)), text), (wish, row)) in
-            flags.iter().zip(&words).zip(wishes.iter().zip(rows))
-        {
+        let bottom = self.y + LABEL_ROW * count(used);
+        for (((flag, text), wish), row) in flags.iter().zip(&texts).zip(&wishes).zip(rows) {
             let Some(row) = row else { continue };
-            let y = self.y + LABEL_ROW * (count(used - row) - 0.3);
-            let (x, line) =
-                (self.scale.x(*at), if *class == "small" { "moment" } else { "wrongline" });
+            let y = bottom - LABEL_ROW * count(row) - 3.0;
+            let x = self.scale.x(flag.at);
+            let (line, class) = match flag.sign {
+                Sign::Wrong => ("wrongline", "label wrongtext"),
+                _ => ("stem", "label"),
+            };
+            self.front.line(line, (x, y - 8.0), (x, bottom + foot), "");
             self.front.text(class, (wish.from + 4.0, y), text);
-            self.back.line(line, (x, y - 9.0), (x, self.y + LABEL_ROW * count(used) + 18.0), "");
         }
-        self.y += LABEL_ROW * count(used);
+        self.y = bottom;
     }
 
     /// The place of a label at an instant: right of it, or left where the picture ends.
@@ -154,15 +161,13 @@ impl Canvas<'_> {
             let x = self.scale.x(Duration::from_secs(tick));
             self.back.line("grid", (x, top), (x, bottom), "");
         }
-        for (at, what) in notes::moments(&timeline.recorded.notes) {
-            let title = format!("{} s: {what}", seconds(at));
-            let x = self.scale.x(at);
-            self.back.line("moment", (x, top), (x, bottom), &title);
-        }
-        for (at, what) in notes::violations(&timeline.recorded.notes) {
-            let title = format!("{} s: {what}", seconds(at));
-            let x = self.scale.x(at);
-            self.front.line("wrongline", (x, top), (x, bottom), &title);
+        for mark in notes::world(&timeline.recorded.notes) {
+            let x = self.scale.x(mark.at);
+            if mark.sign == Sign::Wrong {
+                self.front.line("wrongline", (x, top), (x, bottom), &mark.title);
+            } else {
+                self.back.line("moment", (x, top), (x, bottom), &mark.title);
+            }
         }
     }
 
@@ -223,30 +228,42 @@ impl Canvas<'_> {
 
     /// Labels above, signs below them, each label joined to its sign.
     fn marks(&mut self, lane: &Lane) {
-        // From right to left, so that the lines run down beside the words; what matters most first.
-        let mut order: Vec<&Mark> = lane.marks.iter().collect();
-        order.sort_by_key(|mark| (mark.sign, std::cmp::Reverse(mark.at)));
-        let wishes: Vec<Wish> = order.iter().map(|mark| self.flag(mark.at, &mark.label)).collect();
-        let rows = stack(&wishes, LABEL_ROWS);
-        let used = rows.iter().flatten().max().map_or(0, |most| most + 1);
-        let signs = self.y + LABEL_ROW * count(used) + SYMBOL_ROW / 2.0;
-        for ((mark, wish), row) in order.iter().zip(&wishes).zip(rows) {
-            let Some(row) = row else { continue };
-            let y = self.y + LABEL_ROW * count(used - row) - 3.0;
+        self.labels(&lane.marks, SYMBOL_ROW / 2.0);
+        let signs = self.y + SYMBOL_ROW / 2.0;
+        let mut last: Option<(f64, Sign)> = None;
+        for mark in &lane.marks {
             let x = self.scale.x(mark.at);
-            self.front.line("stem", (x, y - 8.0), (x, signs), "");
-            let class = if mark.sign == Sign::Wrong { "wrongtext" } else { "label" };
-            self.front.text(class, (wish.from + 4.0, y), &mark.label);
-        }
-        for mark in order.into_iter().rev() {
-            symbol(&mut self.front, mark.sign, (self.scale.x(mark.at), signs), &mark.title);
+            // Different signs at one instant stand side by side, or none could be told.
+            let place = match last {
+                Some((before, sign)) if sign != mark.sign => x.max(before + SYMBOL),
+                _ => x,
+            };
+            symbol(&mut self.front, mark.sign, (place, signs), &mark.title);
+            last = Some((place, mark.sign));
         }
         if lane.member.is_some() || !lane.marks.is_empty() {
             self.y = signs + SYMBOL_ROW / 2.0;
         }
     }
 
+    /// Labels from right to left, so that their lines run down beside the words; where not all
+    /// find room, what matters most is first.
+    fn flags(&self, marks: &[Mark]) -> Vec<Flag> {
+        let mut flags = flags(marks, &self.scale);
+        flags.sort_by_key(|flag| Reverse(flag.at));
+        let wishes: Vec<Wish> =
+            flags.iter().map(|flag| self.flag(flag.at, &flag.text(LABEL))).collect();
+        let rows = stack(&wishes, LABEL_ROWS);
+        if flags.iter().zip(rows).any(|(flag, row)| flag.sign != Sign::Other && row.is_none()) {
+            flags.sort_by_key(|flag| (flag.sign, Reverse(flag.at)));
+        }
+        flags
+    }
+
     fn leases(&mut self, leases: &[Lease]) {
+        if leases.is_empty() {
+            return;
+        }
         let y = self.row("lease", LEASE_ROW);
         for lease in leases {
             let (x, end) = (self.scale.x(lease.from), self.scale.x(lease.to));
@@ -277,6 +294,9 @@ impl Canvas<'_> {
     }
 
     fn acknowledged(&mut self, name: &str, member: &Member) {
+        if member.acknowledged.is_empty() && member.leases.is_empty() {
+            return;
+        }
         let y = self.row("acks", ACKS_ROW);
         let bottom = y + ACKS_ROW;
         let (mut last, mut below) = (u64::MAX, 0.0);
@@ -323,7 +343,11 @@ impl Canvas<'_> {
             let y = top + FAULT_ROW * count(row.unwrap_or(0));
             let (x, end) = (self.scale.x(span.from), self.scale.x(span.to));
             self.front.rect("fault", (x, y), ((end - x).max(2.0), FAULT_ROW - 3.0), &span.title);
-            self.words_on(&span.label, (*words, y + 11.0));
+            if *words > x && *words < end {
+                self.words_on(&span.label, (*words, y + 11.0));
+            } else {
+                self.front.text("label", (*words, y + 11.0), &span.label);
+            }
         }
         if let Some(most) = rows.iter().flatten().max() {
             self.front.text("row", (LEFT - 8.0, top + 11.0), "faults");

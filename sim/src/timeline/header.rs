@@ -74,13 +74,12 @@ impl Timeline<'_> {
 /// Writes title, facts and findings from `y` on; returns where they end.
 pub(super) fn header(svg: &mut Svg, timeline: &Timeline<'_>, right: f64, mut y: f64) -> f64 {
     let what = format!("continuum-sim {}", timeline.what);
-    svg.text("title", (14.0, y), &what);
     let class = match (timeline.verdict.is_ok(), &timeline.verdict.blocked) {
-        (false, _) => "title wrongtext",
-        (true, Some(_)) => "title waits",
-        (true, None) => "title ok",
+        (false, _) => "wrongtext",
+        (true, Some(_)) => "waits",
+        (true, None) => "ok",
     };
-    svg.text(class, (14.0 + width(&what, 17.0) + 10.0, y), timeline.ending());
+    svg.two_texts(("title", &what), (class, timeline.ending()), (14.0, y));
     let mut line = |class: &str, words: &str| {
         y += LINE;
         svg.text(class, (14.0, y), &fit(words, 11.5, right - 14.0));

@@ -8,6 +8,7 @@
 //! The same run gives the same bytes.
 
 mod draw;
+mod flags;
 mod header;
 mod html;
 mod lanes;

@@ -1,7 +1,6 @@
 //! What the programs themselves say that belongs into a timeline, taken from the trace.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::lanes::{Mark, Sign, seconds};
 use crate::trace::Noted;
@@ -91,28 +90,20 @@ pub(super) fn acquired(notes: &[Noted]) -> BTreeMap<u64, String> {
     notes.iter().filter_map(one).collect()
 }
 
-/// Broken rules, and when each was noticed.
-pub(super) fn violations(notes: &[Noted]) -> Vec<(Duration, &str)> {
-    let one = |note: &'_ Noted| note.who == "judge" && note.what.starts_with(VIOLATION);
-    notes
-        .iter()
-        .filter(|note| one(note))
-        .map(|note| (note.at, &note.what[VIOLATION.len()..]))
-        .collect()
-}
-
-/// Moments of the whole world: it stands, is healed, stands again.
-pub(super) fn moments<'a>(notes: &'a [Noted]) -> Vec<(Duration, &'a str)> {
-    let one = |note: &'_ Noted| match (note.who.as_str(), note.what.as_str()) {
-        ("world", what) => what.starts_with("stands"),
-        ("fault", what) => what == "everything is healed",
-        _ => false,
+/// Moments of the whole world: a rule is broken, it stands, is healed, stands again.
+pub(super) fn world(notes: &[Noted]) -> Vec<Mark> {
+    let one = |note: &Noted| {
+        let what = note.what.as_str();
+        let (sign, label) = match note.who.as_str() {
+            "judge" => (Sign::Wrong, what.strip_prefix(VIOLATION)?),
+            "world" if what.starts_with("stands") => (Sign::Other, what),
+            "fault" if what == "everything is healed" => (Sign::Other, "healed"),
+            _ => return None,
+        };
+        let (label, title) = (label.to_owned(), format!("{} s: {what}", seconds(note.at)));
+        Some(Mark { at: note.at, sign, label, title })
     };
-    let short = |note: &'a Noted| match note.who.as_str() {
-        "fault" => "healed",
-        _ => note.what.as_str(),
-    };
-    notes.iter().filter(|note| one(note)).map(|note| (note.at, short(note))).collect()
+    notes.iter().filter_map(one).collect()
 }
 
 /// What belongs into the list of events; programs say much more than that.
@@ -146,6 +137,8 @@ pub(super) fn kind(note: &Noted) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn note(who: &str, what: &str) -> Noted {
@@ -180,6 +173,7 @@ mod tests {
     #[test]
     fn only_the_judge_finds_violations() {
         let notes = [note("judge", "VIOLATION I1: two"), note("fsn", "VIOLATION of nothing")];
-        assert_eq!(violations(&notes), [(Duration::from_millis(1_500), "I1: two")]);
+        let found: Vec<_> = world(&notes).into_iter().map(|mark| (mark.sign, mark.label)).collect();
+        assert_eq!(found, [(Sign::Wrong, "I1: two".to_owned())]);
     }
 }

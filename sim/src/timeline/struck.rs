@@ -34,7 +34,7 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
         Fault::Freeze { host, .. } => one(host, format!("{}stopped (SIGSTOP)", agent(host))),
         Fault::FreezeHost { host, .. } => one(host, "host frozen".into()),
         Fault::Disk { host, how, .. } => one(host, disk(*how).into()),
-        Fault::WallStep { host, by_ms } => one(host, format!("wall clock {by_ms:+} ms")),
+        Fault::WallStep { host, by_ms } => one(host, wall_clock(*by_ms)),
         Fault::Member { region, what, .. } => one(region, member(*what).into()),
         Fault::Fence { region, .. } => one(region, "fenced by hand".into()),
         Fault::Switchover { to } => one(USERS, format!("switchover to {to}")),
@@ -55,9 +55,12 @@ pub(super) fn lasted(strike: &Strike, end: Duration) -> String {
         return String::new();
     }
     let until = strike.ended.unwrap_or(end);
-    let span = until.saturating_sub(strike.began).as_secs_f64();
+    let span = until.saturating_sub(strike.began);
     let open = if strike.ended.is_none() { "+" } else { "" };
-    format!(" {span:.1}{open} s")
+    match span.as_millis() {
+        short @ ..1_000 => format!(" {short}{open} ms"),
+        _ => format!(" {:.1}{open} s", span.as_secs_f64()),
+    }
 }
 
 fn is_region(plan: &Plan, host: &str) -> bool {
@@ -87,6 +90,15 @@ fn together(plan: &Plan, hosts: &[String]) -> String {
         "all control nodes".into()
     } else {
         hosts.join("+")
+    }
+}
+
+fn wall_clock(by_ms: i64) -> String {
+    const HOUR: i64 = 3_600_000;
+    match by_ms {
+        hours if hours % HOUR == 0 => format!("wall clock {:+} h", hours / HOUR),
+        seconds if seconds % 1_000 == 0 => format!("wall clock {:+} s", seconds / 1_000),
+        _ => format!("wall clock {by_ms:+} ms"),
     }
 }
 

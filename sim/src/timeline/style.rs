@@ -13,7 +13,7 @@ text{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif;font-size:11px;fi
 .small{font-size:10px;fill:#667085}
 .row{font-size:10px;fill:#667085;text-anchor:end}
 .tick{font-size:10px;fill:#667085;text-anchor:middle}
-.end{text-anchor:end}
+.label{stroke:#fafbfc;stroke-width:3;stroke-linejoin:round;paint-order:stroke}
 .inbar{fill:#fff;font-weight:600}
 .grid{stroke:#e3e6eb;stroke-width:1}
 .rule{stroke:#cdd2da;stroke-width:1}
@@ -26,7 +26,7 @@ text{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif;font-size:11px;fi
 .fault{fill:url(#hatch);stroke:#c2530a;stroke-width:1}
 .hatchback{fill:#fff3e8}
 .hatchline{stroke:#eba36b;stroke-width:2}
-.gap{fill:url(#hatch);stroke:#c2530a;stroke-width:1}
+.gap{fill:#ffdf9e;stroke:#b97f00;stroke-width:1}
 .over{fill:#fff;fill-opacity:.86}
 .promote{fill:#0b7a3e}
 .fence{fill:none;stroke:#8a1c7c;stroke-width:2.6}
@@ -50,7 +50,9 @@ text{fill:#e4e8ef}
 .primary{fill:#d5dbe6}
 .standby{fill:#465162}
 .steady{fill:#2c5a3d}
-.fault,.gap{stroke:#f08a3c}
+.fault{stroke:#f08a3c}
+.gap{fill:#6b4a00;stroke:#d9a441}
+.label{stroke:#161b23}
 .hatchback{fill:#33210f}
 .hatchline{stroke:#8a4d1c}
 .over{fill:#12161d}

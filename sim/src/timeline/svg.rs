@@ -103,6 +103,14 @@ impl Svg {
         self.out.push_str(&format!(">{}</text>\n", escape(words)));
     }
 
+    /// Words, and others right behind them, however wide the first ones are.
+    pub fn two_texts(&mut self, first: (&str, &str), then: (&str, &str), (x, y): (f64, f64)) {
+        self.begin("text", &[("class", first.0.into()), ("x", x.into()), ("y", y.into())]);
+        self.out.push_str(&format!(">{} ", escape(first.1)));
+        self.begin("tspan", &[("dx", 8.0.into()), ("class", then.0.into())]);
+        self.out.push_str(&format!(">{}</tspan></text>\n", escape(then.1)));
+    }
+
     /// What must stand as it is: definitions and style.
     pub fn raw(&mut self, text: &str) {
         self.out.push_str(text);
