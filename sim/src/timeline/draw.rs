@@ -8,7 +8,7 @@ use super::flags::{Flag, flags};
 use super::header::{header, legend};
 use super::lanes::{Lane, Lease, Mark, Member, Role, Running, Sign, Span, lanes, seconds};
 use super::notes;
-use super::scale::{Scale, Wish, fit, stack, width};
+use super::scale::{Scale, Wish, stack, width};
 use super::style::{DEFINITIONS, EPOCH_COLOURS, STYLE};
 use super::svg::Svg;
 
@@ -177,14 +177,19 @@ impl Canvas<'_> {
         self.front.text("name", (14.0, y + 11.0), "clients");
         self.front.text("row", (LEFT - 8.0, y + 11.0), "acknowledged");
         let silences = self.timeline.silences();
-        let whole = (self.scale.right - self.scale.left, height);
-        self.front.rect("steady", (self.scale.left, y), whole, "clients are acknowledged");
+        if let Some(first) = self.timeline.acknowledged().min() {
+            let x = self.scale.x(first);
+            let whole = (self.scale.right - x, height);
+            self.front.rect("steady", (x, y), whole, "clients are acknowledged");
+        }
         for (from, to) in silences {
             let (x, end) = (self.scale.x(from), self.scale.x(to));
-            let text = format!("no acks {:.1} s", (to - from).as_secs_f64());
+            let span = format!("{:.1} s", (to - from).as_secs_f64());
+            let text = format!("no acks {span}");
             let title = format!("{text} ({} to {} s)", seconds(from), seconds(to));
             self.front.rect("gap", (x, y), (end - x, height), &title);
-            self.words_on(&fit(&text, LABEL, end - x - 8.0), (x + 4.0, y + 11.0));
+            let fits = [text, span].into_iter().find(|text| width(text, LABEL) + 8.0 <= end - x);
+            self.words_on(&fits.unwrap_or_default(), (x + 4.0, y + 11.0));
         }
         self.y = y + height + PADDING;
     }

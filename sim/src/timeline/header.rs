@@ -19,7 +19,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 impl Timeline<'_> {
     /// When clients were acknowledged, in order.
-    fn acknowledged(&self) -> impl Iterator<Item = Duration> {
+    pub(super) fn acknowledged(&self) -> impl Iterator<Item = Duration> {
         self.recorded.happened.iter().filter_map(|happening| match &happening.event {
             Event::Acknowledged(one) if matches!(one.content, Content::Append(_)) => {
                 Some(happening.at)
