@@ -1,16 +1,24 @@
 //! Named scenarios: each reads like an incident report.
 
+mod expect;
+mod place;
 mod story;
 mod tales;
+
+use continuum_domain::spec::{Durability, WitnessLossPolicy};
 
 use crate::plan::Plan;
 use crate::run::{Verdict, Watch};
 
-pub use story::{Place, Story, millis, secs};
+pub use place::Place;
+pub use story::{Story, millis, mins, secs};
 pub use tales::all;
 
+/// How a tale, or a part of it, ends; the error says what was expected in vain.
+pub type Told = Result<(), String>;
+
 /// What a scenario tells.
-pub type Tale = fn(&mut Story<'_, '_>) -> Result<(), String>;
+pub type Tale = fn(&mut Story<'_, '_>) -> Told;
 
 /// A named scenario.
 #[derive(Clone)]
@@ -25,7 +33,38 @@ pub struct Scenario {
     pub tale: Tale,
 }
 
+/// A scenario in a world of two regions, three control nodes and durability `available`.
+fn scenario(name: &'static str, about: &'static str, tale: Tale) -> Scenario {
+    Scenario { name, about, plan: Plan::quiet(1, 2, Durability::Available), tale }
+}
+
 impl Scenario {
+    /// The same in a world that differs.
+    fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+        change(&mut self.plan);
+        self
+    }
+
+    fn three_regions(self) -> Self {
+        self.with(|plan| plan.regions = 3)
+    }
+
+    fn strict(self) -> Self {
+        self.with(|plan| plan.durability = Durability::Strict)
+    }
+
+    /// Asynchronous; automatic failover may lose up to `rpo_bytes`, or is never allowed.
+    fn asynchronous(self, rpo_bytes: Option<u64>) -> Self {
+        self.with(|plan| {
+            plan.durability = Durability::Async;
+            plan.rpo_bytes = rpo_bytes;
+        })
+    }
+
+    fn failsafe(self) -> Self {
+        self.with(|plan| plan.on_witness_loss = WitnessLossPolicy::Failsafe)
+    }
+
     /// Runs it. One run at a time per process.
     pub fn run(&self, watch: Watch) -> Verdict {
         crate::run::tell(&self.plan, watch, self.tale)

@@ -1,0 +1,101 @@
+//! Histories that went apart, and sets that changed while something was in doubt.
+
+use super::super::{Scenario, Story, Told, millis, scenario, secs};
+use crate::plan::{USERS, WITNESS};
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "old-primary-returns-with-commits-of-its-own",
+            "53: the old primary wrote what nobody has; it is rewound and follows, nothing of it leads",
+            old_primary_diverged,
+        ),
+        scenario(
+            "promoted-apart-under-one-timeline-number",
+            "53: two members are promoted apart to the same timeline number: told apart by content",
+            promoted_apart,
+        )
+        .asynchronous(None),
+        scenario(
+            "growth-with-an-unanswered-change",
+            "R9: the change that lists a standby is not answered: who is listed is waited for",
+            growth_unanswered,
+        ),
+        scenario(
+            "shrink-with-an-unanswered-change",
+            "R9, V02: the change that drops a standby is not answered: nothing is relaxed on a guess",
+            shrink_unanswered,
+        ),
+        scenario(
+            "failover-and-failback-again-and-again",
+            "53: the lease moves three times by force; every loser rejoins",
+            round_and_round,
+        ),
+    ]
+}
+
+fn old_primary_diverged(story: &mut Story<'_, '_>) -> Told {
+    story.region("fsn").reaches_only(&[USERS]);
+    story.expect_primary("hel", secs(10))?;
+    story.expect_acknowledged(secs(5))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_happened("rewound")?;
+    story.expect_primary("hel", secs(1))
+}
+
+fn promoted_apart(story: &mut Story<'_, '_>) -> Told {
+    story.region("fsn").cut_from(&["hel"]);
+    story.advance(secs(1))?;
+    story.region("fsn").postgres_crashes();
+    story.expect_nobody_writes(secs(1))?;
+    story.expect_primary("fsn", secs(5))?;
+    story.expect_acknowledged(secs(2))?;
+    story.region("fsn").loses_power();
+    story.expect_blocked("hel", "data-loss-approval", secs(12))?;
+    story.approve_operation();
+    story.expect_primary("hel", secs(10))?;
+    story.expect_loss_counted()?;
+    story.expect_acknowledged(secs(2))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("hel", secs(1))
+}
+
+fn growth_unanswered(story: &mut Story<'_, '_>) -> Told {
+    story.region("hel").cut_from_for(&["fsn"], secs(4));
+    story.expect_in_sync(&["fsn"], secs(5))?;
+    story.advance(millis(1_500))?;
+    story.expect_in_sync(&["fsn"], secs(0))?;
+    story.region("fsn").hears_nothing_from(&[WITNESS]);
+    story.expect_primary("hel", secs(12)).or_else(|_| {
+        // The change never left: then nobody but the holder may return.
+        story.expect_blocked("hel", "not-in-sync", secs(3))
+    })?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
+fn shrink_unanswered(story: &mut Story<'_, '_>) -> Told {
+    story.region("fsn").cut_from(&["hel"]);
+    story.advance(millis(1_200))?;
+    story.region("fsn").hears_nothing_from(&[WITNESS]);
+    story.expect_nobody_writes(secs(4))?;
+    story.expect_in_sync(&["fsn"], secs(0))?;
+    story.expect_nobody_but("fsn", secs(5))?;
+    story.expect_blocked("hel", "not-in-sync", secs(4))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("fsn", secs(1))
+}
+
+fn round_and_round(story: &mut Story<'_, '_>) -> Told {
+    for (from, to) in [("fsn", "hel"), ("hel", "fsn"), ("fsn", "hel")] {
+        story.region(from).cut_from_everybody_for(secs(8));
+        story.expect_primary(to, secs(8))?;
+        story.advance(secs(3))?;
+        story.expect_whole(secs(30))?;
+        story.expect_primary(to, secs(1))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! The scenarios, by theme.
+
+mod clients;
+mod clocks;
+mod core;
+mod forks;
+mod network;
+mod operators;
+mod processes;
+mod redundancy;
+mod storage;
+mod witness;
+
+use super::Scenario;
+
+/// All scenarios.
+pub fn all() -> Vec<Scenario> {
+    [
+        processes::all(),
+        storage::all(),
+        network::all(),
+        witness::all(),
+        clocks::all(),
+        redundancy::all(),
+        forks::all(),
+        clients::all(),
+        operators::all(),
+        core::all(),
+    ]
+    .concat()
+}

@@ -1,0 +1,174 @@
+//! What operators order, at good moments and at bad ones.
+
+use super::super::{Scenario, Story, Told, millis, mins, scenario, secs};
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "planned-switchover",
+            "91: an operator moves the pair, twice; nothing is lost and the old primary follows",
+            planned_switchover,
+        ),
+        scenario(
+            "paused-and-the-primary-dies",
+            "88: automation is paused when the primary dies: nothing is done, loudly; resuming looks again",
+            paused_primary_dies,
+        ),
+        scenario(
+            "pause-expires",
+            "89: a pause ends by itself: the takeover comes after its end and not before",
+            pause_expires,
+        ),
+        scenario(
+            "primary-fenced-by-hand",
+            "90: the primary is taken out for maintenance: the lease is given up, the other takes over",
+            primary_fenced,
+        ),
+        scenario(
+            "standby-fenced-by-hand",
+            "90: the standby is taken out for maintenance: writes go on without it",
+            standby_fenced,
+        ),
+        scenario(
+            "switchover-to-nobody",
+            "92: the target of a switchover is no member, or behind: refused, nothing is touched",
+            switchover_refused,
+        ),
+        scenario(
+            "switchover-target-dies",
+            "93: the target dies when the primary has stopped: the old primary writes again",
+            switchover_target_dies,
+        ),
+        scenario(
+            "core-lost-in-a-switchover",
+            "93, R17: the core is lost when the primary has stopped: the pair is writable again by itself",
+            core_lost_in_switchover,
+        ),
+        scenario(
+            "switchover-cancelled",
+            "91: a switchover is ordered and cancelled at once: one primary, and it is whole",
+            switchover_cancelled,
+        ),
+        scenario(
+            "failover-ordered-with-a-healthy-primary",
+            "92: a failover is ordered while the primary lives: never two primaries, nothing lost",
+            failover_of_healthy,
+        ),
+        scenario(
+            "rolling-restart-of-everything",
+            "96: every process is restarted in turn: writes pause for a second or two at most",
+            rolling_restart,
+        ),
+    ]
+}
+
+fn planned_switchover(story: &mut Story<'_, '_>) -> Told {
+    story.expect_primary("fsn", secs(1))?;
+    story.switch_over_to("hel");
+    story.expect_primary("hel", secs(10))?;
+    story.expect_whole(secs(30))?;
+    story.switch_over_to("fsn");
+    story.expect_primary("fsn", secs(10))?;
+    story.expect_whole(secs(30))
+}
+
+fn paused_primary_dies(story: &mut Story<'_, '_>) -> Told {
+    story.pause_automation_for(mins(10));
+    story.advance(secs(1))?;
+    story.region("fsn").loses_power();
+    story.advance(millis(200))?;
+    story.expect_no_acknowledgement(secs(9))?;
+    story.expect_blocked("hel", "denied-by-core", secs(5))?;
+    story.resume_automation();
+    story.expect_primary("hel", secs(10))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("hel", secs(1))
+}
+
+fn pause_expires(story: &mut Story<'_, '_>) -> Told {
+    story.pause_automation_for(secs(12));
+    story.advance(secs(1))?;
+    story.region("fsn").loses_power();
+    story.expect_nobody_but("fsn", secs(10))?;
+    story.expect_primary("hel", secs(12))?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
+fn primary_fenced(story: &mut Story<'_, '_>) -> Told {
+    story.region("fsn").is_fenced_by_hand_for(secs(14));
+    story.expect_nobody_writes(secs(3))?;
+    story.expect_primary("hel", secs(8))?;
+    story.expect_blocked("fsn", "fenced", secs(5))?;
+    story.expect_silence_of("fsn", secs(4))?;
+    story.expect_whole(secs(60))?;
+    story.expect_primary("hel", secs(1))
+}
+
+fn standby_fenced(story: &mut Story<'_, '_>) -> Told {
+    let epoch = story.epoch();
+    story.region("hel").is_fenced_by_hand_for(secs(10));
+    story.expect_in_sync(&["fsn"], secs(6))?;
+    story.expect_steady_writes(secs(4), secs(2))?;
+    story.expect_blocked("hel", "fenced", secs(3))?;
+    story.expect_whole(secs(40))?;
+    story.expect_epoch(epoch)
+}
+
+fn switchover_refused(story: &mut Story<'_, '_>) -> Told {
+    let epoch = story.epoch();
+    story.switch_over_to("nbg");
+    story.expect_refused("nbg", secs(3))?;
+    story.region("hel").cut_from(&["fsn"]);
+    story.expect_in_sync(&["fsn"], secs(6))?;
+    story.advance(secs(1))?;
+    story.switch_over_to("hel");
+    story.expect_refused("in-sync", secs(3))?;
+    story.expect_steady_writes(secs(3), secs(2))?;
+    story.expect_epoch(epoch)?;
+    story.heal();
+    story.expect_whole(secs(30))
+}
+
+fn switchover_target_dies(story: &mut Story<'_, '_>) -> Told {
+    story.switch_over_to("hel");
+    story.expect_nobody_writes(secs(5))?;
+    story.region("hel").loses_power();
+    story.expect_primary("fsn", secs(20))?;
+    story.expect_acknowledged(secs(8))?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
+fn core_lost_in_switchover(story: &mut Story<'_, '_>) -> Told {
+    story.switch_over_to("hel");
+    story.expect_nobody_writes(secs(5))?;
+    story.core_killed_for(mins(60));
+    story.expect_acknowledged(secs(20))?;
+    story.expect_steady_writes(secs(5), secs(2))?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
+fn switchover_cancelled(story: &mut Story<'_, '_>) -> Told {
+    story.switch_over_to("hel");
+    story.advance(millis(100))?;
+    story.cancel_operation();
+    story.expect_acknowledged(secs(10))?;
+    story.expect_whole(secs(30))
+}
+
+fn failover_of_healthy(story: &mut Story<'_, '_>) -> Told {
+    story.fail_over_to("hel");
+    story.expect_whole(secs(30))
+}
+
+fn rolling_restart(story: &mut Story<'_, '_>) -> Told {
+    for host in story.hosts() {
+        story.node(&host).killed_for(millis(300));
+        story.expect_steady_writes(millis(2_500), secs(2))?;
+    }
+    story.expect_whole(secs(20))?;
+    story.expect_primary("fsn", secs(1))
+}
