@@ -79,6 +79,13 @@ impl LogStore {
         Ok((Self { memory: Arc::new(Mutex::new(memory)), writer: sender }, task))
     }
 
+    /// Index of the last entry that is here; 0 when there is none.
+    pub fn end(&self) -> u64 {
+        let memory = locked(&self.memory);
+        let last = memory.entries.last_key_value().map(|(index, _)| *index);
+        last.or(memory.purged.map(|id| id.index)).unwrap_or(0)
+    }
+
     /// Whether nothing was ever written: no entry, no snapshot, no vote.
     pub fn is_fresh(&self) -> bool {
         let memory = locked(&self.memory);

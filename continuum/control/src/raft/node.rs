@@ -161,6 +161,8 @@ struct Inner<M: Machine> {
     standing: Arc<Standing>,
     peers: Peers,
     inbox: Mutex<Inbox>,
+    /// Index of the last entry in the log when this process began.
+    log_end_at_start: u64,
     leadership: watch::Receiver<Leadership>,
     tasks: Vec<JoinHandle<()>>,
     writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -199,6 +201,7 @@ impl<M: Machine> Node<M> {
         let lock = disk.lock().await?;
         let store = MachineStore::<M>::open(disk.clone()).await?;
         let (log, writer) = LogStore::open(disk.clone(), lock).await?;
+        let log_end_at_start = log.end();
         let standing = Arc::new(Standing::open(disk, id, log.is_fresh()).await?);
         let peers = Peers::new(id, network);
         let raft = Raft::<M>::new(id, raft_config, peers.clone(), log, store.clone())
@@ -215,6 +218,7 @@ impl<M: Machine> Node<M> {
             standing,
             peers,
             inbox: Mutex::default(),
+            log_end_at_start,
             leadership,
             tasks: vec![seed::spawn(follow), seed::spawn(found)],
             writer: tokio::sync::Mutex::new(Some(writer)),
@@ -300,6 +304,10 @@ impl<M: Machine> Node<M> {
     /// Follows the log position of the last applied entry.
     pub fn watch_applied(&self) -> watch::Receiver<u64> {
         self.inner.store.watch_applied()
+    }
+
+    pub(super) fn log_end_at_start(&self) -> u64 {
+        self.inner.log_end_at_start
     }
 
     /// Follows who leads.

@@ -137,7 +137,9 @@ impl<M: Machine> Node<M> {
     pub(super) async fn read_index(&self) -> Result<u64, ProposeError> {
         let found = self.raft().get_read_log_id(ReadPolicy::ReadIndex).await;
         match found {
-            Ok((read, _)) => Ok(read.index()),
+            // A leader that was restarted within its term leads on without a new entry, and knows
+            // less of what was committed than before: all of its log may have been.
+            Ok((read, _)) => Ok(read.index().max(self.log_end_at_start())),
             Err(RaftError::APIError(error)) => Err(error.into()),
             Err(RaftError::Fatal(fatal)) => Err(ProposeError::Unavailable(fatal.to_string())),
         }
