@@ -54,7 +54,7 @@ fn a_timeline_holds_its_run() {
     contains_all(fsn, &[">epoch 1, created<", ">promote<", "stop at once", ">power off "]);
     contains_all(fsn, &["class=\"fault\"", "class=\"e1\"", "fsn acknowledged", "under epoch 1"]);
     contains_all(hel, &[">epoch 2, expired<", ">promote<", "hel acknowledged", "under epoch 2"]);
-    assert!(!fsn.contains("under epoch 2") && !hel.contains("under epoch 1 "), "each in its lane");
+    assert!(!fsn.contains("under epoch 2") && !hel.contains("under epoch 1 ("), "each in its lane");
     assert!(!hel.contains("class=\"fault\""), "nothing struck hel");
     assert!(!first.contains("VIOLATION"), "nothing is wrong");
 

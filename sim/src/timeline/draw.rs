@@ -29,7 +29,7 @@ const ACKS_ROW: f64 = 26.0;
 const FAULT_ROW: f64 = 17.0;
 const PADDING: f64 = 5.0;
 /// Rows of labels a lane may have; what does not fit keeps its mark and its hover text.
-const LABEL_ROWS: usize = 4;
+const LABEL_ROWS: usize = 6;
 /// Distance of two signs of one instant.
 const SYMBOL: f64 = 10.0;
 /// A column of acknowledgements is at least this wide.
@@ -212,7 +212,7 @@ impl Canvas<'_> {
             self.running(&member.running);
             self.acknowledged(&lane.name, member);
         }
-        self.spans(&lane.spans);
+        self.spans(&lane.spans, lane.member.is_some());
         self.y = self.y.max(top + 20.0) + PADDING;
         self.front.text("name", (14.0, top + 17.0), &lane.name);
         self.front.text("small", (60.0, top + 17.0), lane.about);
@@ -252,7 +252,7 @@ impl Canvas<'_> {
     }
 
     /// Labels from right to left, so that their lines run down beside the words; where not all
-    /// find room, what matters most is first.
+    /// find room, mere facts come last.
     fn flags(&self, marks: &[Mark]) -> Vec<Flag> {
         let mut flags = flags(marks, &self.scale);
         flags.sort_by_key(|flag| Reverse(flag.at));
@@ -260,7 +260,7 @@ impl Canvas<'_> {
             flags.iter().map(|flag| self.flag(flag.at, &flag.text(LABEL))).collect();
         let rows = stack(&wishes, LABEL_ROWS);
         if flags.iter().zip(rows).any(|(flag, row)| flag.sign != Sign::Other && row.is_none()) {
-            flags.sort_by_key(|flag| (flag.sign, Reverse(flag.at)));
+            flags.sort_by_key(|flag| (flag.sign == Sign::Other, Reverse(flag.at)));
         }
         flags
     }
@@ -315,7 +315,7 @@ impl Canvas<'_> {
             }
             let class = format!("e{}", epoch % EPOCH_COLOURS);
             let title = format!(
-                "{name} acknowledged {acks} under epoch {epoch} ({} to {} s)",
+                "{name} acknowledged {acks}, promoted under epoch {epoch} ({} to {} s)",
                 seconds(from),
                 seconds(to)
             );
@@ -328,7 +328,8 @@ impl Canvas<'_> {
         self.front.text("row", (LEFT - 8.0, bottom + 1.0), &most);
     }
 
-    fn spans(&mut self, spans: &[Span]) {
+    /// Faults in rows; only lanes with other rows need to say which these are.
+    fn spans(&mut self, spans: &[Span], named: bool) {
         let edges = |span: &Span| {
             let (x, end) = (self.scale.x(span.from), self.scale.x(span.to));
             let space = width(&span.label, LABEL) + 6.0;
@@ -355,7 +356,8 @@ impl Canvas<'_> {
             }
         }
         if let Some(most) = rows.iter().flatten().max() {
-            self.front.text("row", (LEFT - 8.0, top + 11.0), "faults");
+            let name = if named { "faults" } else { "" };
+            self.front.text("row", (LEFT - 8.0, top + 11.0), name);
             self.y = top + FAULT_ROW * count(most + 1);
         }
     }

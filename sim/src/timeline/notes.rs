@@ -45,11 +45,11 @@ fn mark(note: &Noted) -> Option<Mark> {
     } else if let Some(state) = operation(what) {
         (Sign::Other, format!("operation: {state}"))
     } else if what.starts_with("the process ended") {
-        (Sign::Stop, "process ended".into())
+        (Sign::Other, "process ended".into())
     } else if what.starts_with("ERROR ") {
-        (Sign::Wrong, "error".into())
+        (Sign::Other, "error".into())
     } else if what.ends_with("are lost, by approval") {
-        (Sign::Wrong, "commits lost, approved".into())
+        (Sign::Other, "commits lost, approved".into())
     } else {
         return None;
     };
@@ -117,14 +117,11 @@ pub(super) fn kind(note: &Noted) -> Option<Kind> {
         _ => {}
     }
     let starts = |words: &[&str]| words.iter().any(|word| what.starts_with(word));
-    if what.starts_with("ERROR") {
-        Some(Kind::Wrong)
-    } else if ["note=Fenced(", "note=Acquired", "note=Blocked"].iter().any(|key| what.contains(key))
-    {
+    if ["note=Fenced(", "note=Acquired", "note=Blocked"].iter().any(|key| what.contains(key)) {
         Some(Kind::Lease)
     } else if starts(&["PostgreSQL", "streams from", "data directory"]) {
         Some(Kind::Postgres)
-    } else if starts(&["is started", "the process ended", "leading", "failover asked"])
+    } else if starts(&["is started", "the process ended", "leading", "failover asked", "ERROR"])
         || what.contains("note=Rejoined")
         || operation(what).is_some()
         || what.ends_with("by approval")

@@ -34,7 +34,7 @@ text{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif;font-size:11px;fi
 .order{fill:#c2530a}
 .other{fill:#8a94a3}
 .wrong{fill:#d11a2a}
-.wrongline{stroke:#d11a2a;stroke-width:2}
+.wrongline{stroke:#d11a2a;stroke-width:2;stroke-opacity:.75}
 .wrongtext{fill:#c01525;font-weight:600}
 .ok{fill:#0b7a3e}
 .waits{fill:#a35a00;font-weight:600}
