@@ -27,7 +27,6 @@ scenarios! {
     virtual_machine_suspended: "virtual-machine-suspended";
     agent_restarts: "agent-restarts";
     agent_crash_loops: "agent-crash-loops";
-    agent_gone_for_good: "agent-gone-for-good";
     agent_of_the_standby_dies: "agent-of-the-standby-dies";
     guard_crashes: "guard-crashes";
     wal_volume_is_full: "wal-volume-is-full";
@@ -43,10 +42,8 @@ scenarios! {
     primary_sees_only_its_standby: "primary-sees-only-its-standby";
     primary_region_is_isolated: "primary-region-is-isolated";
     primary_cut_off_with_open_sessions: "primary-cut-off-with-open-sessions";
-    primary_is_not_heard: "primary-is-not-heard";
     link_flaps_at_about_the_ttl: "link-flaps-at-about-the-ttl";
     latency_below_the_budget: "latency-below-the-budget";
-    witness_seconds_away: "witness-seconds-away";
     renewals_arrive_late_all_at_once: "renewals-arrive-late-all-at-once";
     lost_cas_replies: "lost-cas-replies";
     witness_restarts_within_the_ttl: "witness-restarts-within-the-ttl";
@@ -57,26 +54,20 @@ scenarios! {
     witness_answers_errors: "witness-answers-errors";
     witness_loses_power_in_a_failover: "witness-loses-power-in-a-failover";
     wall_clocks_step_by_an_hour: "wall-clocks-step-by-an-hour";
-    wall_clock_steps_in_a_failover: "wall-clock-steps-in-a-failover";
     clocks_drift_apart: "clocks-drift-apart";
     standby_restarts: "standby-restarts";
     standby_lost: "standby-lost";
-    standby_stuck: "standby-stuck";
     standby_lost_in_strict: "standby-lost-in-strict";
     failover_in_strict_waits_for_a_second_copy: "failover-in-strict-waits-for-a-second-copy";
     laggard_left_alone: "laggard-left-alone";
-    two_standbys_cut_off: "two-standbys-cut-off";
     commit_wait_cancelled: "commit-wait-cancelled";
     checkpointer_is_busy_while_the_set_grows: "checkpointer-is-busy-while-the-set-grows";
     async_within_its_bound: "async-within-its-bound";
-    async_standby_cut_off_too_long: "async-standby-cut-off-too-long";
     async_lag_unknown: "async-lag-unknown";
     async_loss_approved_by_hand: "async-loss-approved-by-hand";
-    old_primary_returns_with_commits_of_its_own: "old-primary-returns-with-commits-of-its-own";
     promoted_apart_under_one_timeline_number: "promoted-apart-under-one-timeline-number";
     growth_with_an_unanswered_change: "growth-with-an-unanswered-change";
     shrink_with_an_unanswered_change: "shrink-with-an-unanswered-change";
-    failover_and_failback_again_and_again: "failover-and-failback-again-and-again";
     name_server_down_at_the_flip: "name-server-down-at-the-flip";
     name_server_cut_from_the_witness: "name-server-cut-from-the-witness";
     clients_lose_the_name_server: "clients-lose-the-name-server";
@@ -91,7 +82,6 @@ scenarios! {
     switchover_target_dies: "switchover-target-dies";
     core_lost_in_a_switchover: "core-lost-in-a-switchover";
     switchover_cancelled: "switchover-cancelled";
-    failover_ordered_with_a_healthy_primary: "failover-ordered-with-a-healthy-primary";
     rolling_restart_of_everything: "rolling-restart-of-everything";
     core_lost_then_region_lost: "core-lost-then-region-lost";
     region_dies_with_a_control_node: "region-dies-with-a-control-node";
@@ -99,7 +89,6 @@ scenarios! {
     core_partitioned_during_a_failover: "core-partitioned-during-a-failover";
     all_control_nodes_lose_power: "all-control-nodes-lose-power";
     disk_of_a_control_node_fails: "disk-of-a-control-node-fails";
-    disk_of_a_control_node_is_full: "disk-of-a-control-node-is-full";
     control_nodes_with_slow_disks: "control-nodes-with-slow-disks";
     control_node_dies_in_a_switchover: "control-node-dies-in-a-switchover";
 }

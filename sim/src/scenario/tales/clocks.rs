@@ -10,11 +10,6 @@ pub(super) fn all() -> Vec<Scenario> {
             wall_clocks_step,
         ),
         scenario(
-            "wall-clock-steps-in-a-failover",
-            "39, 40: wall clocks jump while the lease runs out: the takeover is neither early nor late",
-            wall_clock_steps_in_failover,
-        ),
-        scenario(
             "clocks-drift-apart",
             "40: the holder's clock is as slow and the challenger's as fast as the bound allows",
             clocks_drift,
@@ -33,18 +28,6 @@ fn wall_clocks_step(story: &mut Story<'_, '_>) -> Told {
     story.switch_over_to("hel");
     story.expect_primary("hel", secs(10))?;
     story.expect_whole(secs(30))
-}
-
-fn wall_clock_steps_in_failover(story: &mut Story<'_, '_>) -> Told {
-    story.region("fsn").cut_from_everybody();
-    story.region("fsn").wall_clock_steps_by_hours(-1);
-    story.region("hel").wall_clock_steps_by_hours(1);
-    story.expect_nobody_but("fsn", secs(2))?;
-    story.expect_nobody_writes(secs(1))?;
-    story.expect_primary("hel", secs(8))?;
-    story.heal();
-    story.expect_whole(secs(60))?;
-    story.expect_primary("hel", secs(1))
 }
 
 fn clocks_drift(story: &mut Story<'_, '_>) -> Told {

@@ -35,11 +35,6 @@ pub(super) fn all() -> Vec<Scenario> {
             node_disk_fails,
         ),
         scenario(
-            "disk-of-a-control-node-is-full",
-            "109: one control node's disk has no room while a region is lost",
-            node_disk_full,
-        ),
-        scenario(
             "control-nodes-with-slow-disks",
             "110: two control nodes write slowly and one is cut off and comes back: one order, one move",
             slow_disks,
@@ -111,15 +106,6 @@ fn node_disk_fails(story: &mut Story<'_, '_>) -> Told {
     story.switch_over_to("hel");
     story.expect_primary("hel", secs(14))?;
     story.expect_whole(secs(40))?;
-    story.expect_primary("hel", secs(1))
-}
-
-fn node_disk_full(story: &mut Story<'_, '_>) -> Told {
-    story.node("c2").disk_is_full_for(secs(15));
-    story.region("fsn").loses_power();
-    story.expect_primary("hel", secs(12))?;
-    story.heal();
-    story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))
 }
 

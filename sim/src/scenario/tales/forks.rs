@@ -1,15 +1,10 @@
 //! Histories that went apart, and sets that changed while something was in doubt.
 
 use super::super::{Scenario, Story, Told, millis, scenario, secs};
-use crate::plan::{USERS, WITNESS};
+use crate::plan::WITNESS;
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
-        scenario(
-            "old-primary-returns-with-commits-of-its-own",
-            "53: the old primary wrote what nobody has; it is rewound and follows, nothing of it leads",
-            old_primary_diverged,
-        ),
         scenario(
             "promoted-apart-under-one-timeline-number",
             "53: two members are promoted apart to the same timeline number: told apart by content",
@@ -26,22 +21,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "R9, V02: the change that drops a standby is not answered: nothing is relaxed on a guess",
             shrink_unanswered,
         ),
-        scenario(
-            "failover-and-failback-again-and-again",
-            "53: the lease moves three times by force; every loser rejoins",
-            round_and_round,
-        ),
     ]
-}
-
-fn old_primary_diverged(story: &mut Story<'_, '_>) -> Told {
-    story.region("fsn").reaches_only(&[USERS]);
-    story.expect_primary("hel", secs(10))?;
-    story.expect_acknowledged(secs(5))?;
-    story.heal();
-    story.expect_whole(secs(60))?;
-    story.expect_happened("rewound")?;
-    story.expect_primary("hel", secs(1))
 }
 
 fn promoted_apart(story: &mut Story<'_, '_>) -> Told {
@@ -87,15 +67,4 @@ fn shrink_unanswered(story: &mut Story<'_, '_>) -> Told {
     story.heal();
     story.expect_whole(secs(60))?;
     story.expect_primary("fsn", secs(1))
-}
-
-fn round_and_round(story: &mut Story<'_, '_>) -> Told {
-    for (from, to) in [("fsn", "hel"), ("hel", "fsn"), ("fsn", "hel")] {
-        story.region(from).cut_from_everybody_for(secs(8));
-        story.expect_primary(to, secs(8))?;
-        story.advance(secs(3))?;
-        story.expect_whole(secs(30))?;
-        story.expect_primary(to, secs(1))?;
-    }
-    Ok(())
 }

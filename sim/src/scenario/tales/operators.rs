@@ -50,11 +50,6 @@ pub(super) fn all() -> Vec<Scenario> {
             switchover_cancelled,
         ),
         scenario(
-            "failover-ordered-with-a-healthy-primary",
-            "92: a failover is ordered while the primary lives: never two primaries, nothing lost",
-            failover_of_healthy,
-        ),
-        scenario(
             "rolling-restart-of-everything",
             "96: every process is restarted in turn: writes pause for a second or two at most",
             rolling_restart,
@@ -156,11 +151,6 @@ fn switchover_cancelled(story: &mut Story<'_, '_>) -> Told {
     story.advance(millis(100))?;
     story.cancel_operation();
     story.expect_acknowledged(secs(10))?;
-    story.expect_whole(secs(30))
-}
-
-fn failover_of_healthy(story: &mut Story<'_, '_>) -> Told {
-    story.fail_over_to("hel");
     story.expect_whole(secs(30))
 }
 

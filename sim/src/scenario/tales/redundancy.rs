@@ -23,11 +23,6 @@ fn synchronous() -> Vec<Scenario> {
             standby_lost,
         ),
         scenario(
-            "standby-stuck",
-            "41: the standby's receiver hangs with its connection open: the set shrinks all the same",
-            standby_stuck,
-        ),
-        scenario(
             "standby-lost-in-strict",
             "42: strict keeps the names: writes wait until the standby is back",
             standby_lost_strict,
@@ -43,12 +38,6 @@ fn synchronous() -> Vec<Scenario> {
             "laggard-left-alone",
             "44: the primary and the acking standby are lost together: the laggard is refused",
             laggard_refused,
-        )
-        .three_regions(),
-        scenario(
-            "two-standbys-cut-off",
-            "41: both standbys of three regions are out of reach: the primary runs alone, then all return",
-            two_standbys_cut_off,
         )
         .three_regions(),
         scenario(
@@ -73,12 +62,6 @@ fn asynchronous() -> Vec<Scenario> {
             async_within_bound,
         )
         .asynchronous(Some(1 << 20)),
-        scenario(
-            "async-standby-cut-off-too-long",
-            "45: the standby heard nothing for long before the primary died: it waits for a person",
-            async_cut_off,
-        )
-        .asynchronous(Some(64)),
         scenario(
             "async-lag-unknown",
             "46: both regions lose power, the standby returns and knows no lag: unknown is not little",
@@ -111,15 +94,6 @@ fn standby_lost(story: &mut Story<'_, '_>) -> Told {
     story.expect_whole(secs(30))?;
     story.expect_in_sync(&["fsn", "hel"], secs(0))?;
     story.expect_epoch(epoch)
-}
-
-fn standby_stuck(story: &mut Story<'_, '_>) -> Told {
-    story.region("hel").receiver_is_stuck();
-    story.expect_in_sync(&["fsn"], secs(6))?;
-    story.expect_steady_writes(secs(12), secs(4))?;
-    story.heal();
-    story.expect_whole(secs(30))?;
-    story.expect_primary("fsn", secs(1))
 }
 
 fn standby_lost_strict(story: &mut Story<'_, '_>) -> Told {
@@ -165,17 +139,6 @@ fn laggard_refused(story: &mut Story<'_, '_>) -> Told {
     story.expect_whole(secs(60))
 }
 
-fn two_standbys_cut_off(story: &mut Story<'_, '_>) -> Told {
-    let epoch = story.epoch();
-    story.region("fsn").cut_from(&["hel", "nbg"]);
-    story.expect_in_sync(&["fsn"], secs(8))?;
-    story.expect_steady_writes(secs(6), secs(4))?;
-    story.expect_epoch(epoch)?;
-    story.heal();
-    story.expect_whole(secs(40))?;
-    story.expect_in_sync(&["fsn", "hel", "nbg"], secs(0))
-}
-
 fn commit_wait_cancelled(story: &mut Story<'_, '_>) -> Told {
     story.region("hel").receiver_is_stuck();
     story.advance(secs(2))?;
@@ -205,18 +168,6 @@ fn async_within_bound(story: &mut Story<'_, '_>) -> Told {
     story.heal();
     story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))
-}
-
-fn async_cut_off(story: &mut Story<'_, '_>) -> Told {
-    story.region("hel").cut_from(&["fsn"]);
-    story.expect_steady_writes(secs(10), secs(2))?;
-    story.region("fsn").loses_power();
-    story.expect_nobody_but("fsn", secs(6))?;
-    story.expect_blocked("hel", "data-loss-approval", secs(8))?;
-    story.heal();
-    story.expect_whole(secs(60))?;
-    story.expect_primary("fsn", secs(1))?;
-    story.expect_nothing_lost()
 }
 
 fn async_lag_unknown(story: &mut Story<'_, '_>) -> Told {
