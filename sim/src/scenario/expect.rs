@@ -109,14 +109,6 @@ impl Story<'_, '_> {
         stood.map_err(|why| format!("not whole within {within:?}: {why}"))
     }
 
-    /// The pair is not whole, all through `span`.
-    pub fn expect_not_whole(&mut self, span: Duration) -> Result<(), String> {
-        self.all_through(span, |story| {
-            let whole = story.run.judge.unsettled(story.run.world.now()).is_none();
-            if whole { Err("the pair is whole".into()) } else { Ok(()) }
-        })
-    }
-
     /// The register lists exactly `members`, within `within`.
     pub fn expect_in_sync(&mut self, members: &[&str], within: Duration) -> Result<(), String> {
         let what = format!("in sync: {}", members.join("+"));

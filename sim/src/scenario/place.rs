@@ -43,12 +43,6 @@ impl Place<'_, '_, '_> {
         self.cut(owned(others), me, false, FOR_NOW);
     }
 
-    /// It hears the others, and they do not hear it.
-    pub fn is_not_heard_by(self, others: &[&str]) {
-        let me = vec![self.name.clone()];
-        self.cut(me, owned(others), false, FOR_NOW);
-    }
-
     /// It reaches nobody outside itself, and nobody reaches it.
     pub fn cut_from_everybody(self) {
         self.cut_from_everybody_for(FOR_NOW);
@@ -131,11 +125,6 @@ impl Place<'_, '_, '_> {
         self.disk(DiskFault::Fails, span);
     }
 
-    /// The disk of its own state has no room.
-    pub fn disk_is_full_for(self, span: Duration) {
-        self.disk(DiskFault::Full, span);
-    }
-
     /// Every write to the disk of its own state takes 200 ms more.
     pub fn disk_is_slow_for(self, span: Duration) {
         self.disk(DiskFault::Slow, span);
@@ -163,11 +152,6 @@ impl Place<'_, '_, '_> {
         self.member(MemberFault::StartFails, FOR_NOW);
     }
 
-    /// The same for `span`.
-    pub fn postgres_cannot_start_for(self, span: Duration) {
-        self.member(MemberFault::StartFails, span);
-    }
-
     /// Flushes of PostgreSQL's disk do not return; the process lives.
     pub fn flushes_hang(self) {
         self.member(MemberFault::SyncHangs, FOR_NOW);
@@ -193,11 +177,6 @@ impl Place<'_, '_, '_> {
         self.member(MemberFault::SlowCheckpointer, span);
     }
 
-    /// Commands of the agent to the guard take seconds, some of them.
-    pub fn commands_are_slow(self) {
-        self.member(MemberFault::SlowCommands, FOR_NOW);
-    }
-
     /// An operator fences it by hand, for `span`.
     pub fn is_fenced_by_hand_for(self, span: Duration) {
         self.story.begin(Fault::Fence { region: self.name, span: ms(span) });
@@ -219,19 +198,9 @@ impl Place<'_, '_, '_> {
         self.on_cluster("the data directory is gone", Cluster::wipe);
     }
 
-    /// Replay takes this much longer.
-    pub fn replays_later_by(self, by: Duration) {
-        self.on_cluster("replay is slow", |cluster, region| cluster.slow_replay(region, by));
-    }
-
     /// A primary writes a checkpoint.
     pub fn checkpoints(self) {
         self.on_cluster("a checkpoint", Cluster::checkpoint);
-    }
-
-    /// Somebody empties the names behind the guard's back.
-    pub fn names_are_emptied_by_hand(self) {
-        self.on_cluster("somebody empties the names", Cluster::tamper_names);
     }
 
     /// Somebody cancels the commit that waits longest.

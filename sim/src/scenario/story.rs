@@ -77,7 +77,7 @@ impl<'r, 'w> Story<'r, 'w> {
         }
     }
 
-    /// The control node that serves as leader cannot be told from outside; each in turn is.
+    /// All hosts but the users'.
     pub fn hosts(&self) -> Vec<String> {
         let users = crate::plan::USERS;
         self.run.world.plan.hosts().into_iter().filter(|host| host != users).collect()

@@ -99,7 +99,7 @@ fn slot_lost(story: &mut Story<'_, '_>) -> Told {
     story.slots_hold_little();
     story.region("hel").cut_from(&["fsn"]);
     story.expect_in_sync(&["fsn"], secs(6))?;
-    story.expect_steady_writes(secs(8), secs(4))?;
+    story.expect_steady_writes(secs(5), secs(4))?;
     story.region("fsn").checkpoints();
     story.expect_happened("SlotLost")?;
     story.heal();
