@@ -71,7 +71,7 @@ impl CoreHandle {
         epoch: Epoch,
         trigger: String,
         evidence: String,
-        lag_bytes: Option<u64>,
+        (listed, lag_bytes): (bool, Option<u64>),
     ) {
         let mut request = self.0.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *request += 1;
@@ -81,6 +81,7 @@ impl CoreHandle {
             epoch,
             trigger,
             evidence,
+            listed,
             lag_bytes,
         };
         drop(request);

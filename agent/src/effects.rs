@@ -60,8 +60,9 @@ impl Performer {
             Effect::Arm { epoch, deadline } => self.arm(epoch, deadline),
             Effect::Fence { epoch, reason } => self.fence(epoch, &reason),
             Effect::Plane { epoch, command } => self.plane(epoch, command),
-            Effect::AskGrant { epoch, trigger, evidence, lag_bytes } => {
-                self.parts.core.ask_grant(&self.pair, epoch, trigger, evidence, lag_bytes);
+            Effect::AskGrant { epoch, trigger, evidence, listed, lag_bytes } => {
+                let standing = (listed, lag_bytes);
+                self.parts.core.ask_grant(&self.pair, epoch, trigger, evidence, standing);
             }
             Effect::AskReplayed { region, epoch, timeline, lsn, wait } => {
                 let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);

@@ -42,7 +42,11 @@ pub enum FromAgent {
         trigger: String,
         /// Why this member may take over, or why not (for the record).
         evidence: String,
-        /// Lag behind the lost primary in bytes, if known.
+        /// The member is in the in-sync ledger, so that nothing can be lost by it. A member that
+        /// does not say so is not.
+        #[serde(default)]
+        listed: bool,
+        /// Lag behind the lost primary in bytes, if it was measured lately enough to count.
         lag_bytes: Option<u64>,
     },
     /// Journal entries not acknowledged yet, oldest first.

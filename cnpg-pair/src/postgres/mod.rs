@@ -1,6 +1,7 @@
 //! `DataPlane` on plain PostgreSQL: commands through the guard, observation by SQL.
 
 mod canary;
+mod heard;
 mod lineage;
 mod link;
 mod observe;

@@ -10,6 +10,7 @@ use continuum_runtime::{SharedClock, seed};
 use serde::Deserialize;
 
 use super::PlaneConfig;
+use super::heard::SenderClock;
 use super::sql::{Session, SessionOptions};
 use crate::guard::replication_role;
 use crate::plane::PlaneError;
@@ -35,7 +36,10 @@ select json_build_object(
     else pg_current_wal_flush_lsn() end,
   'replay', case when r.yes then pg_last_wal_replay_lsn() end,
   'receiver', exists (select from pg_stat_wal_receiver where status = 'streaming'),
-  'upstream_end', (select latest_end_lsn from pg_stat_wal_receiver),
+  'upstream', (select json_build_object('end', latest_end_lsn, 'receiver', pid,
+      'sent_us', case when last_msg_send_time <> last_msg_receipt_time
+        then (extract(epoch from last_msg_send_time) * 1000000)::bigint end)
+    from pg_stat_wal_receiver),
   'started', pg_postmaster_start_time()::text,
   'sync_names', current_setting('synchronous_standby_names'),
   'waiting', (select count(*) from pg_stat_activity where wait_event = 'SyncRep'
@@ -54,11 +58,21 @@ struct Look {
     wal: Option<Lsn>,
     replay: Option<Lsn>,
     receiver: bool,
-    upstream_end: Option<Lsn>,
+    upstream: Option<Upstream>,
     started: String,
     sync_names: String,
     waiting: u32,
     standbys: Vec<Receiver>,
+}
+
+/// What a standby's receiver heard last.
+#[derive(Deserialize)]
+struct Upstream {
+    end: Option<Lsn>,
+    receiver: i64,
+    /// The sender's wall clock, microseconds since 1970. A receiver that has heard nothing yet
+    /// shows the instant of its own start in both columns, and the last receiver's end.
+    sent_us: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +102,7 @@ struct Known {
     probe_running: bool,
     /// Newest timeline seen in this life of PostgreSQL, by its start time.
     newest_timeline: Option<(String, u64)>,
+    sender_clock: SenderClock,
 }
 
 impl Observer {
@@ -99,7 +114,7 @@ impl Observer {
         clock: &SharedClock,
     ) -> Observation {
         let asked = clock.now();
-        let result = match tokio::time::timeout(LOOK_LIMIT, self.ask(config, name)).await {
+        let result = match tokio::time::timeout(LOOK_LIMIT, self.ask(config, name, clock)).await {
             Ok(result) => result,
             Err(_) => Err(super::sql::timeout("observing PostgreSQL", LOOK_LIMIT)),
         };
@@ -127,7 +142,12 @@ impl Observer {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, config: &PlaneConfig, name: &str) -> Result<SqlView, PlaneError> {
+    async fn ask(
+        &self,
+        config: &PlaneConfig,
+        name: &str,
+        clock: &SharedClock,
+    ) -> Result<SqlView, PlaneError> {
         let mut slot = self.session.lock().await;
         // Taken out for the time of the statement: cut short by the limit, it is closed.
         let session = match slot.take().filter(|session| !session.is_closed()) {
@@ -140,7 +160,15 @@ impl Observer {
         let mut look: Look = session.json("observing PostgreSQL", LOOK).await?;
         self.keep_newest_timeline(&mut look);
         *slot = Some(session);
-        Ok(view(look, config))
+        let upstream_age_ms = self.upstream_age(look.upstream.as_ref(), clock.now());
+        Ok(SqlView { upstream_age_ms, ..view(look, config) })
+    }
+
+    fn upstream_age(&self, upstream: Option<&Upstream>, now: Tick) -> Option<u64> {
+        let (receiver, sent_us) =
+            upstream.and_then(|heard| Some((heard.receiver, heard.sent_us?)))?;
+        let age = self.known().sender_clock.age(now, receiver, sent_us);
+        Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX).saturating_add(1))
     }
 
     /// Once its primary is gone a standby shows its timeline only in `pg_control`, which names the
@@ -240,7 +268,8 @@ fn view(look: Look, config: &PlaneConfig) -> SqlView {
         wal: look.wal,
         replay: look.replay,
         receiver_streaming: look.receiver,
-        upstream_end: look.upstream_end,
+        upstream_end: look.upstream.and_then(|heard| heard.end),
+        upstream_age_ms: None,
         sync_names: look.sync_names,
         standbys,
         waiting_commits: look.waiting,

@@ -89,6 +89,8 @@ fn ask(pair_name: &str, id: &str, epoch: u64, lag_bytes: Option<u64>) -> Failove
         from: Some(region("fsn")),
         trigger: "session-expired".into(),
         evidence: "unchanged for 11 s".into(),
+        // Who tells of a lag in these tests is not in the ledger.
+        listed: lag_bytes.is_none(),
         lag_bytes,
         failovers_max: 1,
         objections: Vec::new(),
@@ -227,6 +229,83 @@ fn an_async_pair_over_its_bound_waits_for_an_approval_of_the_loss() {
     assert_eq!(
         core.ask_with_lag("op-two", 1, Some(101)),
         GrantAnswer::Granted { operation, allow_data_loss: true }
+    );
+}
+
+/// Two members of an `async` pair: one may lose something and waits for a person, the other has
+/// everything and needs nobody.
+#[test]
+fn a_listed_member_takes_the_place_of_a_failover_that_nobody_approved() {
+    let mut core = Core::with_spec(|spec| {
+        spec.durability = Durability::Async;
+        let third = spec.members[&region("hel")].clone();
+        spec.members.insert(region("ash"), third);
+    });
+    let mut unlisted = ask("shop", "op-one", 1, Some(101));
+    unlisted.region = region("ash");
+    let reply = core.apply(Change::RequestFailover(unlisted.clone()));
+    assert!(matches!(reply, Reply::Grant(GrantAnswer::WaitForApproval { .. })), "{reply:?}");
+    let answer = core.ask("op-two", 1);
+    assert!(
+        matches!(&answer, GrantAnswer::Granted { operation, allow_data_loss: false } if operation.as_str() == "op-two"),
+        "{answer:?}"
+    );
+    let state = |core: &Core, id: &str| {
+        core.state.operation(&OperationId::new(id).unwrap()).unwrap().state.clone()
+    };
+    assert!(matches!(state(&core, "op-one"), OperationState::Undone { .. }));
+    assert_eq!(state(&core, "op-two"), OperationState::Running);
+    // The other one asks on: it must not take it back.
+    unlisted.id = OperationId::new("op-three").unwrap();
+    let reply = core.apply(Change::RequestFailover(unlisted));
+    assert!(matches!(reply, Reply::Grant(GrantAnswer::Denied { .. })), "{reply:?}");
+    assert_eq!(state(&core, "op-two"), OperationState::Running);
+}
+
+/// The member itself came into the ledger, or its lag was measured, while it waited.
+#[test]
+fn a_member_waits_no_longer_once_it_needs_no_approval() {
+    let mut core = Core::with_spec(|spec| spec.durability = Durability::Async);
+    let answer = core.ask_with_lag("op-one", 1, Some(101));
+    assert!(matches!(answer, GrantAnswer::WaitForApproval { .. }), "{answer:?}");
+    let answer = core.ask("op-two", 1);
+    assert!(matches!(answer, GrantAnswer::Granted { allow_data_loss: false, .. }), "{answer:?}");
+}
+
+/// In the synchronous modes too nobody takes over without the ledger or a person, and two members
+/// that wait do not take each other's place.
+#[test]
+fn an_unlisted_member_of_a_synchronous_pair_waits_and_an_order_takes_its_place() {
+    let mut core = Core::with_spec(|spec| {
+        let third = spec.members[&region("hel")].clone();
+        spec.members.insert(region("ash"), third);
+    });
+    let answer = core.ask_with_lag("op-one", 1, Some(0));
+    assert!(matches!(answer, GrantAnswer::WaitForApproval { .. }), "{answer:?}");
+    let mut second = ask("shop", "op-two", 1, Some(0));
+    second.region = region("ash");
+    let reply = core.apply(Change::RequestFailover(second));
+    let Reply::Grant(GrantAnswer::Denied { reasons }) = reply else { panic!("{reply:?}") };
+    assert!(reasons[0].starts_with("operation-under-way"), "{reasons:?}");
+
+    let order = Change::Start {
+        id: OperationId::new("op-three").unwrap(),
+        pair: pair("shop"),
+        kind: OperationKind::Failover {
+            from: Some(region("fsn")),
+            to: region("ash"),
+            trigger: continuum_domain::sequence::TRIGGER_ORDERED.into(),
+            autonomous: false,
+            allow_data_loss: true,
+        },
+        at_epoch: Epoch(1),
+        reason: "it is the one I trust".into(),
+    };
+    assert!(matches!(core.apply(order), Reply::Operation(_)));
+    let ended = core.state.operation(&OperationId::new("op-one").unwrap()).unwrap();
+    assert!(
+        matches!(&ended.state, OperationState::Undone { reason } if reason.contains("op-three")),
+        "{ended:?}"
     );
 }
 

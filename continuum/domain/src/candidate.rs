@@ -82,6 +82,9 @@ pub fn refusals(
         });
     }
     health_refusals(facts, &mut against);
+    if let Some(code) = facts.blocked.as_ref().filter(|code| !lifted(code, purpose)) {
+        against.push(format!("it stands in the blocked state {code}"));
+    }
     if let Purpose::Switchover { max_lag_bytes, .. } = purpose {
         match facts.streaming {
             Some(true) => {}
@@ -149,8 +152,17 @@ fn health_refusals(facts: &CandidateFacts, against: &mut Vec<String>) {
     if let Some(mark) = &facts.fenced {
         against.push(format!("it is fenced by hand: {mark}"));
     }
-    if let Some(code) = &facts.blocked {
-        against.push(format!("it stands in the blocked state {code}"));
+}
+
+/// Whether a member stands in that state only for want of the very word that the move is.
+fn lifted(code: &str, purpose: Purpose) -> bool {
+    match purpose {
+        Purpose::Switchover { .. } => false,
+        Purpose::Failover { allow_data_loss } => match code {
+            "denied-by-core" | "core-unreachable" => true,
+            "not-in-sync" | "data-loss-approval" => allow_data_loss,
+            _ => false,
+        },
     }
 }
 

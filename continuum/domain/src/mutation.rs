@@ -48,6 +48,8 @@ pub enum Bug {
     PromiseIgnored,
     /// R21: a paused pair is taken over.
     PauseIgnored,
+    /// R21: the lag is dated by when the standby was looked at, not by when its primary spoke.
+    LagDatedByTheLook,
     /// A running standby is pointed at the holder without a look at its lineage.
     FollowUnproven,
     /// A lineage proven for one holder counts for the next as well.
@@ -75,6 +77,8 @@ pub enum Bug {
     VacantIsReturned,
     /// Core: a failover is granted for an epoch that was superseded.
     StaleGrant,
+    /// Core, I2: a member that is not in the ledger needs no approval of a loss.
+    UnlistedIsGranted,
     /// Core, I7: a lag that was not measured is within every bound.
     UnknownLagIsNone,
     /// Core, R13: a candidate counts by its region's name, whatever its data directory.

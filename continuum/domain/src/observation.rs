@@ -75,6 +75,10 @@ pub struct SqlView {
     /// Standby: end of WAL at the sender as the receiver last heard it
     /// (`pg_stat_wal_receiver.latest_end_lsn`).
     pub upstream_end: Option<Lsn>,
+    /// Standby: milliseconds before this look at which the sender said so, at most; `None` while it
+    /// is not known. A receiver that stands still shows the same end for ever.
+    #[serde(default)]
+    pub upstream_age_ms: Option<u64>,
     /// `synchronous_standby_names` as shown.
     pub sync_names: String,
     /// Primary: standbys by application name.

@@ -74,12 +74,10 @@ pub struct FailoverFacts<'a> {
     pub failovers_max: usize,
     /// Another operation under way on this pair.
     pub under_way: Option<&'a OperationId>,
+    /// The candidate is in the in-sync ledger: nothing can be lost by it.
+    pub listed: bool,
     /// Measured lag of the candidate behind the lost primary, if it was measured.
     pub lag_bytes: Option<u64>,
-    /// A person approved this failover.
-    pub approved: bool,
-    /// A person approved a loss, for exactly this epoch.
-    pub loss_approved: bool,
 }
 
 /// The answer of the rules.
@@ -87,8 +85,8 @@ pub struct FailoverFacts<'a> {
 pub enum Verdict {
     /// Go.
     Allow {
-        /// Whether a loss is approved (async only).
-        allow_data_loss: bool,
+        /// What speaks for it, for the journal.
+        why: String,
     },
     /// A person must approve first.
     Wait {
@@ -121,18 +119,18 @@ pub fn automatic_failover(facts: &FailoverFacts<'_>) -> Verdict {
     if !reasons.is_empty() {
         return Verdict::Deny { reasons };
     }
-    let loss = loss_verdict(facts);
-    if let Err(reason) = loss {
-        return Verdict::Wait { reason, data_loss: true };
-    }
-    if facts.spec.mode == PairMode::SemiAutomatic && !facts.approved {
+    let why = match loss_verdict(facts) {
+        Ok(why) => why,
+        Err(reason) => return Verdict::Wait { reason, data_loss: true },
+    };
+    if facts.spec.mode == PairMode::SemiAutomatic {
         let reason = Reason::new(
             "approval",
             "the pair is in mode semi-automatic: a person must approve this failover",
         );
         return Verdict::Wait { reason, data_loss: false };
     }
-    Verdict::Allow { allow_data_loss: loss == Ok(true) }
+    Verdict::Allow { why }
 }
 
 fn hard_reasons(facts: &FailoverFacts<'_>) -> Vec<Reason> {
@@ -158,8 +156,7 @@ fn hard_reasons(facts: &FailoverFacts<'_>) -> Vec<Reason> {
     if let Some(last) = facts.last_failover_ms {
         let quiet = i64::try_from(facts.spec.anti_flap.as_millis()).unwrap_or(i64::MAX);
         let until = last.saturating_add(quiet);
-        // An operator who approved this very failover has seen that the pair flaps.
-        if facts.now_ms < until && !facts.approved {
+        if facts.now_ms < until {
             reasons.push(Reason::new(
                 "anti-flap",
                 format!(
@@ -188,24 +185,31 @@ fn hard_reasons(facts: &FailoverFacts<'_>) -> Vec<Reason> {
     reasons
 }
 
-/// R21: an `async` pair fails over on a standing approval with the measured lag at or under its
-/// bound, on a person's approval for exactly this epoch, or not at all. Unknown lag is over every
-/// bound (I7). `Ok(true)` means a loss is approved.
-fn loss_verdict(facts: &FailoverFacts<'_>) -> Result<bool, Reason> {
-    if facts.spec.durability.is_synchronous() {
-        return Ok(false);
-    }
-    if facts.loss_approved {
-        return Ok(true);
+/// What speaks for the candidate, or the loss that somebody must approve first.
+///
+/// Who is listed has every acknowledged commit. R21: any other member of an `async` pair takes over
+/// on a standing approval with the measured lag at or under its bound; unknown lag is over every
+/// bound (I7). In the synchronous modes there is no standing approval.
+fn loss_verdict(facts: &FailoverFacts<'_>) -> Result<String, Reason> {
+    if facts.listed || planted(Bug::UnlistedIsGranted) {
+        return Ok("the member is in the in-sync ledger".into());
     }
     let waiting = |text: String| Err(Reason::new("data-loss-approval", text));
+    if facts.spec.durability.is_synchronous() {
+        return waiting(
+            "the member is not in the in-sync ledger: it may lack acknowledged commits".into(),
+        );
+    }
     match (facts.spec.loss_approval, facts.lag_bytes) {
         (None, _) => waiting("the pair is async and has no standing loss approval".into()),
-        (Some(_), None) if planted(Bug::UnknownLagIsNone) => Ok(true),
+        (Some(_), None) if planted(Bug::UnknownLagIsNone) => Ok(String::new()),
         (Some(_), None) => {
             waiting("the lag behind the lost primary is unknown, so it is over every bound".into())
         }
-        (Some(bound), Some(lag)) if lag <= bound.rpo_bytes => Ok(true),
+        (Some(bound), Some(lag)) if lag <= bound.rpo_bytes => Ok(format!(
+            "the measured lag of {lag} bytes is within the approved {} bytes",
+            bound.rpo_bytes
+        )),
         (Some(bound), Some(lag)) => waiting(format!(
             "the measured lag of {lag} bytes is over the approved {} bytes",
             bound.rpo_bytes

@@ -31,9 +31,8 @@ fn facts(spec: &PairSpec) -> FailoverFacts<'_> {
         failovers_elsewhere: 0,
         failovers_max: 1,
         under_way: None,
+        listed: true,
         lag_bytes: None,
-        approved: false,
-        loss_approved: false,
     }
 }
 
@@ -105,9 +104,6 @@ fn modes_are_kept() {
         let spec = PairSpec { mode, ..spec() };
         assert_eq!(codes(automatic_failover(&facts(&spec))), [expected]);
     }
-    let semi = PairSpec { mode: PairMode::SemiAutomatic, ..spec() };
-    let approved = FailoverFacts { approved: true, ..facts(&semi) };
-    assert_eq!(codes(automatic_failover(&approved)), ["allow"]);
 }
 
 /// R21.
@@ -121,12 +117,21 @@ fn an_async_pair_needs_its_standing_approval_and_a_measured_lag() {
         (bound, Some(1_000), "allow"),
     ] {
         let spec = PairSpec { durability: Durability::Async, loss_approval, ..spec() };
-        let facts = FailoverFacts { lag_bytes, ..facts(&spec) };
+        let facts = FailoverFacts { listed: false, lag_bytes, ..facts(&spec) };
         assert_eq!(codes(automatic_failover(&facts)), [expected]);
     }
-    let spec = PairSpec { durability: Durability::Async, ..spec() };
-    let approved = FailoverFacts { loss_approved: true, ..facts(&spec) };
-    assert_eq!(automatic_failover(&approved), Verdict::Allow { allow_data_loss: true });
+}
+
+/// I2: who is not in the ledger may lack something; who is, lacks nothing and asks nobody.
+#[test]
+fn the_ledger_decides_in_every_durability_whether_a_loss_must_be_approved() {
+    for durability in [Durability::Strict, Durability::Available, Durability::Async] {
+        let spec = PairSpec { durability, ..spec() };
+        for (listed, expected) in [(true, "allow"), (false, "wait:data-loss-approval")] {
+            let facts = FailoverFacts { listed, lag_bytes: Some(0), ..facts(&spec) };
+            assert_eq!(codes(automatic_failover(&facts)), [expected], "{durability:?}");
+        }
+    }
 }
 
 #[test]
@@ -218,6 +223,27 @@ fn each_defect_is_a_refusal() {
     }
 }
 
+/// A state that only waits for the very word that the order is does not bar the order.
+#[test]
+fn a_member_that_waits_for_this_word_may_be_ordered_to_take_over() {
+    let against = |code: &str, purpose| {
+        let facts = CandidateFacts { blocked: Some(code.into()), ..able("hel") };
+        refusals(&region("hel"), &facts, Some(&record()), purpose).len()
+    };
+    let loss = Purpose::Failover { allow_data_loss: true };
+    for (code, switchover, failover, with_loss) in [
+        ("not-in-sync", 1, 1, 0),
+        ("data-loss-approval", 1, 1, 0),
+        ("denied-by-core", 1, 0, 0),
+        ("core-unreachable", 1, 0, 0),
+        ("promised", 1, 1, 1),
+    ] {
+        assert_eq!(against(code, SWITCHOVER), switchover, "{code}");
+        assert_eq!(against(code, FAILOVER), failover, "{code}");
+        assert_eq!(against(code, loss), with_loss, "{code}");
+    }
+}
+
 #[test]
 fn the_choice_is_by_position_then_priority_then_name() {
     let record = record();
@@ -241,8 +267,12 @@ fn the_choice_is_by_position_then_priority_then_name() {
 #[test]
 fn a_rule_that_is_taken_out_is_noticed() {
     use continuum_domain::mutation::{Bug, plant};
-    let tests: [(Bug, fn()); 3] = [
+    let tests: [(Bug, fn()); 4] = [
         (Bug::StaleGrant, each_rule_bars_alone_and_all_are_named_together),
+        (
+            Bug::UnlistedIsGranted,
+            the_ledger_decides_in_every_durability_whether_a_loss_must_be_approved,
+        ),
         (Bug::UnknownLagIsNone, an_async_pair_needs_its_standing_approval_and_a_measured_lag),
         (Bug::CandidateByName, a_replaced_disk_is_not_the_listed_one),
     ];

@@ -27,7 +27,6 @@ struct Begun {
     timeline: u64,
     newest: u64,
     histories: Histories,
-    end: Lsn,
 }
 
 impl World {
@@ -116,7 +115,6 @@ impl World {
             timeline: ask.timeline,
             newest: pg.timeline,
             histories: directory.histories.clone(),
-            end: directory.flushed_to(),
         };
         let mut sender = Sender::new(link, ask.flush, until, now);
         sender.take_names(pg.names.clone(), &region);
@@ -146,7 +144,7 @@ impl World {
             return self.connect_upstream(standby);
         }
         directory.learn(&begun.histories, begun.timeline, begun.newest);
-        pg.receiver = Some(Receiver::new(link, r, begun.end, now));
+        pg.receiver = Some(Receiver::new(link, r, now));
         pg.shown_timeline = pg.shown_timeline.max(begun.timeline);
         let at = directory.end();
         let (member, from) = (self.region(standby), self.region(r));

@@ -37,6 +37,8 @@ impl World {
             return None;
         }
         let received = pg.received.unwrap_or_default().max(directory.applied_to());
+        let said = pg.receiver.as_ref().and_then(|receiver| receiver.said);
+        let now = self.now;
         let shown = if pg.primary { directory.flushed_to() } else { received };
         Some(SqlView {
             in_recovery: !pg.primary,
@@ -44,7 +46,10 @@ impl World {
             wal: Some(shown),
             replay: (!pg.primary).then(|| directory.applied_to()),
             receiver_streaming: pg.receiver.is_some(),
-            upstream_end: pg.receiver.as_ref().map(|receiver| receiver.upstream_end),
+            upstream_end: said.map(|(end, _)| end),
+            upstream_age_ms: said.map(|(_, at)| {
+                u64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u64::MAX) + 1
+            }),
             sync_names: pg.names.to_string(),
             standbys: self.standbys(r),
             waiting_commits: u32::try_from(pg.waiting.iter().filter(|c| c.counted).count())

@@ -18,11 +18,14 @@ use super::directory::Directory;
 use super::judge::{Event, Record};
 use super::world::World;
 
+/// Where a sender's WAL ended, and when it said so.
+pub(super) type Said = (Lsn, Duration);
+
 /// What goes down to a standby.
 #[derive(Clone, Debug)]
 pub(super) enum Down {
-    Wal(Vec<Record>, Lsn),
-    KeepAlive(Lsn),
+    Wal(Vec<Record>, Said),
+    KeepAlive(Said),
     /// The timeline asked for ends here.
     TimelineEnds,
     Closed,
@@ -39,7 +42,8 @@ pub(super) enum Up {
 pub(super) struct Receiver {
     pub link: u64,
     pub from: usize,
-    pub upstream_end: Lsn,
+    /// What the sender said last; nothing yet at first.
+    pub said: Option<Said>,
     heard: Duration,
     coming: VecDeque<Down>,
 }
@@ -66,8 +70,8 @@ pub(super) struct Sender {
 }
 
 impl Receiver {
-    pub fn new(link: u64, from: usize, upstream_end: Lsn, heard: Duration) -> Self {
-        Self { link, from, upstream_end, heard, coming: VecDeque::new() }
+    pub fn new(link: u64, from: usize, heard: Duration) -> Self {
+        Self { link, from, said: None, heard, coming: VecDeque::new() }
     }
 }
 
@@ -130,6 +134,7 @@ impl World {
     }
 
     fn send_wal(&mut self, r: usize, peer: usize, link: u64) {
+        let now = self.now;
         let member = &mut self.members[r];
         let (Some(pg), Some(directory)) = (member.pg.as_mut(), member.directory.as_ref()) else {
             return;
@@ -153,7 +158,7 @@ impl World {
         });
         let tell = over && !std::mem::replace(&mut sender.ended, over);
         if !records.is_empty() {
-            self.send_down(r, peer, link, Down::Wal(records, end));
+            self.send_down(r, peer, link, Down::Wal(records, (end, now)));
         }
         if tell {
             self.send_down(r, peer, link, Down::TimelineEnds);
@@ -195,12 +200,12 @@ impl World {
         let Some(receiver) = self.receiver(r, link) else { return };
         receiver.heard = now;
         match receiver.coming.pop_front() {
-            Some(Down::Wal(records, end)) => {
-                receiver.upstream_end = end;
+            Some(Down::Wal(records, said)) => {
+                receiver.said = Some(said);
                 self.receive(r, records);
             }
-            Some(Down::KeepAlive(end)) => {
-                receiver.upstream_end = end;
+            Some(Down::KeepAlive(said)) => {
+                receiver.said = Some(said);
                 self.send_status(r);
             }
             Some(Down::TimelineEnds) => self.timeline_ended(r, link),
@@ -413,7 +418,7 @@ impl World {
                 }
                 return w.hang_up_on_standby(r, peer, link);
             }
-            w.send_down(r, peer, link, Down::KeepAlive(end));
+            w.send_down(r, peer, link, Down::KeepAlive((end, now)));
             w.keep_sender(r, peer, link);
         });
     }

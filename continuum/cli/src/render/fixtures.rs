@@ -60,6 +60,7 @@ pub fn report(role: MemberRole) -> MemberReport {
                 replay: None,
                 receiver_streaming: !is_primary,
                 upstream_end: None,
+                upstream_age_ms: None,
                 sync_names: String::new(),
                 standbys: if is_primary {
                     [(region("hel"), standby)].into()

@@ -46,6 +46,7 @@ pub(super) struct Ask {
     pub(super) epoch: Epoch,
     pub(super) trigger: String,
     pub(super) evidence: String,
+    pub(super) listed: bool,
     pub(super) lag_bytes: Option<u64>,
 }
 
@@ -62,6 +63,7 @@ pub(super) async fn answer(core: &Core, region: &RegionId, ask: Ask) -> Option<T
         epoch: ask.epoch,
         trigger: ask.trigger,
         evidence: ask.evidence,
+        listed: ask.listed,
         lag_bytes: ask.lag_bytes,
         failovers_max: core.config.max_failovers_at_once,
     };
@@ -134,7 +136,7 @@ fn objections(core: &Core, region: &RegionId, ask: &Ask) -> Vec<Reason> {
             .filter(|member| !record.held_by(member) && core.links.connected(member))
             .map(|member| (member.clone(), reports.candidate(spec, member, None)))
             .collect();
-        let purpose = Purpose::Failover { allow_data_loss: !spec.durability.is_synchronous() };
+        let purpose = Purpose::Failover { allow_data_loss: !ask.listed };
         candidate::choose(&candidates, Some(&record), purpose).best
     });
     let Some(better) = better.filter(|better| better != region) else { return Vec::new() };

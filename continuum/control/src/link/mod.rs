@@ -166,8 +166,16 @@ impl Session {
                 self.core.links.report(&self.region, members, self.core.clock.now());
                 Ok(())
             }
-            FromAgent::GrantRequest { request, pair, epoch, trigger, evidence, lag_bytes } => {
-                let ask = grant::Ask { request, pair, epoch, trigger, evidence, lag_bytes };
+            FromAgent::GrantRequest {
+                request,
+                pair,
+                epoch,
+                trigger,
+                evidence,
+                listed,
+                lag_bytes,
+            } => {
+                let ask = grant::Ask { request, pair, epoch, trigger, evidence, listed, lag_bytes };
                 let (core, region) = (self.core.clone(), self.region.clone());
                 let outbound = self.outbound.clone();
                 // Beside the stream, so that an answer never waits behind a journal.

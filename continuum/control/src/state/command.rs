@@ -147,6 +147,9 @@ pub struct FailoverAsk {
     pub trigger: String,
     /// Why this member may take over.
     pub evidence: String,
+    /// The member is in the in-sync ledger.
+    #[serde(default)]
+    pub listed: bool,
     /// Lag in bytes, if it was measured.
     pub lag_bytes: Option<u64>,
     /// Most failovers at once.

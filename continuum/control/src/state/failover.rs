@@ -5,7 +5,8 @@ use continuum_domain::operation::{
     Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::safety::{self, FailoverFacts, Reason, Verdict};
-use continuum_domain::sequence;
+use continuum_domain::sequence::failover::waits_for_approval;
+use continuum_domain::spec::PairSpec;
 
 use super::{CoreState, Denial, FailoverAsk, Line, Reply, Waiting};
 
@@ -32,32 +33,55 @@ impl CoreState {
             let text = format!("operation {} was cancelled and has not ended yet", operation.id);
             return Judgement::Deny(vec![Reason::new("cancelled", text)]);
         }
-        let approved = mine.is_some_and(|operation| {
+        let proposal = mine.filter(|operation| waits_for_approval(operation));
+        let decided = |operation: &&Operation| {
             operation.steps.iter().any(|line| {
                 line.region.is_none()
                     && line.step == Step::Preflight
                     && line.outcome == StepOutcome::Done
             })
-        });
-        let loss_approved = mine.is_some_and(|operation| {
-            matches!(operation.kind, OperationKind::Failover { allow_data_loss: true, .. })
-        });
-        if let Some(operation) = mine.filter(|_| approved) {
+        };
+        if let Some(operation) = mine.filter(decided) {
             // Decided already: the same answer to a repeated question.
             return Judgement::Known(GrantAnswer::Granted {
                 operation: operation.id.clone(),
-                allow_data_loss: loss_approved,
+                allow_data_loss: matches!(
+                    operation.kind,
+                    OperationKind::Failover { allow_data_loss: true, .. }
+                ),
             });
         }
-        if let Some((operation, waiting)) =
-            mine.and_then(|operation| Some((operation, self.waiting(&operation.id)?)))
-        {
-            let reason = format!("{} (approve operation {})", waiting.reason, operation.id);
-            return Judgement::Known(GrantAnswer::WaitForApproval { reason });
+        let verdict = self.verdict(now_ms, ask, spec);
+        match (proposal, verdict) {
+            // What it waited for is not needed any more: the member was listed, or its lag measured.
+            (_, Verdict::Allow { why }) if ask.objections.is_empty() => Judgement::Allow { why },
+            (Some(proposal), _) => {
+                let waiting = self.waiting(&proposal.id).map_or("", |waiting| &waiting.reason);
+                let reason = format!("{waiting} (approve operation {})", proposal.id);
+                Judgement::Known(GrantAnswer::WaitForApproval { reason })
+            }
+            (None, Verdict::Deny { mut reasons }) => {
+                reasons.extend(ask.objections.iter().cloned());
+                Judgement::Deny(reasons)
+            }
+            (None, Verdict::Allow { .. }) => Judgement::Deny(ask.objections.clone()),
+            (None, Verdict::Wait { .. }) if !ask.objections.is_empty() => {
+                Judgement::Deny(ask.objections.clone())
+            }
+            (None, Verdict::Wait { reason, data_loss }) => match self.proposed_on(&ask.pair) {
+                // One question at a time to the people who approve.
+                Some(other) => {
+                    let text = format!("operation {} waits for approval on this pair", other.id);
+                    Judgement::Deny(vec![Reason::new("operation-under-way", text)])
+                }
+                None => Judgement::Wait { reason, data_loss },
+            },
         }
+    }
+
+    fn verdict(&self, now_ms: i64, ask: &FailoverAsk, spec: &PairSpec) -> Verdict {
         let pair = self.pair(&ask.pair);
-        let running = self.running_on(&ask.pair);
-        let facts = FailoverFacts {
+        safety::automatic_failover(&FailoverFacts {
             spec,
             now_ms,
             epoch: ask.epoch,
@@ -66,20 +90,10 @@ impl CoreState {
             last_failover_ms: pair.and_then(|pair| pair.last_failover_ms),
             failovers_elsewhere: self.failovers_elsewhere(ask),
             failovers_max: ask.failovers_max,
-            under_way: running.map(|operation| &operation.id),
+            under_way: self.running_on(&ask.pair).map(|operation| &operation.id),
+            listed: ask.listed,
             lag_bytes: ask.lag_bytes,
-            approved: false,
-            loss_approved: false,
-        };
-        match safety::automatic_failover(&facts) {
-            Verdict::Deny { mut reasons } => {
-                reasons.extend(ask.objections.iter().cloned());
-                Judgement::Deny(reasons)
-            }
-            _ if !ask.objections.is_empty() => Judgement::Deny(ask.objections.clone()),
-            Verdict::Wait { reason, data_loss } => Judgement::Wait { reason, data_loss },
-            Verdict::Allow { allow_data_loss } => Judgement::Allow { allow_data_loss },
-        }
+        })
     }
 
     /// Whether a refusal was recorded already, so that proposing it again would change nothing.
@@ -106,7 +120,7 @@ impl CoreState {
                 operation.pair != ask.pair
                     && operation.state == OperationState::Running
                     && matches!(operation.kind, OperationKind::Failover { .. })
-                    && !sequence::failover::waits_for_approval(operation)
+                    && !waits_for_approval(operation)
             })
             .count()
     }
@@ -116,15 +130,17 @@ impl CoreState {
         match self.judge(now_ms, &ask) {
             Judgement::Known(answer) => Reply::Grant(answer),
             Judgement::Deny(reasons) => self.deny(by, &ask, reasons),
-            Judgement::Allow { allow_data_loss } => {
+            Judgement::Allow { why } => {
                 let operation = ask.id.clone();
-                let line = (StepOutcome::Done, "allowed by the safety rules".to_owned());
-                self.create_failover(by, &ask, allow_data_loss, line);
-                Reply::Grant(GrantAnswer::Granted { operation, allow_data_loss })
+                self.supersede_proposal(by, &ask.pair, &operation);
+                let line = (StepOutcome::Done, format!("allowed by the safety rules: {why}"));
+                self.create_failover(by, &ask, line);
+                // Within a standing bound the agent measures again when it takes over (R21).
+                Reply::Grant(GrantAnswer::Granted { operation, allow_data_loss: false })
             }
             Judgement::Wait { reason, data_loss } => {
                 let line = (StepOutcome::Started, format!("waiting: {}", reason.text));
-                self.create_failover(by, &ask, false, line);
+                self.create_failover(by, &ask, line);
                 let waiting = format!("{}: {}", reason.code, reason.text);
                 let text = format!("{waiting} (approve operation {})", ask.id);
                 self.waiting.insert(ask.id, Waiting { reason: waiting, data_loss });
@@ -137,7 +153,6 @@ impl CoreState {
         &mut self,
         (now_ms, actor): (i64, &str),
         ask: &FailoverAsk,
-        allow_data_loss: bool,
         (outcome, detail): (StepOutcome, String),
     ) {
         let preflight = StepRecord {
@@ -156,7 +171,7 @@ impl CoreState {
                 to: ask.region.clone(),
                 trigger: ask.trigger.clone(),
                 autonomous: false,
-                allow_data_loss,
+                allow_data_loss: false,
             },
             at_epoch: ask.epoch,
             actor: actor.to_owned(),
@@ -194,7 +209,7 @@ impl CoreState {
             self.audit.append(now_ms, actor, line);
             if reasons.iter().any(|reason| reason.code == OBSERVE_ONLY) {
                 let line = (StepOutcome::Started, "observed only".to_owned());
-                self.create_failover((now_ms, actor), ask, false, line);
+                self.create_failover((now_ms, actor), ask, line);
                 let state = OperationState::Refused { reasons: texts.clone() };
                 self.change_to(now_ms, actor, &ask.id, state);
             }
@@ -210,8 +225,8 @@ pub enum Judgement {
     Known(GrantAnswer),
     /// A failover is created.
     Allow {
-        /// Whether a loss is approved.
-        allow_data_loss: bool,
+        /// What speaks for it.
+        why: String,
     },
     /// A failover is created that waits for a person.
     Wait {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use continuum_control_api::rest::{AuditRecord, AuditVerdict, AutomationPause, SpecVersion};
 use continuum_domain::operation::{Operation, OperationKind, OperationState, StepRecord};
 use continuum_domain::safety::Pause;
+use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
@@ -198,9 +199,20 @@ impl CoreState {
     /// The operation that bars others on a pair: one that runs. One that has moved the pair bars
     /// nobody, or a second failure could not be answered while the first one's loser is away.
     pub fn running_on(&self, pair: &PairId) -> Option<&Operation> {
+        self.running(pair).find(|operation| !waits_for_approval(operation))
+    }
+
+    /// A failover of a pair that an agent asked for and nobody has approved yet. It bars nothing:
+    /// what somebody orders, or needs no approval, takes its place.
+    pub fn proposed_on(&self, pair: &PairId) -> Option<&Operation> {
+        self.running(pair).find(|operation| waits_for_approval(operation))
+    }
+
+    fn running<'a>(&'a self, pair: &PairId) -> impl Iterator<Item = &'a Operation> + use<'a> {
+        let pair = pair.clone();
         self.operations
             .values()
-            .find(|operation| operation.pair == *pair && operation.state == OperationState::Running)
+            .filter(move |one| one.pair == pair && one.state == OperationState::Running)
     }
 
     /// The newest operation on a pair that is not final.

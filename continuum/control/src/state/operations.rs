@@ -1,11 +1,11 @@
 //! Operations: start, journal lines of the core, ends, cancel, approve.
 
 use continuum_control_api::routes::ApiError;
-use continuum_domain::OperationId;
 use continuum_domain::operation::{
     Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::sequence::{self, Recorded};
+use continuum_domain::{OperationId, PairId};
 
 use super::pairs::{pair_not_found, under_way};
 use super::{AddedLine, CoreState, ENDED_MAX, Reply, kind_text, state_word};
@@ -34,8 +34,24 @@ impl CoreState {
             }
             return Reply::Refused(under_way(running.id.as_str()));
         }
+        self.supersede_proposal((now_ms, actor), &operation.pair, &operation.id);
         self.create((now_ms, actor), operation.clone());
         Reply::Operation(operation)
+    }
+
+    /// Ends a proposal that nobody approved, for an operation that takes its place.
+    pub(super) fn supersede_proposal(
+        &mut self,
+        (now_ms, actor): (i64, &str),
+        pair: &PairId,
+        by: &OperationId,
+    ) {
+        if let Some(id) = self.proposed_on(pair).map(|operation| operation.id.clone()) {
+            let reason = format!(
+                "operation {by} took its place before anybody approved it; nothing was touched"
+            );
+            self.change_to(now_ms, actor, &id, OperationState::Undone { reason });
+        }
     }
 
     /// Adds an operation and makes room by dropping the oldest ended ones.

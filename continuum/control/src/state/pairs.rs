@@ -64,7 +64,7 @@ impl CoreState {
         if old.first_primary != spec.first_primary {
             return refuse("first_primary", "cannot be changed: the pair exists; use a switchover");
         }
-        if old.members.keys().ne(spec.members.keys()) && self.running_on(&spec.id).is_some() {
+        if old.members.keys().ne(spec.members.keys()) && self.running(&spec.id).next().is_some() {
             return refuse("members", "cannot be changed while an operation runs on the pair");
         }
         let holder = self.pairs.get(&spec.id).and_then(|pair| pair.newest_epoch());
@@ -87,7 +87,7 @@ impl CoreState {
         reason: String,
     ) -> Reply {
         let Some((_, spec)) = self.spec(pair) else { return Reply::Refused(pair_not_found(pair)) };
-        if let Some(operation) = self.running_on(pair) {
+        if let Some(operation) = self.running(pair).next() {
             return Reply::Refused(under_way(operation.id.as_str()));
         }
         let line = Line {

@@ -282,6 +282,7 @@ impl Agent {
             replay: Some(Lsn(1_000)),
             receiver_streaming: !primary,
             upstream_end: None,
+            upstream_age_ms: None,
             sync_names: String::new(),
             standbys: if primary { BTreeMap::from([(other, standby)]) } else { BTreeMap::new() },
             waiting_commits: 0,
@@ -343,6 +344,7 @@ impl Agent {
                                 epoch: *epoch,
                                 trigger: trigger.clone(),
                                 evidence: "unchanged for 11 s".into(),
+                                listed: true,
                                 lag_bytes: None,
                             });
                         }

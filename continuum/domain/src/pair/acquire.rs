@@ -166,7 +166,7 @@ impl PairMachine {
             .as_ref()
             .filter(|approval| approval.epoch == record.epoch)
             .map(|approval| (approval.operation.clone(), approval.allow_data_loss));
-        let within_bound = self.standing_approval();
+        let within_bound = self.within_bound();
         if let Some((operation, allow_data_loss)) = approved
             && (listed || allow_data_loss || within_bound)
         {
@@ -194,24 +194,20 @@ impl PairMachine {
     }
 
     /// R21: an `async` pair may fail over on a standing approval while the measured lag is within
-    /// the bound. An unknown lag is not within it, nor is one that was measured so long before the
-    /// holder fell silent that it may have written much since.
-    fn standing_approval(&self) -> bool {
-        let Some(approval) = self.spec.loss_approval else { return false };
-        let (Some(since), Some((measured, _))) = (self.window.silent_since(), self.upstream_end)
-        else {
-            return false;
-        };
-        let recent = measured + self.timing.ttl >= since;
-        recent && self.lag_bytes().is_some_and(|lag| lag <= approval.rpo_bytes)
+    /// the bound. An unknown lag is not within it.
+    fn within_bound(&self) -> bool {
+        let bound = self.spec.loss_approval.map(|approval| approval.rpo_bytes);
+        bound.is_some_and(|bound| self.lag_bytes().is_some_and(|lag| lag <= bound))
     }
 
-    /// Bytes this standby is known to be behind its primary; `None` when not measured. The end of
-    /// the primary's WAL is the last that the receiver heard: it is gone when it would be needed.
-    pub(super) fn lag_bytes(&self) -> Option<u64> {
+    /// Bytes this standby is known to be behind the holder that fell silent; `None` when not
+    /// measured, or measured so long before it fell silent that it may have written much since.
+    /// The end of the primary's WAL is what it said last: it is gone when it would be needed.
+    fn lag_bytes(&self) -> Option<u64> {
         let (_, sql) = self.sql()?;
-        let ((_, end), received) = (self.upstream_end?, sql.wal?);
-        Some(end.bytes_since(received))
+        let ((said, end), received) = (self.upstream_end?, sql.wal?);
+        let recent = said + self.timing.ttl >= self.window.silent_since()?;
+        recent.then(|| end.bytes_since(received))
     }
 
     fn block_unlisted(&mut self) {
@@ -263,6 +259,7 @@ impl PairMachine {
                 epoch,
                 trigger: trigger.into(),
                 evidence: evidence.into(),
+                listed,
                 lag_bytes: self.lag_bytes(),
             });
         }

@@ -175,8 +175,13 @@ impl PairMachine {
         let gone = self.process_gone;
         self.observation.sql = self.observation.sql.take().filter(|(at, _)| running && *at >= gone);
         if let Some((at, sql)) = self.observation.sql.clone() {
-            if let Some(end) = sql.upstream_end.filter(|_| sql.receiver_streaming) {
-                self.upstream_end = Some((at, end));
+            // R21: dated by when the primary said it, not by this look.
+            if sql.receiver_streaming
+                && let (Some(end), Some(age)) = (sql.upstream_end, sql.upstream_age_ms)
+            {
+                let age = if planted(Bug::LagDatedByTheLook) { 0 } else { age };
+                let said = Tick(at.0.saturating_sub(age.saturating_mul(1_000_000)));
+                self.upstream_end = Some((said, end));
             }
             self.shrink.observe(now, at, &sql, &self.me);
             self.growth_observed(&sql);

@@ -379,7 +379,9 @@ pub enum Effect {
         trigger: String,
         /// Why this member.
         evidence: String,
-        /// Known lag.
+        /// It is in the in-sync ledger: it has every acknowledged commit.
+        listed: bool,
+        /// Lag behind the silent holder, if it was measured lately.
         lag_bytes: Option<u64>,
     },
     /// Ask a peer whether it has replayed to here.

@@ -135,6 +135,7 @@ planted! {
     release_before_stop: ReleaseBeforeStop by R16_RELEASE_OUTSTANDING and within 60 worlds;
     promise_ignored: PromiseIgnored by R20_WITNESS_BACK_FOR_THE_STANDBY;
     pause_ignored: PauseIgnored by R21_PAUSED;
+    lag_dated_by_the_look: LagDatedByTheLook by R21_LAG_HEARD_LONG_AGO;
     follow_unproven: FollowUnproven by LINEAGE_PROMOTED_APART and by forks within 200;
     proof_for_every_holder: ProofForEveryHolder by LINEAGE_OF_THE_HOLDER_BEFORE and by forks within 800;
     lineage_of_another_epoch: LineageOfAnotherEpoch by LINEAGE_HEARD_LATE;

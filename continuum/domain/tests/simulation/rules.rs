@@ -63,6 +63,7 @@ stories! {
     r20_a_promise_survives_a_restart => R20_PROMISE_SURVIVES_A_RESTART,
     r21_a_pause_bars_challengers_and_not_the_holder => R21_PAUSED,
     r21_a_standing_approval_is_enough_while_the_lag_is_known => R21_STANDING_APPROVAL,
+    r21_a_lag_that_was_heard_long_ago_is_not_within_the_bound => R21_LAG_HEARD_LONG_AGO,
     r22_strict_waits_for_a_second_copy_after_a_takeover => R22_STRICT_AFTER_A_TAKEOVER,
     i2_who_was_dropped_from_the_ledger_takes_nothing_over => I2_OUTSIDE_THE_LEDGER,
     i2_an_approval_counts_for_its_epoch_alone => I2_LATE_APPROVAL,

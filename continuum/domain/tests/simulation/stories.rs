@@ -377,6 +377,21 @@ pub const R21_STANDING_APPROVAL: Story = Story {
     },
 };
 
+/// R21: what the standby heard last of its primary shows it close behind, but that was long ago.
+pub const R21_LAG_HEARD_LONG_AGO: Story = Story {
+    name: "r21_a_lag_that_was_heard_long_ago_is_not_within_the_bound",
+    plan: |seed| Plan {
+        loss_approval: Some(LossApproval { rpo_bytes: 4_000 }),
+        ..asynchronous(seed)
+    },
+    tell: |w| {
+        w.strike(Fault::ReceiverStuck { r: 1, span: 20_000 });
+        w.run(ms(6_000));
+        w.strike(Fault::HostCrash { r: 0, down: 7_000 });
+        w.run(ms(6_000));
+    },
+};
+
 /// R22: a strict pair after a takeover: connections are accepted, writes wait for a second copy.
 pub const R22_STRICT_AFTER_A_TAKEOVER: Story = Story {
     name: "r22_strict_waits_for_a_second_copy_after_a_takeover",
@@ -461,7 +476,7 @@ pub const R5_GUARD_DIES: Story = Story {
     },
 };
 
-pub const ALL: [&Story; 29] = [
+pub const ALL: [&Story; 30] = [
     &R3_RENEWAL_ANSWERED_LATE,
     &R3_LATE_ACKNOWLEDGEMENT,
     &R4_COMMAND_OF_A_DEAD_AGENT,
@@ -485,6 +500,7 @@ pub const ALL: [&Story; 29] = [
     &R20_PROMISE_SURVIVES_A_RESTART,
     &R21_PAUSED,
     &R21_STANDING_APPROVAL,
+    &R21_LAG_HEARD_LONG_AGO,
     &R22_STRICT_AFTER_A_TAKEOVER,
     &I2_OUTSIDE_THE_LEDGER,
     &I2_LATE_APPROVAL,

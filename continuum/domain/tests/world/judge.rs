@@ -1,13 +1,13 @@
 //! What must hold, seen from outside the machines: by clients, on the disks, in the register.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use continuum_domain::pair::PairMachine;
 use continuum_domain::pair::types::{CasAnswer, Event, Note};
 use continuum_domain::spec::Durability;
-use continuum_domain::{Epoch, PairRecord, Tick, Version};
+use continuum_domain::{Epoch, Lsn, PairRecord, Tick, Version};
 
-use super::World;
+use super::{World, ms};
 
 /// More fences, or requests to the witness, than these of one region within [`STORM_SPAN`] are a
 /// storm.
@@ -15,11 +15,20 @@ const FENCE_STORM: usize = 20;
 const REQUEST_STORM: usize = 400;
 const STORM_SPAN: u64 = 4_000_000_000;
 
+/// When a commit was acknowledged, and where it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Acked {
+    at: u64,
+    end: Lsn,
+}
+
 #[derive(Default)]
 pub struct Judge {
     pub violations: Vec<String>,
     /// Acknowledged and not given up by an approved loss.
-    pub acked: BTreeSet<u64>,
+    pub acked: BTreeMap<u64, Acked>,
+    /// When the last renewal of whoever was the holder landed.
+    holder_beat: u64,
     pub acknowledgements: u64,
     pub last_ack: u64,
     pub lost_by_approval: u64,
@@ -100,7 +109,8 @@ impl World {
 
     pub fn judge_acknowledged(&mut self, r: usize, commit: u64) {
         let epoch = self.regions[r].pg.epoch;
-        self.judge.acked.insert(commit);
+        let end = self.regions[r].pg.end_of(commit);
+        self.judge.acked.insert(commit, Acked { at: self.now, end });
         self.judge.acknowledgements += 1;
         self.judge.last_ack = self.now;
         match self.judge.top {
@@ -165,7 +175,7 @@ impl World {
         let acked = self.judge.acked.clone();
         for member in self.listed() {
             let held = self.regions[member].pg.commits();
-            if let Some(missing) = acked.iter().find(|commit| !held.contains(commit)) {
+            if let Some(missing) = acked.keys().find(|commit| !held.contains(commit)) {
                 self.violated(format!(
                     "I2: the register lists {member}, which does not hold acknowledged {missing}"
                 ));
@@ -220,13 +230,12 @@ impl World {
         }
         let held = self.regions[holder].pg.commits();
         let missing: Vec<u64> =
-            self.judge.acked.iter().copied().filter(|commit| !held.contains(commit)).collect();
+            self.judge.acked.keys().copied().filter(|commit| !held.contains(commit)).collect();
         if missing.is_empty() {
             return;
         }
         let planned = before.handover_to.as_ref() == Some(&self.regions[holder].name);
-        let standing =
-            self.spec.durability == Durability::Async && self.spec.loss_approval.is_some();
+        let standing = self.within_bound(holder, &missing);
         let approved = standing || self.operator.approved.contains(&before.epoch);
         if planned || !approved {
             let kind = if planned { "by a switchover" } else { "without an approval" };
@@ -238,6 +247,31 @@ impl World {
         self.judge.lost_by_approval += missing.len() as u64;
         for commit in missing {
             self.judge.acked.remove(&commit);
+        }
+    }
+
+    /// R21: the standing bound is for the lag as it was measured at most a ttl before the holder fell
+    /// silent. What it acknowledged later nobody could measure.
+    fn within_bound(&self, holder: usize, missing: &[u64]) -> bool {
+        let bound = match self.spec.loss_approval {
+            Some(approval) if self.spec.durability == Durability::Async => approval.rpo_bytes,
+            _ => return false,
+        };
+        let ttl = ms(self.timing.ttl.as_millis() as u64 * 11 / 10 + 100).as_nanos() as u64;
+        let measured = self.judge.holder_beat.saturating_sub(ttl);
+        let known = missing
+            .iter()
+            .filter_map(|commit| self.judge.acked.get(commit))
+            .filter(|acked| acked.at < measured);
+        let end = self.regions[holder].pg.end();
+        known.map(|acked| acked.end.bytes_since(end)).max().is_none_or(|lost| lost <= bound)
+    }
+
+    pub fn judge_beat(&mut self, r: usize) {
+        let holds = |record: &PairRecord| record.held_by(&self.regions[r].name);
+        // A holder that comes back beats before it has returned; nothing is written meanwhile.
+        if self.regions[r].pg.primary && self.register.record().is_some_and(holds) {
+            self.judge.holder_beat = self.now;
         }
     }
 

@@ -74,6 +74,11 @@ pub enum Fault {
         r: usize,
         span: u64,
     },
+    /// The WAL receiver takes nothing up, and nobody ends its connection.
+    ReceiverStuck {
+        r: usize,
+        span: u64,
+    },
     ReplayStall {
         r: usize,
         span: u64,
@@ -172,7 +177,8 @@ impl Plan {
             plan.on_witness_loss = WitnessLossPolicy::Failsafe;
         }
         if durability == Durability::Async && rng.chance(600) {
-            plan.loss_approval = Some(LossApproval { rpo_bytes: 1 << 20 });
+            let rpo_bytes = if seed % 2 == 0 { 1 << 20 } else { 4_000 };
+            plan.loss_approval = Some(LossApproval { rpo_bytes });
         }
         let half = i64::from(plan.timing.drift_ppm) / 2;
         plan.rates_ppm = std::array::from_fn(|_| rng.pick(&[-half, 0, half]));
@@ -265,6 +271,7 @@ impl Fault {
             22 if rng.chance(500) => Fault::CoreDenies { span },
             22 => Fault::CoreIgnores { span },
             23 => Fault::SlowCheckpointer { r, span },
+            24 if span % 2 == 0 => Fault::ReceiverStuck { r, span },
             24 => Fault::ReplayStall { r, span },
             25 => Fault::StartFails { r, span },
             26 => Fault::SlowCommands { r, span },

@@ -112,6 +112,12 @@ impl Postgres {
         self.wal.iter().filter_map(|record| record.commit).collect()
     }
 
+    /// Where a commit that it holds ends.
+    pub fn end_of(&self, commit: u64) -> Lsn {
+        let found = self.wal.iter().rev().find(|record| record.commit == Some(commit));
+        found.map_or(self.end(), |record| record.end)
+    }
+
     pub fn holds(&self, commit: u64) -> bool {
         self.wal.iter().rev().any(|record| record.commit == Some(commit))
     }
@@ -215,13 +221,15 @@ impl World {
             };
             (region, view)
         });
+        let said = pg.receiver.as_ref().map(|receiver| receiver.upstream_end);
         Some(SqlView {
             in_recovery: !pg.primary,
             timeline: TimelineId(pg.timeline()),
             wal: Some(pg.end()),
             replay: (!pg.primary).then(|| pg.replayed_to()),
             receiver_streaming: pg.receiver.is_some(),
-            upstream_end: pg.receiver.as_ref().map(|receiver| receiver.upstream_end),
+            upstream_end: said.map(|(end, _)| end),
+            upstream_age_ms: said.map(|(_, at)| (self.now - at).div_ceil(1_000_000)),
             sync_names: pg.names.to_string(),
             standbys: standbys.collect(),
             waiting_commits: pg.waiting.len() as u32,

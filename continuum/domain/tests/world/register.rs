@@ -127,6 +127,7 @@ impl World {
                 }
                 let version = Version(version.0 + 1);
                 *slot = Some((version, value));
+                self.judge_beat(r);
                 Answer::Accepted(version)
             }
             Request::CasPair { expected, value } => {

@@ -12,9 +12,10 @@ use super::{Host, World, ms};
 pub struct Receiver {
     pub connection: u64,
     pub from: usize,
-    pub upstream_end: Lsn,
+    /// The end of the sender's WAL as it said last, and when it said so.
+    pub upstream_end: (Lsn, u64),
     /// Sent and not yet here; `None` is the end of the connection.
-    coming: VecDeque<Option<(Vec<Record>, Lsn)>>,
+    coming: VecDeque<Option<(Vec<Record>, (Lsn, u64))>>,
 }
 
 /// The primary's end.
@@ -78,7 +79,7 @@ impl World {
         // Positions are all there is to go by.
         let sent = there.wal.partition_point(|record| record.end <= flush);
         let caught_up = sent == there.wal.len();
-        let (names, upstream_end) = (there.names.clone(), there.end());
+        let (names, upstream_end) = (there.names.clone(), (there.end(), self.now));
         let taken = there.reloads;
         there.senders.insert(
             r,
@@ -117,6 +118,7 @@ impl World {
     }
 
     fn send_wal(&mut self, r: usize, peer: usize, connection: u64) {
+        let now = self.now;
         let pg = &mut self.regions[r].pg;
         let Some(sender) = pg.senders.get_mut(&peer).filter(|s| s.connection == connection) else {
             return;
@@ -125,8 +127,8 @@ impl World {
         sender.caught_up = true;
         let records = pg.wal[sender.sent..].to_vec();
         sender.sent = pg.wal.len();
-        let end = pg.end();
-        self.deliver(peer, connection, Some((records, end)));
+        let said = (pg.end(), now);
+        self.deliver(peer, connection, Some((records, said)));
     }
 
     /// The process at `r` ended: `peer` hears it behind everything that was sent before.
@@ -136,7 +138,7 @@ impl World {
         self.deliver(peer, connection, None);
     }
 
-    fn deliver(&mut self, peer: usize, connection: u64, what: Option<(Vec<Record>, Lsn)>) {
+    fn deliver(&mut self, peer: usize, connection: u64, what: Option<(Vec<Record>, (Lsn, u64))>) {
         let Some(receiver) = &mut self.regions[peer].pg.receiver else { return };
         if receiver.connection != connection {
             return;
@@ -152,14 +154,14 @@ impl World {
         if receiver.connection != connection {
             return;
         }
-        if !linked(self, receiver.from) {
+        if !linked(self, receiver.from) || self.now < self.net.receiver_stuck[peer] {
             return self.after(ms(50), Host::Data(peer), move |w| w.arrives(peer, connection));
         }
         let pg = &mut self.regions[peer].pg;
         let Some(receiver) = &mut pg.receiver else { return };
         match receiver.coming.pop_front() {
-            Some(Some((records, end))) => {
-                receiver.upstream_end = end;
+            Some(Some((records, said))) => {
+                receiver.upstream_end = said;
                 pg.wal.extend(records);
                 self.reply(peer);
                 let life = self.regions[peer].pg.life;
