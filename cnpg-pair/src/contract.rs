@@ -35,6 +35,9 @@ pub trait Bench {
     /// Ends a region's actuator by a crash and starts it anew.
     async fn restart_actuator(&mut self, region: &RegionId);
 
+    /// From now on, or no longer, a region's WAL receiver takes nothing up; nobody ends it.
+    async fn stick_receiver(&mut self, region: &RegionId, stuck: bool);
+
     /// Now, on the clock of the members.
     fn now(&self) -> Tick;
 
@@ -218,6 +221,38 @@ pub async fn a_cloned_standby_streams<B: Bench + ?Sized>(bench: &mut B) {
         (!look(bench, &*standby.plane).await.receiver_streaming).then_some(())
     })
     .await;
+}
+
+/// What a standby shows of its primary's WAL is as old as the primary's words, however new the look
+/// is (R21).
+pub async fn words_of_a_primary_get_older<B: Bench + ?Sized>(bench: &mut B) {
+    let primary = first_primary(bench, "fsn", "hel").await;
+    let standby = standby_of(bench, "hel", &primary).await;
+    wait_streaming(bench, &standby, &primary).await;
+    let heard = async |bench: &B, mark: Lsn| {
+        until(bench, "the standby hears of it", async || {
+            let view = look(bench, &*standby.plane).await;
+            let age = view.upstream_age_ms.filter(|_| view.upstream_end >= Some(mark))?;
+            (age < 1_000).then_some(())
+        })
+        .await;
+    };
+    let mark = primary.plane.wake().await.expect("a record is written");
+    heard(bench, mark).await;
+    bench.stick_receiver(&standby.region, true).await;
+    let begun = bench.now();
+    let unheard = primary.plane.wake().await.expect("a record is written");
+    let shown = until(bench, "the words are old", async || {
+        let view = look(bench, &*standby.plane).await;
+        view.upstream_age_ms.is_some_and(|age| age > 1_500).then_some(view)
+    })
+    .await;
+    assert!(shown.upstream_end < Some(unheard), "{shown:?}");
+    let passed = bench.now().since(begun) + Duration::from_secs(2);
+    assert!(shown.upstream_age_ms.map(Duration::from_millis) < Some(passed), "{shown:?}");
+    bench.stick_receiver(&standby.region, false).await;
+    let mark = primary.plane.wake().await.expect("a record is written");
+    heard(bench, mark).await;
 }
 
 /// With names commits wait for all of them, seen by the canary (R12); without names they do not.

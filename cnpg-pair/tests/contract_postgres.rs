@@ -24,6 +24,7 @@ contract_test!(
     the_deadline_stops_a_primary,
     older_agents_and_epochs_are_refused,
     a_cloned_standby_streams,
+    words_of_a_primary_get_older,
     names_make_commits_wait,
     start_and_promote_only_add_names,
     a_clean_switchover_needs_no_rewind,

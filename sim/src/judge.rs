@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use continuum_domain::record::pair_key;
+use continuum_domain::record::{pair_key, session_key};
 use continuum_domain::spec::Durability;
-use continuum_domain::{Epoch, PairRecord, RegionId, Version};
+use continuum_domain::{Epoch, Lsn, PairRecord, RegionId, Version};
+use continuum_witness::table::Registers;
 
 use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared, pair};
 use crate::postgres::{Acknowledged, Content, Event, Happening, LineId, RecordId};
 
 /// On top of what the rules allow: messages on their way, and a tick.
 const NAMES_SLACK: Duration = Duration::from_millis(1_500);
+/// Clocks, latencies and the ticks at which the judge looks.
+const LAG_SLACK: Duration = Duration::from_millis(500);
 /// How recent an acknowledgement must be for the pair to count as writable.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -29,6 +32,10 @@ struct Reign {
 struct Kept {
     record: RecordId,
     id: u64,
+    /// Where it ends.
+    end: Lsn,
+    /// When it was let go.
+    released: Duration,
 }
 
 /// The judge of one run.
@@ -53,6 +60,9 @@ pub struct Judge {
     record: Option<(Version, PairRecord)>,
     /// Who held the pair from when on.
     holders: Vec<(Duration, Option<String>)>,
+    /// The session of each region while its PostgreSQL was a primary, and when its last renewal
+    /// was seen.
+    beats: BTreeMap<RegionId, (Version, Duration)>,
 }
 
 impl Judge {
@@ -72,6 +82,7 @@ impl Judge {
             kept: Vec::new(),
             record: None,
             holders: vec![(Duration::ZERO, None)],
+            beats: BTreeMap::new(),
         }
     }
 
@@ -99,6 +110,9 @@ impl Judge {
         let store = self.shared.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let snapshot = store.as_ref().map(|store| store.snapshot());
         drop(store);
+        if let Some(all) = &snapshot {
+            self.look_at_sessions(all, now);
+        }
         let Some(held) = snapshot.as_ref().and_then(|all| all.get(&pair_key(&pair()))) else {
             return;
         };
@@ -131,6 +145,17 @@ impl Judge {
         }
     }
 
+    fn look_at_sessions(&mut self, all: &Registers, now: Duration) {
+        for region in self.shared.members.regions() {
+            let Some(held) = all.get(&session_key(region)) else { continue };
+            let same = self.beats.get(region).is_some_and(|(seen, _)| *seen == held.version);
+            // A holder that comes back beats before it has returned; nothing is written meanwhile.
+            if !same && self.shared.members.cluster.is_primary(region) {
+                self.beats.insert(region.clone(), (held.version, now));
+            }
+        }
+    }
+
     fn judge_succession(&mut self, before: &PairRecord, now: &PairRecord) {
         let moved = now.holder != before.holder;
         if now.epoch < before.epoch || (moved && now.epoch == before.epoch) {
@@ -154,7 +179,7 @@ impl Judge {
                 );
                 let reign = Reign { epoch, member: member.clone(), first_released: None };
                 self.reigns.insert(line, reign);
-                self.judge_promoted(&member, epoch);
+                self.judge_promoted(&member, epoch, starts_at);
             }
             Event::Streams { member, from, at, sound } => {
                 self.note(&member, &format!("streams from {from} at {at}"));
@@ -195,7 +220,12 @@ impl Judge {
         self.shared.trace.count(&format!("ack {id} by {}", acknowledged.member));
         self.acknowledged += 1;
         self.last_acknowledged = at;
-        self.kept.push(Kept { record: acknowledged.record, id });
+        self.kept.push(Kept {
+            record: acknowledged.record,
+            id,
+            end: acknowledged.end,
+            released: acknowledged.released,
+        });
         let Some(reign) = self.reigns.get_mut(&acknowledged.line) else {
             return self.violated(format!("{id} was acknowledged under no promotion"));
         };
@@ -236,41 +266,53 @@ impl Judge {
 
     /// Who is promoted has every acknowledged commit, unless a loss was approved, and stands on WAL
     /// that was written in one go.
-    fn judge_promoted(&mut self, member: &RegionId, epoch: Epoch) {
+    fn judge_promoted(&mut self, member: &RegionId, epoch: Epoch, fork: Lsn) {
         self.saw("promoted");
         let view = self.shared.members.cluster.member(member);
         if !view.is_one_history() {
             self.violated(format!("lineage: {member} is promoted on WAL of two histories"));
         }
-        self.judge_kept(member, &format!("was promoted under epoch {epoch}"));
+        self.judge_kept(member, &format!("was promoted under epoch {epoch}"), Some(fork));
     }
 
-    fn loss_is_approved(&self) -> bool {
+    /// R21: the standing bound is for the lag as it was measured, at most a ttl before the last
+    /// holder fell silent. What it acknowledged later nobody could measure.
+    fn within_bound(&self, member: &RegionId, fork: Lsn, missing: &[Kept]) -> bool {
+        let ttl = self.shared.plan.timing.ttl;
+        let before = self.beats.iter().filter(|(region, _)| *region != member);
+        let silent = before.map(|(_, (_, at))| *at).max().unwrap_or_default();
+        let measured = silent.saturating_sub(ttl + ttl / 10 + LAG_SLACK);
+        let known = missing.iter().filter(|kept| kept.released < measured);
+        let lost = known.map(|kept| kept.end.bytes_since(fork)).max();
+        self.standing_bound().is_some_and(|bound| lost.is_none_or(|lost| lost <= bound))
+    }
+
+    fn standing_bound(&self) -> Option<u64> {
         let plan = &self.shared.plan;
-        let standing = plan.durability == Durability::Async && plan.rpo_bytes.is_some();
-        standing || !self.shared.users.learnt().approved.is_empty()
+        plan.rpo_bytes.filter(|_| plan.durability == Durability::Async)
     }
 
     /// I2: `member` holds every acknowledged commit.
-    fn judge_kept(&mut self, member: &RegionId, when: &str) {
+    fn judge_kept(&mut self, member: &RegionId, when: &str, fork: Option<Lsn>) {
         let view = self.shared.members.cluster.member(member);
         let held: BTreeSet<RecordId> = view.wal.iter().map(|record| record.id).collect();
-        let missing: Vec<u64> = self
-            .kept
-            .iter()
-            .filter(|kept| !held.contains(&kept.record))
-            .map(|kept| kept.id)
-            .collect();
+        let missing: Vec<Kept> =
+            self.kept.iter().filter(|kept| !held.contains(&kept.record)).cloned().collect();
         if missing.is_empty() {
             return;
         }
         let count = missing.len();
-        if !self.loss_is_approved() {
-            let shown: Vec<u64> = missing.into_iter().take(5).collect();
-            self.violated(format!("I2: {member} {when} without {count} acknowledged: {shown:?}"));
-        } else {
+        let standing = match fork {
+            Some(fork) => self.within_bound(member, fork, &missing),
+            // Every promotion was judged by itself; what is left is what it could not measure.
+            None => self.standing_bound().is_some(),
+        };
+        if standing || !self.shared.users.learnt().approved.is_empty() {
             self.note(member, &format!("{count} acknowledged commits are lost, by approval"));
             self.lost_by_approval += count as u64;
+        } else {
+            let shown: Vec<u64> = missing.iter().map(|kept| kept.id).take(5).collect();
+            self.violated(format!("I2: {member} {when} without {count} acknowledged: {shown:?}"));
         }
         self.kept.retain(|kept| held.contains(&kept.record));
     }
@@ -353,7 +395,7 @@ impl Judge {
     /// What can only be judged at the end.
     pub fn finish(&mut self) {
         if let Some(holder) = self.record.as_ref().and_then(|(_, record)| record.holder.clone()) {
-            self.judge_kept(&holder, "is the last primary");
+            self.judge_kept(&holder, "is the last primary", None);
         }
         if let Err(why) = self.shared.history.check() {
             self.violated(format!("the witness is not linearizable: {why}"));

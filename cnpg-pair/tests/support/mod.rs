@@ -214,6 +214,19 @@ impl Bench for World {
         until("the guard answers", async || plane.status().await.is_ok()).await;
     }
 
+    async fn stick_receiver(&mut self, region: &RegionId, stuck: bool) {
+        let signal = if stuck { "-STOP" } else { "-CONT" };
+        let receives = |pid: &u32| {
+            let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            title.contains("walreceiver")
+        };
+        let receivers: Vec<u32> =
+            self.guards[region].postgres_processes().into_iter().filter(receives).collect();
+        assert_eq!(receivers.len(), 1, "one WAL receiver in {region}");
+        let pid = receivers[0].to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     fn now(&self) -> Tick {
         BootClock.now()
     }

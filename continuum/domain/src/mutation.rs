@@ -30,6 +30,8 @@ pub enum Bug {
     RelaxBeforeLedger,
     /// R12: the ledger grows on what `pg_stat_replication` shows.
     GrowWithoutCanary,
+    /// The ledger is grown by a standby that does not replay.
+    GrowUnreplayed,
     /// R13: the ledger's data-directory identity is not compared.
     IgnoreDataDirectory,
     /// I2: acquire without being in the in-sync set.

@@ -259,6 +259,12 @@ impl Cluster {
         }
     }
 
+    /// Whether PostgreSQL runs and is out of recovery.
+    pub fn is_primary(&self, region: &RegionId) -> bool {
+        let r = self.index(region);
+        self.world().members[r].pg.as_ref().is_some_and(|pg| pg.primary)
+    }
+
     /// [`MemberView::accepts_writes`] without the view, which copies all WAL.
     pub fn accepts_writes(&self, region: &RegionId) -> bool {
         let r = self.index(region);

@@ -134,6 +134,8 @@ pub struct Acknowledged {
     pub member: RegionId,
     /// The commit.
     pub record: RecordId,
+    /// Where it ends.
+    pub end: Lsn,
     /// What it says.
     pub content: Content,
     /// The promotion under which the member wrote it.

@@ -361,6 +361,7 @@ impl World {
                         session: id,
                         member: w.region(r),
                         record: record.id,
+                        end,
                         content: record.content,
                         line: record.line,
                         timeline: record.timeline,

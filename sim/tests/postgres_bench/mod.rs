@@ -176,6 +176,10 @@ impl Bench for World {
         self.cluster.start_guard(region);
     }
 
+    async fn stick_receiver(&mut self, region: &RegionId, stuck: bool) {
+        self.cluster.receiver_stuck(region, stuck);
+    }
+
     fn now(&self) -> Tick {
         self.clock.now()
     }

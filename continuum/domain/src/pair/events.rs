@@ -23,7 +23,7 @@ impl PairMachine {
             Event::Taken(generation, status) => self.taken(generation, status),
             Event::GuardLost(reason) => self.guard_is_lost(now, reason),
             Event::Status(status) => self.status_changed(now, status),
-            Event::Observed(observation) => self.observed(now, observation),
+            Event::Observed(observation) => self.observed(observation),
             Event::PairRead { sent, answer } => {
                 let settled = self.register.read_answered(now, sent, answer);
                 self.register_changed(now, settled);
@@ -169,7 +169,7 @@ impl PairMachine {
         }
     }
 
-    fn observed(&mut self, now: Tick, observation: Observation) {
+    fn observed(&mut self, observation: Observation) {
         let running = self.process() == Some(ProcessState::Running);
         self.observation = observation;
         let gone = self.process_gone;
@@ -183,8 +183,11 @@ impl PairMachine {
                 let said = Tick(at.0.saturating_sub(age.saturating_mul(1_000_000)));
                 self.upstream_end = Some((said, end));
             }
-            self.shrink.observe(now, at, &sql, &self.me);
-            self.growth_observed(&sql);
+            // A primary that is not promoted yet has no standbys, which says nothing of them.
+            if !sql.in_recovery {
+                self.shrink.observe(at, &sql, &self.me);
+                self.growth_observed(&sql);
+            }
         }
     }
 

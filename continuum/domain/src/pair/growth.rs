@@ -3,6 +3,10 @@
 //! What `pg_stat_replication` shows proves nothing: whether *backends wait* is a flag that the
 //! checkpointer sets when it gets round to the reload. So the proof is made on a commit:
 //!
+//! It begins only with a standby that has replayed to where the primary was when it was first seen
+//! outside the ledger: client commits wait for it from the first step on, and one that stands still
+//! would be dropped and grown in turns.
+//!
 //! ```text
 //!  Probe   names + one that nobody carries     every commit waits from when backends look
 //!  Canary  a commit that must wait             seen in SyncRep: backends have taken the names up
@@ -66,6 +70,8 @@ pub(super) struct State {
     not_before: Option<Tick>,
     retry: Option<Duration>,
     flushed: BTreeMap<RegionId, Lsn>,
+    /// How far each streaming standby outside the ledger must have replayed before its proof begins.
+    marks: BTreeMap<RegionId, Lsn>,
 }
 
 impl State {
@@ -81,6 +87,7 @@ impl State {
     /// Gives the proof up; the names are brought back by the next look at them.
     pub fn abandon(&mut self) {
         self.proof = None;
+        self.marks.clear();
     }
 
     fn give_up(&mut self, now: Tick) {
@@ -176,10 +183,16 @@ impl PairMachine {
         let candidate = sql.standbys.iter().find_map(|(region, standby)| {
             let id = self.identity_of(region)?;
             let new = record.in_sync.get(region) != Some(id);
-            (new && standby.streaming && self.spec.members.contains_key(region))
+            let keeps_up = self.growth.marks.get(region).is_some_and(|mark| {
+                standby.replay.is_some_and(|replay| replay >= *mark)
+                    || planted(Bug::GrowUnreplayed)
+            });
+            (new && standby.streaming && keeps_up && self.spec.members.contains_key(region))
                 .then(|| (region.clone(), id.clone()))
         });
         let Some((member, id)) = candidate else { return };
+        // The next try has to show it anew.
+        self.growth.marks.remove(&member);
         let mut names = self.needed_names();
         names.members.insert(member.clone());
         let phase = if planted(Bug::GrowWithoutCanary) { Phase::Write } else { Phase::Probe };
@@ -254,6 +267,16 @@ impl PairMachine {
             .filter(|(_, standby)| standby.streaming)
             .filter_map(|(region, standby)| Some((region.clone(), standby.flush?)))
             .collect();
+        let outside = |region: &RegionId| {
+            let id = self.identity_of(region);
+            self.record().is_some_and(|record| record.in_sync.get(region) != id)
+        };
+        let marks = sql.standbys.iter().filter(|(region, seen)| seen.streaming && outside(region));
+        let marks = marks.filter_map(|(region, _)| {
+            let known = self.growth.marks.get(region).copied();
+            Some((region.clone(), known.or(sql.wal)?))
+        });
+        self.growth.marks = marks.collect();
     }
 
     fn write_growth(&mut self, now: Tick, record: &PairRecord, proof: &Proof) {

@@ -56,7 +56,7 @@ impl State {
 
     /// Takes in a look at the primary. A standby is stuck from the first look at which it did not
     /// stream, or had not caught up and had not moved since the look before.
-    pub fn observe(&mut self, _now: Tick, at: Tick, sql: &SqlView, me: &RegionId) {
+    pub fn observe(&mut self, at: Tick, sql: &SqlView, me: &RegionId) {
         let expected = self.expected.clone();
         for region in expected.iter().filter(|region| *region != me) {
             let view = sql.standbys.get(region).filter(|standby| standby.streaming);

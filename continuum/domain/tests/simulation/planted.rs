@@ -126,6 +126,7 @@ planted! {
     names_from_view_only: NamesFromViewOnly by R10_RESTART_WITH_A_GROWTH_UNRESOLVED;
     relax_before_ledger: RelaxBeforeLedger by I2_OUTSIDE_THE_LEDGER and within 60 worlds;
     grow_without_canary: GrowWithoutCanary by R12_BUSY_CHECKPOINTER and within 20 worlds;
+    grow_unreplayed: GrowUnreplayed by I5_REPLAY_STALLS;
     ignore_data_directory: IgnoreDataDirectory by R13_HOLDER_LOSES_ITS_DISK;
     acquire_outside_ledger: AcquireOutsideLedger by I2_OUTSIDE_THE_LEDGER;
     hand_over_before_stop: HandOverBeforeStop by R15_THERE_AND_BACK and within 20 worlds;
@@ -136,7 +137,7 @@ planted! {
     promise_ignored: PromiseIgnored by R20_WITNESS_BACK_FOR_THE_STANDBY;
     pause_ignored: PauseIgnored by R21_PAUSED;
     lag_dated_by_the_look: LagDatedByTheLook by R21_LAG_HEARD_LONG_AGO;
-    follow_unproven: FollowUnproven by LINEAGE_PROMOTED_APART and by forks within 200;
+    follow_unproven: FollowUnproven by LINEAGE_PROMOTED_APART and by forks within 800;
     proof_for_every_holder: ProofForEveryHolder by LINEAGE_OF_THE_HOLDER_BEFORE and by forks within 800;
     lineage_of_another_epoch: LineageOfAnotherEpoch by LINEAGE_HEARD_LATE;
     rewind_apart: RewindApart by LINEAGE_EQUAL_BY_NUMBERS and by forks within 400;

@@ -235,6 +235,24 @@ pub const R12_BUSY_CHECKPOINTER: Story = Story {
     },
 };
 
+/// A standby flushes what it gets and replays nothing. Commits wait for replay: they wait once, until
+/// it is dropped from the ledger, and not again before it replays.
+pub const I5_REPLAY_STALLS: Story = Story {
+    name: "i5_a_standby_that_does_not_replay_is_dropped_once",
+    plan: available,
+    tell: |w| {
+        w.strike(Fault::ReplayStall { r: 1, span: 20_000 });
+        let dropped = w.run_until(ms(8_000), |w| w.listed().len() == 1);
+        if !dropped && w.judge.violations.is_empty() {
+            w.violated("I5: a standby that does not replay was not dropped".into());
+        }
+        w.run(ms(11_000));
+        if w.judge.count("shrunk") > 1 {
+            w.violated("I5: it was grown and dropped again while it stood still".into());
+        }
+    },
+};
+
 /// R13: an old copy of the standby's directory is put back, and the holder dies.
 pub const R13_OLD_COPY: Story = Story {
     name: "r13_a_listed_region_on_another_directory_takes_nothing_over",
@@ -476,7 +494,7 @@ pub const R5_GUARD_DIES: Story = Story {
     },
 };
 
-pub const ALL: [&Story; 30] = [
+pub const ALL: [&Story; 31] = [
     &R3_RENEWAL_ANSWERED_LATE,
     &R3_LATE_ACKNOWLEDGEMENT,
     &R4_COMMAND_OF_A_DEAD_AGENT,
@@ -506,5 +524,6 @@ pub const ALL: [&Story; 30] = [
     &I2_LATE_APPROVAL,
     &I2_LOWERED_DURABILITY,
     &I5_WAITING_FOR_AN_APPROVAL,
+    &I5_REPLAY_STALLS,
     &R5_GUARD_DIES,
 ];
