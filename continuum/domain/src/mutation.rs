@@ -46,6 +46,8 @@ pub enum Bug {
     AbortWithoutCas,
     /// R16: the lease is released before the stop is proven.
     ReleaseBeforeStop,
+    /// A primary whose writes do not reach its disk keeps the lease.
+    StallIgnored,
     /// R20: a promise does not bar acquiring.
     PromiseIgnored,
     /// R21: a paused pair is taken over.

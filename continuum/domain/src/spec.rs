@@ -131,6 +131,10 @@ pub struct PairSpec {
     /// Longest time one restart in place may take.
     #[serde(default = "default_restart_budget", with = "duration_text")]
     pub restart_budget: Duration,
+    /// A holder whose writes have not reached its disk for so long lets go of the lease, if another
+    /// member is in sync.
+    #[serde(default = "default_write_stall", with = "duration_text")]
+    pub write_stall_timeout: Duration,
     /// What the holder does without a witness.
     #[serde(default)]
     pub on_witness_loss: WitnessLossPolicy,
@@ -162,6 +166,9 @@ fn default_max_lag() -> u64 {
 }
 fn default_restarts() -> u32 {
     3
+}
+fn default_write_stall() -> Duration {
+    Duration::from_secs(20)
 }
 fn default_restart_budget() -> Duration {
     Duration::from_secs(10)
@@ -198,6 +205,7 @@ impl PairSpec {
             max_lag_bytes: default_max_lag(),
             restarts_in_place: default_restarts(),
             restart_budget: default_restart_budget(),
+            write_stall_timeout: default_write_stall(),
             on_witness_loss: WitnessLossPolicy::default(),
             loss_approval: None,
             names: Vec::new(),
@@ -227,6 +235,7 @@ impl PairSpec {
             ("stall_timeout", self.stall_timeout),
             ("switchover_deadline", self.switchover_deadline),
             ("restart_budget", self.restart_budget),
+            ("write_stall_timeout", self.write_stall_timeout),
         ] {
             if value.is_zero() {
                 return fail(path, "must be longer than zero");

@@ -23,7 +23,10 @@ impl PairMachine {
             Event::Taken(generation, status) => self.taken(generation, status),
             Event::GuardLost(reason) => self.guard_is_lost(now, reason),
             Event::Status(status) => self.status_changed(now, status),
-            Event::Observed(observation) => self.observed(observation),
+            Event::Observed(observation) => {
+                self.observed(observation);
+                self.stall_observed(now);
+            }
             Event::PairRead { sent, answer } => {
                 let settled = self.register.read_answered(now, sent, answer);
                 self.register_changed(now, settled);
@@ -144,7 +147,7 @@ impl PairMachine {
             self.replication_ready = false;
             self.growth.abandon();
             self.shrink.forget();
-            let planned = self.handover.is_some() || self.fencing;
+            let planned = self.handover.is_some() || self.fencing || self.stall.letting_go;
             if !planned && self.confirmed.is_some() {
                 self.restart_began.get_or_insert(now);
             }
@@ -257,6 +260,7 @@ impl PairMachine {
             Purpose::HandOver => self.handed_over(now),
             Purpose::Release { reason } => {
                 self.confirmed = None;
+                self.stall.forget();
                 self.released_at = Some(now);
                 self.out.push(super::Effect::NudgePeers);
                 self.note(Note::Released(reason));
@@ -280,6 +284,7 @@ impl PairMachine {
             self.operation = Some((approval.epoch, approval.operation));
         }
         self.asking = Asking::default();
+        self.stall.forget();
         self.note_at(epoch, Note::Acquired { by, from, autonomous });
         self.out.push(super::Effect::NudgePeers);
         if write.life == self.session.life && self.session.valid(now) {

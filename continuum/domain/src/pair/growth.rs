@@ -184,8 +184,7 @@ impl PairMachine {
             let id = self.identity_of(region)?;
             let new = record.in_sync.get(region) != Some(id);
             let keeps_up = self.growth.marks.get(region).is_some_and(|mark| {
-                standby.replay.is_some_and(|replay| replay >= *mark)
-                    || planted(Bug::GrowUnreplayed)
+                standby.replay.is_some_and(|replay| replay >= *mark) || planted(Bug::GrowUnreplayed)
             });
             (new && standby.streaming && keeps_up && self.spec.members.contains_key(region))
                 .then(|| (region.clone(), id.clone()))

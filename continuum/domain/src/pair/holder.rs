@@ -18,6 +18,9 @@ use crate::time::Tick;
 const WRONG_DIRECTORY: &str =
     "the data directory is not the one that holds every acknowledged commit";
 
+/// Why a holder lets go whose disk hangs.
+const STALLED: &str = "no write reaches the disk here";
+
 impl PairMachine {
     pub(super) fn decide_holder(&mut self, now: Tick, record: &PairRecord) {
         if self.confirmed.is_none() {
@@ -41,6 +44,9 @@ impl PairMachine {
         }
         if !self.promoted() && !self.on_listed_directory(record) {
             return self.release_when_stopped(now, record, WRONG_DIRECTORY);
+        }
+        if self.lets_go_of_a_stall(record) {
+            return self.release_when_stopped(now, record, STALLED);
         }
         match self.process() {
             Some(ProcessState::Stopped) => self.start_in_place(now, record),

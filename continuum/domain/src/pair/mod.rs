@@ -34,6 +34,7 @@ mod promise;
 mod register;
 mod rejoin;
 mod shrink;
+mod stall;
 mod standby;
 mod status;
 pub mod types;
@@ -134,6 +135,7 @@ pub struct PairMachine {
 
     growth: growth::State,
     shrink: shrink::State,
+    stall: stall::State,
     handover: Option<handover::Handover>,
     rejoin: rejoin::State,
     promise: promise::State,
@@ -207,6 +209,7 @@ impl PairMachine {
             promote_again: false,
             growth: growth::State::default(),
             shrink: shrink::State::default(),
+            stall: stall::State::default(),
             handover: None,
             rejoin: rejoin::State::new(now),
             promise: promise::State::new(promised_until),

@@ -134,6 +134,7 @@ planted! {
     keep_handover: KeepHandover by R15_THERE_AND_BACK and within 20 worlds;
     abort_without_cas: AbortWithoutCas by R15_UNDONE_WITH_A_WRITE_OUTSTANDING;
     release_before_stop: ReleaseBeforeStop by R16_RELEASE_OUTSTANDING and within 60 worlds;
+    stall_ignored: StallIgnored by I5_DISK_HANGS;
     promise_ignored: PromiseIgnored by R20_WITNESS_BACK_FOR_THE_STANDBY;
     pause_ignored: PauseIgnored by R21_PAUSED;
     lag_dated_by_the_look: LagDatedByTheLook by R21_LAG_HEARD_LONG_AGO;

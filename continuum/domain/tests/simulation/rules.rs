@@ -70,6 +70,8 @@ stories! {
     i2_a_lowered_durability_shrinks_the_ledger_first => I2_LOWERED_DURABILITY,
     i5_waiting_for_an_approval_has_a_name_and_is_calm => I5_WAITING_FOR_AN_APPROVAL,
     i5_a_standby_that_does_not_replay_is_dropped_once => I5_REPLAY_STALLS,
+    i5_a_primary_whose_disk_hangs_lets_go => I5_DISK_HANGS,
+    i2_a_primary_whose_disk_hangs_stays_where_it_is_the_only_copy => I2_DISK_HANGS_ALONE,
     r5_postgresql_does_not_outlive_its_guard => R5_GUARD_DIES,
     lineage_who_was_promoted_apart_is_looked_at_before_it_streams => LINEAGE_PROMOTED_APART,
     lineage_a_proof_counts_for_one_holder => LINEAGE_OF_THE_HOLDER_BEFORE,

@@ -208,9 +208,12 @@ impl World {
             let found = w.look(r);
             let back = w.net.local(&mut w.rng);
             w.after(back, Host::Agent(r), move |w| {
-                let now = w.local(r);
+                let (now, hangs) = (w.local(r), w.now < w.net.flush_hangs[r]);
                 let agent = w.regions[r].agent.as_mut().filter(|agent| agent.life == life);
                 let Some(agent) = agent else { return };
+                if found.as_ref().is_some_and(|view| !view.in_recovery && !hangs) {
+                    agent.observation.write_probe = Some(now);
+                }
                 match found {
                     Some(view) => agent.observation.sql = Some((asked, view)),
                     None => agent.observation.failed = Some((now, "no connection".into())),

@@ -268,6 +268,7 @@ fn spec_of(plan: &Plan, names: &[RegionId]) -> PairSpec {
     spec.stall_timeout = ms(1_000);
     spec.core_grace = ms(500);
     spec.restart_budget = ms(4_000);
+    spec.write_stall_timeout = ms(5_000);
     spec.check().expect("a valid spec");
     spec
 }

@@ -74,6 +74,11 @@ pub enum Fault {
         r: usize,
         span: u64,
     },
+    /// Flushes of the member's disk do not return.
+    FlushHangs {
+        r: usize,
+        span: u64,
+    },
     /// The WAL receiver takes nothing up, and nobody ends its connection.
     ReceiverStuck {
         r: usize,

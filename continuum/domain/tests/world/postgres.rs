@@ -139,6 +139,14 @@ impl World {
 
     /// A backend of `r` commits; `None` is the canary.
     pub fn commit(&mut self, r: usize, commit: Option<u64>) {
+        if self.now < self.net.flush_hangs[r] {
+            let life = self.regions[r].pg.life;
+            return self.after(ms(50), Host::Data(r), move |w| {
+                if w.regions[r].pg.life == life && w.regions[r].pg.serves() {
+                    w.commit(r, commit);
+                }
+            });
+        }
         let end = self.write_record(r, commit);
         if self.regions[r].pg.backends_wait {
             self.regions[r].pg.waiting.push_back(Waiting { end, commit });
