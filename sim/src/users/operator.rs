@@ -67,6 +67,7 @@ pub fn spec(plan: &Plan) -> PairSpec {
     spec.loss_approval = plan.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
     spec.anti_flap = Duration::from_millis(plan.anti_flap);
     spec.stall_timeout = plan.timing.ttl / 2;
+    spec.write_stall_timeout = plan.timing.ttl * 2;
     spec.names = vec![NameSpec { name: PAIR_NAME.into(), ttl: DNS_TTL }];
     spec
 }

@@ -41,6 +41,19 @@ fn synchronous() -> Vec<Scenario> {
         )
         .three_regions(),
         scenario(
+            "laggard-ordered-to-lead",
+            "44: the same, and a person orders the laggard to lead: what is lost is counted",
+            laggard_ordered,
+        )
+        .three_regions(),
+        scenario(
+            "last-one-approved",
+            "44, R22: the primary and then the one that took over are lost; a person approves the third",
+            last_one_approved,
+        )
+        .three_regions()
+        .strict(),
+        scenario(
             "commit-wait-cancelled",
             "47: a client's waiting commit is cancelled and then lost: it was never acknowledged",
             commit_wait_cancelled,
@@ -62,6 +75,12 @@ fn asynchronous() -> Vec<Scenario> {
             async_within_bound,
         )
         .asynchronous(Some(1 << 20)),
+        scenario(
+            "async-lag-over-its-bound",
+            "45, R21: the standby took nothing in for long before the primary died: it waits for a person",
+            async_over_its_bound,
+        )
+        .asynchronous(Some(2_000)),
         scenario(
             "async-lag-unknown",
             "46: both regions lose power, the standby returns and knows no lag: unknown is not little",
@@ -139,6 +158,30 @@ fn laggard_refused(story: &mut Story<'_, '_>) -> Told {
     story.expect_whole(secs(60))
 }
 
+fn laggard_ordered(story: &mut Story<'_, '_>) -> Told {
+    only_the_laggard_is_left(story)?;
+    story.expect_blocked("nbg", "not-in-sync", secs(15))?;
+    story.fail_over_accepting_loss_to("nbg");
+    story.expect_primary("nbg", secs(15))?;
+    story.expect_loss_counted()?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("nbg", secs(1))
+}
+
+fn last_one_approved(story: &mut Story<'_, '_>) -> Told {
+    story.region("fsn").loses_power();
+    let first = story.expect_somebody_of(&["hel", "nbg"], secs(15))?;
+    let last = if first == "hel" { "nbg" } else { "hel" };
+    story.region(&first).loses_power();
+    story.expect_blocked(last, "not-in-sync", secs(15))?;
+    story.approve_operation();
+    story.expect_primary(last, secs(15))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary(last, secs(1))
+}
+
 fn commit_wait_cancelled(story: &mut Story<'_, '_>) -> Told {
     story.region("hel").receiver_is_stuck();
     story.advance(secs(2))?;
@@ -168,6 +211,18 @@ fn async_within_bound(story: &mut Story<'_, '_>) -> Told {
     story.heal();
     story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))
+}
+
+fn async_over_its_bound(story: &mut Story<'_, '_>) -> Told {
+    story.region("hel").receiver_is_stuck();
+    story.expect_steady_writes(secs(8), secs(1))?;
+    story.region("fsn").loses_power();
+    story.expect_nobody_but("fsn", secs(10))?;
+    story.expect_blocked("hel", "data-loss-approval", secs(8))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("fsn", secs(1))?;
+    story.expect_nothing_lost()
 }
 
 fn async_lag_unknown(story: &mut Story<'_, '_>) -> Told {

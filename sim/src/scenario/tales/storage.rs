@@ -11,8 +11,18 @@ pub(super) fn all() -> Vec<Scenario> {
         ),
         scenario(
             "flushes-hang-and-the-process-lives",
-            "17: flushes of the primary's disk do not return: nothing is acknowledged; when its host is shot, the other takes over",
+            "17: flushes of the primary's disk do not return, and the kernel ends no process that waits for one: it is fenced, by name; when its host is shot, the other takes over",
             flushes_hang,
+        ),
+        scenario(
+            "flushes-hang-at-the-only-copy",
+            "17: the same while nobody else is in sync: it stays, by name, until its disk is back",
+            flushes_hang_alone,
+        ),
+        scenario(
+            "replay-alone-stalls",
+            "19: a standby flushes and does not replay: it leaves the set once, and is listed when it replays",
+            replay_stalls,
         ),
         scenario(
             "stuck-standby-is-no-candidate",
@@ -55,14 +65,36 @@ fn wal_volume_full(story: &mut Story<'_, '_>) -> Told {
 fn flushes_hang(story: &mut Story<'_, '_>) -> Told {
     story.region("fsn").flushes_hang();
     story.advance(millis(200))?;
-    story.expect_no_acknowledgement(secs(6))?;
-    story.expect_nobody_but("fsn", secs(2))?;
+    story.expect_no_acknowledgement(secs(3))?;
+    story.expect_blocked("fsn", "writes-stalled", secs(8))?;
+    story.expect_nobody_writes(secs(3))?;
     story.region("fsn").loses_power();
     story.expect_primary("hel", secs(10))?;
     story.expect_acknowledged(secs(12))?;
     story.heal();
     story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))
+}
+
+fn flushes_hang_alone(story: &mut Story<'_, '_>) -> Told {
+    story.region("hel").cut_from(&["fsn"]);
+    story.expect_in_sync(&["fsn"], secs(6))?;
+    story.region("fsn").flushes_hang();
+    story.expect_blocked("fsn", "writes-stalled", secs(12))?;
+    story.expect_nobody_but("fsn", secs(5))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("fsn", secs(1))
+}
+
+fn replay_stalls(story: &mut Story<'_, '_>) -> Told {
+    story.region("hel").replay_stalls();
+    story.expect_in_sync(&["fsn"], secs(6))?;
+    story.expect_steady_writes(secs(15), secs(1))?;
+    story.expect_in_sync(&["fsn"], secs(0))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("fsn", secs(1))
 }
 
 fn stuck_standby(story: &mut Story<'_, '_>) -> Told {
