@@ -46,7 +46,7 @@ pub fn plan(seed: u64) -> Plan {
         plan.on_witness_loss = WitnessLossPolicy::Failsafe;
     }
     if durability == Durability::Async && dice.chance(60) {
-        plan.rpo_bytes = Some(if seed % 2 == 0 { 1 << 20 } else { 2_000 });
+        plan.rpo_bytes = Some(if seed.is_multiple_of(2) { 1 << 20 } else { 2_000 });
     }
     if dice.chance(10) {
         plan.timing = Timing::default();

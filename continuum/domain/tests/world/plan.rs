@@ -182,7 +182,7 @@ impl Plan {
             plan.on_witness_loss = WitnessLossPolicy::Failsafe;
         }
         if durability == Durability::Async && rng.chance(600) {
-            let rpo_bytes = if seed % 2 == 0 { 1 << 20 } else { 4_000 };
+            let rpo_bytes = if seed.is_multiple_of(2) { 1 << 20 } else { 4_000 };
             plan.loss_approval = Some(LossApproval { rpo_bytes });
         }
         let half = i64::from(plan.timing.drift_ppm) / 2;
@@ -276,7 +276,7 @@ impl Fault {
             22 if rng.chance(500) => Fault::CoreDenies { span },
             22 => Fault::CoreIgnores { span },
             23 => Fault::SlowCheckpointer { r, span },
-            24 if span % 2 == 0 => Fault::ReceiverStuck { r, span },
+            24 if span.is_multiple_of(2) => Fault::ReceiverStuck { r, span },
             24 => Fault::ReplayStall { r, span },
             25 => Fault::StartFails { r, span },
             26 => Fault::SlowCommands { r, span },

@@ -8,14 +8,17 @@ use continuum_domain::{Lsn, SyncNames};
 use super::postgres::Record;
 use super::{Host, World, ms};
 
+/// Where a sender's WAL ended, and when it said so.
+type Said = (Lsn, u64);
+
 /// The standby's end.
 pub struct Receiver {
     pub connection: u64,
     pub from: usize,
     /// The end of the sender's WAL as it said last, and when it said so.
-    pub upstream_end: (Lsn, u64),
+    pub upstream_end: Said,
     /// Sent and not yet here; `None` is the end of the connection.
-    coming: VecDeque<Option<(Vec<Record>, (Lsn, u64))>>,
+    coming: VecDeque<Option<(Vec<Record>, Said)>>,
 }
 
 /// The primary's end.
@@ -138,7 +141,7 @@ impl World {
         self.deliver(peer, connection, None);
     }
 
-    fn deliver(&mut self, peer: usize, connection: u64, what: Option<(Vec<Record>, (Lsn, u64))>) {
+    fn deliver(&mut self, peer: usize, connection: u64, what: Option<(Vec<Record>, Said)>) {
         let Some(receiver) = &mut self.regions[peer].pg.receiver else { return };
         if receiver.connection != connection {
             return;
