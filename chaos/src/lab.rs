@@ -382,12 +382,24 @@ impl Lab {
     /// Sends a signal to a standby's WAL receiver: stopped, the standby falls behind without
     /// noticing; killed after that, what had reached it and was not written is gone.
     pub fn signal_receiver(&self, region: &RegionId, signal: Signal) -> Result<(), Error> {
+        self.signal_titled(region, "walreceiver", signal)
+    }
+
+    /// Stops every process of a region's PostgreSQL where it is, with SIGSTOP; its guard and agent
+    /// live.
+    pub fn hang_postgres(&self, region: &RegionId) -> Result<(), Error> {
+        self.signal_titled(region, "postgres", Signal::STOP)
+    }
+
+    fn signal_titled(&self, region: &RegionId, part: &str, signal: Signal) -> Result<(), Error> {
         let mut processes = self.supervisor.processes_of(region.as_str());
         processes.retain(|found| {
-            process::arguments(found.pid).iter().any(|title| title.contains("walreceiver"))
+            let title = process::arguments(found.pid);
+            title.first().is_some_and(|program| program.contains("postgres"))
+                && title.iter().any(|word| word.contains(part))
         });
         if process::signal_all(&processes, signal).is_empty() {
-            return Err(Error::Options(format!("{region} has no WAL receiver")));
+            return Err(Error::Options(format!("{region} has no {part} process")));
         }
         Ok(())
     }

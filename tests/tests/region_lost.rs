@@ -94,6 +94,26 @@ async fn a_strict_pair_becomes_whole_though_waiting_clients_took_every_connectio
     lab.stop().await
 }
 
+/// Every process of PostgreSQL stands still while its agent renews the lease: nobody may challenge.
+/// The holder lets go by itself once no write has come through for `write_stall_timeout`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: the default write_stall_timeout is 20 s"]
+async fn postgresql_hangs_with_a_living_agent_and_the_other_side_takes_over() -> Outcome {
+    let mut lab = writing(quick()).await?;
+    let before = epoch(&lab.pair().await?);
+    let at = lab.clock.now();
+    lab.hang_postgres(&fsn())?;
+    lab.wait_acknowledged(Some(lab.address(&hel())?), WHOLE_LIMIT).await?;
+    let view = lab.wait_healthy(WHOLE_LIMIT).await?;
+    assert_eq!(view.holder, Some(hel()));
+    assert!(epoch(&view) > before);
+    undisturbed().await;
+    let step = moved(&lab, at, &fsn(), &hel())?;
+    let judged = judge(&mut lab, "PostgreSQL hangs", &[step], None).await?;
+    println!("PostgreSQL hangs: writes stood still for {:?}", gap(&judged, at, None));
+    lab.stop().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_alone_is_killed_and_writes_are_back_within_a_second() -> Outcome {
     let mut lab = writing(quick()).await?;

@@ -123,6 +123,7 @@ planted! {
         and within 20 worlds;
     verdict_with_later_version: VerdictWithLaterVersion by R7_VERDICT_FOR_ANOTHER_VERSION;
     unanswered_is_refused: UnansweredIsRefused by R9_GROWTH_WITHOUT_AN_ANSWER and within 60 worlds;
+    no_retry_pause: NoRetryPause by R9_WITNESS_REFUSES;
     names_from_view_only: NamesFromViewOnly by R10_RESTART_WITH_A_GROWTH_UNRESOLVED;
     relax_before_ledger: RelaxBeforeLedger by I2_OUTSIDE_THE_LEDGER and within 60 worlds;
     grow_without_canary: GrowWithoutCanary by R12_BUSY_CHECKPOINTER and within 20 worlds;

@@ -50,6 +50,7 @@ stories! {
     r6_a_blind_spell_is_not_the_holders_silence => R6_BLIND_CHALLENGER,
     r7_a_verdict_counts_for_the_version_it_was_made_at => R7_VERDICT_FOR_ANOTHER_VERSION,
     r9_a_growth_without_an_answer_may_have_landed => R9_GROWTH_WITHOUT_AN_ANSWER,
+    r9_a_witness_that_refuses_is_asked_with_a_pause => R9_WITNESS_REFUSES,
     r10_a_restart_waits_for_whoever_may_be_listed => R10_RESTART_WITH_A_GROWTH_UNRESOLVED,
     r12_a_busy_checkpointer_does_not_fool_the_growth => R12_BUSY_CHECKPOINTER,
     r13_a_listed_region_on_another_directory_takes_nothing_over => R13_OLD_COPY,

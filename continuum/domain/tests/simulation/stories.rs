@@ -197,6 +197,18 @@ pub const R9_GROWTH_WITHOUT_AN_ANSWER: Story = Story {
     },
 };
 
+/// R9: a write is unresolved, and the witness refuses every connection at once: it is asked again
+/// with a pause.
+pub const R9_WITNESS_REFUSES: Story = Story {
+    name: "r9_a_witness_that_refuses_is_asked_with_a_pause",
+    plan: available,
+    tell: |w| {
+        grow_again(w, 1_500);
+        w.strike(Fault::WitnessRefuses { r: 0, span: 2_000 });
+        w.run(ms(5_000));
+    },
+};
+
 /// R10: the same, and PostgreSQL crashes before the answer: restarted in place it must still wait
 /// for the member that the register lists.
 pub const R10_RESTART_WITH_A_GROWTH_UNRESOLVED: Story = Story {
@@ -525,7 +537,7 @@ pub const R5_GUARD_DIES: Story = Story {
     },
 };
 
-pub const ALL: [&Story; 33] = [
+pub const ALL: [&Story; 34] = [
     &R3_RENEWAL_ANSWERED_LATE,
     &R3_LATE_ACKNOWLEDGEMENT,
     &R4_COMMAND_OF_A_DEAD_AGENT,
@@ -536,6 +548,7 @@ pub const ALL: [&Story; 33] = [
     &R6_BLIND_CHALLENGER,
     &R7_VERDICT_FOR_ANOTHER_VERSION,
     &R9_GROWTH_WITHOUT_AN_ANSWER,
+    &R9_WITNESS_REFUSES,
     &R10_RESTART_WITH_A_GROWTH_UNRESOLVED,
     &R12_BUSY_CHECKPOINTER,
     &R13_OLD_COPY,

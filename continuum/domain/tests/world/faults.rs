@@ -35,6 +35,7 @@ pub struct Net {
     pub core_denies: u64,
     pub core_ignores: u64,
     pub slow_checkpointer: Vec<u64>,
+    pub witness_refuses: Vec<u64>,
     pub flush_hangs: Vec<u64>,
     pub receiver_stuck: Vec<u64>,
     pub replay_stall: Vec<u64>,
@@ -62,6 +63,7 @@ impl Net {
             core_denies: 0,
             core_ignores: 0,
             slow_checkpointer: zero(),
+            witness_refuses: zero(),
             flush_hangs: zero(),
             receiver_stuck: zero(),
             replay_stall: zero(),
@@ -160,6 +162,7 @@ impl World {
             Fault::SlowCheckpointer { r, span } => {
                 self.net.slow_checkpointer[r] = until(self, span);
             }
+            Fault::WitnessRefuses { r, span } => self.net.witness_refuses[r] = until(self, span),
             Fault::FlushHangs { r, span } => self.net.flush_hangs[r] = until(self, span),
             Fault::ReceiverStuck { r, span } => self.net.receiver_stuck[r] = until(self, span),
             Fault::ReplayStall { r, span } => self.net.replay_stall[r] = until(self, span),
@@ -202,6 +205,7 @@ impl World {
             self.net.arming_lost[r] = 0;
             self.net.core_cut[r] = 0;
             self.net.slow_checkpointer[r] = 0;
+            self.net.witness_refuses[r] = 0;
             self.net.flush_hangs[r] = 0;
             self.net.receiver_stuck[r] = 0;
             self.net.replay_stall[r] = 0;

@@ -74,6 +74,11 @@ pub enum Fault {
         r: usize,
         span: u64,
     },
+    /// Connections to the witness are refused at once.
+    WitnessRefuses {
+        r: usize,
+        span: u64,
+    },
     /// Flushes of the member's disk do not return.
     FlushHangs {
         r: usize,

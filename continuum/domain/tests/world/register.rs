@@ -79,8 +79,10 @@ impl World {
                 }
             }
         };
-        if !self.net.witness_reaches(r, self.now) && self.rng.chance(500) {
-            let delay = self.net.local(&mut self.rng) + ms(20);
+        let refused = self.now < self.net.witness_refuses[r];
+        if refused || (!self.net.witness_reaches(r, self.now) && self.rng.chance(500)) {
+            let wait = if refused { ms(0) } else { ms(20) };
+            let delay = self.net.local(&mut self.rng) + wait;
             return self.after(delay, Host::Agent(r), finish(Answer::NotSent));
         }
         self.after(REQUEST_LIMIT, Host::Agent(r), finish(Answer::None));
