@@ -4,10 +4,10 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: sim sim-meta help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
+.PHONY: sim sim-meta sim-coverage sim-table sim-table-check help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 	@echo
 	@echo '  make lab ARGS="--ttl 3s --json report.json --stay"   (options: continuum lab --help)'
 
@@ -39,6 +39,15 @@ test-long: postgres ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashe
 
 sim: ## many simulated worlds, each broken by its seed (ARGS="--seeds 0..1000", "--seed 7", "--list")
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- $(or $(ARGS),--seeds 0..200)
+
+sim-coverage: ## every scenario and 300 seeds: what they went through, and that nothing was never reached
+	$(CARGO) run --profile sim --quiet -p continuum-sim -- coverage $(ARGS)
+
+sim-table: ## measures what each kind of partition does, and writes it into docs/SIMULATION.md
+	$(CARGO) run --profile sim --quiet -p continuum-sim -- table --write docs/SIMULATION.md $(ARGS)
+
+sim-table-check: ## fails when docs/SIMULATION.md has another table than the simulator measures
+	$(CARGO) run --profile sim --quiet -p continuum-sim -- table --check docs/SIMULATION.md $(ARGS)
 
 sim-meta: ## proves that simulated runs repeat: 20 seeds twice, traces compared packet by packet
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- meta $(ARGS)

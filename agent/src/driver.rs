@@ -11,12 +11,13 @@ use continuum_domain::observation::ProcessState;
 use continuum_domain::pair::types::{Effect, Event, SessionView};
 use continuum_domain::pair::{PairMachine, PairStatus};
 use continuum_domain::spec::PairSpec;
-use continuum_domain::{PairId, RegionId, Timing};
+use continuum_domain::{PairId, RegionId, Tick, Timing};
 use continuum_runtime::{SharedClock, seed};
 use continuum_witness::RegisterStore;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::core_link::CoreHandle;
+use crate::edges::Onlooker;
 use crate::effects::Performer;
 use crate::journal::Journal;
 use crate::peers::Peers;
@@ -41,6 +42,7 @@ pub(crate) struct Parts {
     pub core: CoreHandle,
     pub journal: Journal,
     pub state: StateDisk,
+    pub onlooker: Option<Onlooker>,
 }
 
 /// What others may ask of a running pair.
@@ -114,46 +116,63 @@ pub(crate) async fn start(
     if let Some(until) = promised_until {
         performer.forget_promise_at(until);
     }
-    seed::spawn(run(machine, parts.clock, performer, inbox, status_sender, eager));
+    let steps = Steps { machine, clock: parts.clock, onlooker: parts.onlooker, eager };
+    seed::spawn(steps.run(performer, inbox, status_sender));
     tracing::info!(%pair, "pair started");
     Ok(PairHandle { events, status, plane, promises })
 }
 
-async fn run(
-    mut machine: PairMachine,
+/// The machine of a pair, with what its steps need.
+struct Steps {
+    machine: PairMachine,
     clock: SharedClock,
-    mut performer: Performer,
-    mut inbox: mpsc::Receiver<Event>,
-    status: watch::Sender<PairStatus>,
+    onlooker: Option<Onlooker>,
     eager: Arc<AtomicBool>,
-) {
-    loop {
-        let now = clock.now();
-        let pause = now.until(machine.next_wake(now)).max(Duration::from_millis(1));
-        let event = tokio::select! {
-            biased;
-            event = inbox.recv() => match event {
-                Some(event) => event,
-                None => return,
-            },
-            () = tokio::time::sleep(pause) => Event::Wake,
-        };
-        if let Event::Spec(_, spec) = &event {
-            performer.spec_changed(spec.clone());
+}
+
+impl Steps {
+    async fn run(
+        mut self,
+        mut performer: Performer,
+        mut inbox: mpsc::Receiver<Event>,
+        status: watch::Sender<PairStatus>,
+    ) {
+        loop {
+            let now = self.clock.now();
+            let wake = self.machine.next_wake(now);
+            let pause = now.until(wake).max(Duration::from_millis(1));
+            let event = tokio::select! {
+                biased;
+                event = inbox.recv() => match event {
+                    Some(event) => event,
+                    None => return,
+                },
+                () = tokio::time::sleep(pause) => Event::Wake,
+            };
+            if let Event::Spec(_, spec) = &event {
+                performer.spec_changed(spec.clone());
+            }
+            let now = self.clock.now();
+            for effect in self.step(now, event) {
+                performer.perform(effect);
+            }
+            status.send_replace(self.machine.status(now));
         }
-        let now = clock.now();
-        let effects = machine.step(now, event);
+    }
+
+    fn step(&mut self, now: Tick, event: Event) -> Vec<Effect> {
+        if let Some(onlooker) = &self.onlooker {
+            onlooker(&self.machine, now, &event);
+        }
+        let effects = self.machine.step(now, event);
         let quiet = effects.iter().all(|effect| {
             matches!(effect, Effect::ReadPair | Effect::ReadSession(_) | Effect::Arm { .. })
         });
-        eager.store(machine.eager(), Ordering::Relaxed);
-        for effect in effects {
-            performer.perform(effect);
-        }
+        self.eager.store(self.machine.eager(), Ordering::Relaxed);
         if !quiet {
-            tracing::trace!(pair = %machine.pair_id(), "step with effects");
+            tracing::trace!(pair = %self.machine.pair_id(), "step with effects");
         }
-        status.send_replace(machine.status(now));
+        effects
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
 use continuum_dns::{NameService, RpcNameService};
-use continuum_domain::Timing;
+use continuum_domain::pair::PairMachine;
+use continuum_domain::pair::types::Event;
 use continuum_domain::spec::PairSpec;
+use continuum_domain::{Tick, Timing};
 use continuum_runtime::disk::{FsDisk, SharedDisk};
 use continuum_runtime::net::{Listening, listen_plain};
 use continuum_runtime::{SharedClock, SharedNetwork, durable};
@@ -27,6 +29,9 @@ pub type StoreFactory = Arc<dyn Fn() -> Arc<dyn RegisterStore> + Send + Sync>;
 
 /// Makes the data plane of one pair's member.
 pub type PlaneFactory = Arc<dyn Fn(&AgentPair, &PairSpec) -> Arc<dyn DataPlane> + Send + Sync>;
+
+/// Looks on when a pair's machine is about to take in an event. It can change nothing.
+pub type Onlooker = Arc<dyn Fn(&PairMachine, Tick, &Event) + Send + Sync>;
 
 /// Where the session is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub struct Edges {
     pub peer: Listening,
     /// Where load balancers ask.
     pub health: Listening,
+    /// Who counts what the machines go through: a simulator, and nobody in production.
+    pub onlooker: Option<Onlooker>,
 }
 
 impl Edges {
@@ -87,6 +94,7 @@ impl Edges {
             specs,
             peer,
             health,
+            onlooker: None,
         })
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{AgentConfig, AgentPair};
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
 use crate::driver::{self, Parts};
-use crate::edges::{Edges, PlaneFactory, SessionHome, StoreFactory};
+use crate::edges::{Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory};
 use crate::health;
 use crate::journal::Journal;
 use crate::peer_server::PeerService;
@@ -83,7 +83,8 @@ pub async fn run_on(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     let timing = check_timing(&config)?;
-    let Edges { network, clock, disk, specs, store, session, plane, names, peer, health } = edges;
+    let Edges { network, clock, disk, specs, store, session, plane, names, peer, health, onlooker } =
+        edges;
     let region = config.region.clone();
     let state = StateDisk::new(disk);
     let specs = state.read_specs(specs, &region).await.map_err(io_error("specs on disk"))?;
@@ -109,6 +110,7 @@ pub async fn run_on(
             store,
             plane,
             names,
+            onlooker,
         },
         config: config.clone(),
     };
@@ -208,6 +210,7 @@ struct Make {
     store: StoreFactory,
     plane: PlaneFactory,
     names: Vec<Arc<dyn NameService>>,
+    onlooker: Option<Onlooker>,
 }
 
 /// Starts pairs as their specs come, and hands changes on.
@@ -310,6 +313,7 @@ impl Manager {
             core: make.core.clone(),
             journal: make.journal.clone(),
             state: self.state.clone(),
+            onlooker: make.onlooker.clone(),
         }
     }
 }

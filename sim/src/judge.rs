@@ -1,5 +1,6 @@
 //! What must hold, seen from outside: by clients, in the members' WAL, in the register.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -107,15 +108,9 @@ impl Judge {
     }
 
     fn look_at_register(&mut self, now: Duration) {
-        let store = self.shared.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let snapshot = store.as_ref().map(|store| store.snapshot());
-        drop(store);
-        if let Some(all) = &snapshot {
-            self.look_at_sessions(all, now);
-        }
-        let Some(held) = snapshot.as_ref().and_then(|all| all.get(&pair_key(&pair()))) else {
-            return;
-        };
+        let Some(all) = self.shared.registers() else { return };
+        self.look_at_sessions(&all, now);
+        let Some(held) = all.get(&pair_key(&pair())) else { return };
         if self.record.as_ref().is_some_and(|(version, _)| *version == held.version) {
             return;
         }
@@ -160,6 +155,13 @@ impl Judge {
         let moved = now.holder != before.holder;
         if now.epoch < before.epoch || (moved && now.epoch == before.epoch) {
             self.violated(format!("the epoch does not tell holders apart: {before:?} {now:?}"));
+        }
+        let listed = now.in_sync.len().cmp(&before.in_sync.len());
+        match (listed, now.epoch > before.epoch) {
+            (Ordering::Greater, _) => self.saw("ledger:grown"),
+            (Ordering::Less, true) => self.saw("ledger:taken-over"),
+            (Ordering::Less, false) => self.saw("ledger:shrunk"),
+            (Ordering::Equal, _) => {}
         }
         if now.epoch > before.epoch && now.handover_to.is_some() {
             self.violated("R15: handover_to was kept through a change of epoch".into());

@@ -19,8 +19,10 @@ compile_error!(
 );
 
 pub mod align;
+pub mod behaviour;
 pub mod cli;
 pub mod clock;
+pub mod coverage;
 pub mod disk;
 pub mod hosts;
 pub mod judge;

@@ -48,6 +48,9 @@ impl Members {
         match what {
             MemberFault::PostgresCrash => self.cluster.kill_postmaster(region),
             MemberFault::GuardCrash => self.cluster.kill_guard(region),
+            MemberFault::BackendCrash => self.cluster.crash_backend(region),
+            MemberFault::Wiped => self.cluster.wipe(region),
+            MemberFault::WaitCancelled => return self.cluster.cancel_wait(region).is_some(),
             _ => self.switch(region, what, true),
         }
         true
@@ -57,7 +60,6 @@ impl Members {
     pub fn end(&self, region: &str, what: MemberFault) {
         let Some(region) = self.regions.get(region) else { return };
         match what {
-            MemberFault::PostgresCrash => {}
             MemberFault::GuardCrash => self.cluster.start_guard(region),
             _ => self.switch(region, what, false),
         }
@@ -72,7 +74,11 @@ impl Members {
             MemberFault::SlowCommands => self.cluster.slow_commands(region, on),
             MemberFault::SyncHangs => self.cluster.fsync_hang(region, on),
             MemberFault::DiskFull => self.cluster.disk_full(region, on),
-            MemberFault::PostgresCrash | MemberFault::GuardCrash => {}
+            MemberFault::PostgresCrash
+            | MemberFault::GuardCrash
+            | MemberFault::BackendCrash
+            | MemberFault::Wiped
+            | MemberFault::WaitCancelled => {}
         }
     }
 

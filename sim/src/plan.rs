@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use continuum_domain::Timing;
-use continuum_domain::spec::{Durability, WitnessLossPolicy};
+use continuum_domain::spec::{Durability, PairMode, WitnessLossPolicy};
 use serde::{Deserialize, Serialize};
 
 /// A span in milliseconds, as plans write it.
@@ -54,6 +54,13 @@ pub enum MemberFault {
     SyncHangs,
     /// The member's disk has no room.
     DiskFull,
+    /// A backend crashes: PostgreSQL ends all sessions and goes on in the same process.
+    BackendCrash,
+    /// The data directory is gone. Nothing happens where it holds the last listed copy: no rule can
+    /// keep what no disk holds.
+    Wiped,
+    /// Somebody cancels the commit that waits longest.
+    WaitCancelled,
 }
 
 /// A fault or an order.
@@ -181,6 +188,21 @@ pub enum Fault {
         /// To what.
         durability: Durability,
     },
+    /// An operator changes how far automation goes.
+    SetMode {
+        /// How far.
+        mode: PairMode,
+    },
+    /// The pair's register is paused (R21) for `span`, as the control core may write it.
+    PausePair {
+        /// For how long.
+        span: Ms,
+    },
+    /// An assertion in a region's agent fails. Never drawn: it shows that the run notices.
+    Assertion {
+        /// Its region.
+        region: String,
+    },
     /// An operator fences a member by hand, and lets it go after `span`.
     Fence {
         /// Its region.
@@ -203,6 +225,7 @@ impl Fault {
             | Fault::Disk { span, .. }
             | Fault::Member { span, .. }
             | Fault::PauseAutomation { span }
+            | Fault::PausePair { span }
             | Fault::Fence { span, .. } => *span,
             Fault::Kill { down, .. } | Fault::PowerOff { down, .. } => *down,
             _ => 0,
@@ -260,6 +283,9 @@ impl fmt::Display for Fault {
             Fault::SetDurability { durability } => {
                 write!(f, "operator: durability {durability:?}")
             }
+            Fault::SetMode { mode } => write!(f, "operator: mode {mode:?}"),
+            Fault::PausePair { span } => write!(f, "the pair is paused for {span} ms"),
+            Fault::Assertion { region } => write!(f, "an assertion fails in the agent of {region}"),
             Fault::Fence { region, span } => {
                 write!(f, "operator: {region} is fenced by hand for {span} ms")
             }
@@ -280,6 +306,9 @@ pub struct Plan {
     pub durability: Durability,
     /// What a holder does without a witness.
     pub on_witness_loss: WitnessLossPolicy,
+    /// How far automation goes.
+    #[serde(default)]
+    pub mode: PairMode,
     /// Standing approval of a loss (`async`).
     pub rpo_bytes: Option<u64>,
     /// Lease timing.
@@ -318,6 +347,7 @@ impl Plan {
             regions,
             durability,
             on_witness_loss: WitnessLossPolicy::Fence,
+            mode: PairMode::Automatic,
             rpo_bytes: None,
             timing: short_timing(),
             anti_flap: 1_000,

@@ -1,7 +1,7 @@
 //! Plans drawn from a seed.
 
 use continuum_domain::Timing;
-use continuum_domain::spec::{Durability, WitnessLossPolicy};
+use continuum_domain::spec::{Durability, PairMode, WitnessLossPolicy};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -51,6 +51,12 @@ pub fn plan(seed: u64) -> Plan {
     if dice.chance(10) {
         plan.timing = Timing::default();
     }
+    plan.mode = match dice.below(100) {
+        0..=4 => PairMode::SemiAutomatic,
+        5..=7 => PairMode::Manual,
+        8 | 9 => PairMode::ObserveOnly,
+        _ => PairMode::Automatic,
+    };
     plan.anti_flap = dice.pick(&[0, 1_000, 10_000]);
     plan.latency = dice.pick(&[(1, 4), (1, 10), (2, 30), (5, 50)]);
     plan.tick = dice.pick(&[2, 5, 5, 5]);
@@ -112,6 +118,9 @@ fn fault(dice: &mut Dice, plan: &Plan) -> Fault {
                 MemberFault::ReceiverStuck,
                 MemberFault::SyncHangs,
                 MemberFault::DiskFull,
+                MemberFault::BackendCrash,
+                MemberFault::Wiped,
+                MemberFault::WaitCancelled,
             ]),
             span: span(dice),
         },
@@ -205,13 +214,22 @@ fn process(dice: &mut Dice, plan: &Plan) -> Fault {
 
 fn order(dice: &mut Dice, plan: &Plan) -> Fault {
     let to = region(dice, plan);
-    match dice.below(12) {
+    match dice.below(16) {
         0..=4 => Fault::Switchover { to },
         5 | 6 => Fault::Failover { to, allow_data_loss: dice.chance(30) },
         7 => Fault::PauseAutomation { span: span(dice) },
         8 => Fault::CancelOperation,
-        9 => Fault::ApproveOperation,
+        9 | 11 => Fault::ApproveOperation,
         10 => Fault::Fence { region: to, span: span(dice) },
+        12 => Fault::PausePair { span: span(dice) },
+        13 => Fault::SetMode {
+            mode: dice.pick(&[
+                PairMode::Automatic,
+                PairMode::SemiAutomatic,
+                PairMode::Manual,
+                PairMode::ObserveOnly,
+            ]),
+        },
         _ => {
             let durability = dice.pick(&[Durability::Strict, Durability::Available]);
             let sync = plan.durability.is_synchronous();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::align::align_task_numbers;
 use crate::clock::WorldTime;
+use crate::coverage::Rows;
 use crate::judge::Judge;
 use crate::plan::Plan;
 use crate::scenario::{Story, Tale};
@@ -23,6 +24,8 @@ const RECOVER_WITHIN: Duration = Duration::from_secs(150);
 const WATCH: Duration = Duration::from_secs(2);
 /// Between two looks at whether it stands.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long the core may take to show its operations in the end.
+const ACCOUNT_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at the pair through the API.
 const API_LOOK: Duration = Duration::from_secs(3);
 
@@ -45,8 +48,11 @@ pub struct Verdict {
     pub acknowledged: u64,
     /// Of these, lost by an approval.
     pub lost_by_approval: u64,
-    /// What was reached, counted.
+    /// Notable things, counted.
     pub seen: BTreeMap<String, u64>,
+    /// States and events of the machines, counted.
+    #[serde(default)]
+    pub rows: Rows,
 }
 
 impl Verdict {
@@ -89,6 +95,26 @@ pub(crate) fn tell_recorded(plan: &Plan, watch: Watch, tale: Tale) -> (Verdict, 
     })
 }
 
+/// Lets the world of `plan` stand, then does `work` and hands back what it found.
+pub(crate) fn measured<T>(
+    plan: &Plan,
+    watch: Watch,
+    work: impl FnOnce(&mut Run<'_>) -> Result<T, String>,
+) -> (Verdict, Option<T>) {
+    let mut found = None;
+    let (verdict, _) = with_world(plan, watch, |run| {
+        let first = run.stand(STAND_WITHIN).map_err(|why| format!("the world never stood: {why}"));
+        match first.and_then(|()| work(run)) {
+            Ok(it) => {
+                found = Some(it);
+                End::Stands
+            }
+            Err(why) => End::Wrong(why),
+        }
+    });
+    (verdict, found)
+}
+
 fn with_world(
     plan: &Plan,
     watch: Watch,
@@ -104,6 +130,7 @@ fn with_world(
         let judge = Judge::new(&world.shared);
         let mut run = Run { world, judge, looked: Duration::ZERO, recovered_after: None };
         let end = work(&mut run);
+        let end = run.account(end);
         let verdict = run.verdict(end);
         let recorded = Recorded::of(&run);
         if run.world.has_panicked() {
@@ -218,6 +245,37 @@ impl Run<'_> {
         codes.next().map(|blocked| blocked.code.clone())
     }
 
+    /// Has the core show its operations, for the coverage of the run. A core that is away shows none.
+    fn account(&mut self, end: End) -> End {
+        if matches!(end, End::Wrong(_)) || !self.judge.violations.is_empty() {
+            return end;
+        }
+        self.world.users.order(Order::Account);
+        let until = self.world.now() + ACCOUNT_WITHIN;
+        while self.world.now() < until && self.world.users.learnt().operations.is_none() {
+            if let Err(why) = self.step() {
+                return End::Wrong(why);
+            }
+        }
+        if let Some(operations) = &self.world.users.learnt().operations {
+            self.world.shared.coverage.operations(operations);
+        }
+        end
+    }
+
+    /// The rows of the machines, and of what the agents noted of themselves.
+    fn rows(&self, seen: &BTreeMap<String, u64>) -> Rows {
+        let mut rows = self.world.shared.coverage.rows();
+        for (what, count) in seen {
+            if let Some((kind @ ("acquired" | "blocked" | "ledger" | "rejoined"), of)) =
+                what.split_once(':')
+            {
+                *rows.entry(format!("{kind} {of}")).or_default() += count;
+            }
+        }
+        rows
+    }
+
     fn verdict(&mut self, end: End) -> Verdict {
         self.judge.finish();
         let mut findings = self.judge.violations.clone();
@@ -233,6 +291,7 @@ impl Run<'_> {
         for (what, count) in self.world.trace.seen() {
             *seen.entry(what).or_default() += count;
         }
+        let rows = self.rows(&seen);
         if let Some(state) = &blocked {
             let code = state.split(' ').next().unwrap_or(state);
             seen.insert(format!("end:blocked:{code}"), 1);
@@ -250,6 +309,7 @@ impl Run<'_> {
             acknowledged: self.judge.acknowledged,
             lost_by_approval: self.judge.lost_by_approval,
             seen,
+            rows,
         }
     }
 }

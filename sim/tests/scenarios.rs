@@ -34,6 +34,7 @@ scenarios! {
     stuck_standby_is_no_candidate: "stuck-standby-is-no-candidate";
     holder_loses_its_data_directory: "holder-loses-its-data-directory";
     standby_loses_its_data_directory: "standby-loses-its-data-directory";
+    another_systems_data: "another-systems-data";
     slot_falls_off_its_cap: "slot-falls-off-its-cap";
     agent_disk_fails: "agent-disk-fails";
     members_cut_apart: "members-cut-apart";
@@ -78,6 +79,9 @@ scenarios! {
     pause_expires: "pause-expires";
     primary_fenced_by_hand: "primary-fenced-by-hand";
     standby_fenced_by_hand: "standby-fenced-by-hand";
+    pair_paused_and_the_primary_dies: "pair-paused-and-the-primary-dies";
+    semi_automatic_waits_for_approval: "semi-automatic-waits-for-approval";
+    manual_is_left_alone: "manual-is-left-alone";
     switchover_to_nobody: "switchover-to-nobody";
     switchover_target_dies: "switchover-target-dies";
     core_lost_in_a_switchover: "core-lost-in-a-switchover";

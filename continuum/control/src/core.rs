@@ -17,6 +17,7 @@ use crate::crash::CrashPoint;
 use crate::link::Asks;
 use crate::link::registry::Links;
 use crate::raft::{Leadership, Node, ProposeError};
+use crate::server::Onlooker;
 use crate::state::{Change, Command, CoreState, Reply};
 
 /// How long the witness may take to answer a read.
@@ -32,6 +33,7 @@ pub struct Core {
     pub(crate) links: Links,
     pub(crate) asks: Asks,
     pub(crate) crash: Option<CrashPoint>,
+    pub(crate) onlooker: Option<Onlooker>,
 }
 
 impl std::fmt::Debug for Core {

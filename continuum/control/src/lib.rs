@@ -28,4 +28,4 @@ pub mod state;
 mod view;
 
 pub use config::CoreConfig;
-pub use server::{Edges, Listeners, ServeError, serve, serve_edges, serve_on};
+pub use server::{Edges, Listeners, Onlooker, ServeError, serve, serve_edges, serve_on};

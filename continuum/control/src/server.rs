@@ -10,6 +10,8 @@ use axum::Router;
 use continuum_control_api::pb::agent_link_server::{AgentLink, AgentLinkServer};
 use continuum_control_api::pb::core_node_server::{CoreNode, CoreNodeServer};
 use continuum_control_api::pb::{ForwardReply, ForwardRequest, LinkFrame, RaftFrame};
+use continuum_domain::operation::Operation;
+use continuum_domain::sequence::{CoreEffect, MoveFacts};
 use continuum_runtime::clock::SharedClock;
 use continuum_runtime::disk::{FsDisk, SharedDisk};
 use continuum_runtime::edge::EdgeLayer;
@@ -110,8 +112,13 @@ pub async fn serve_on(
 ) -> Result<(), ServeError> {
     config.check()?;
     let disk = Arc::new(FsDisk::open(&config.data_directory).map_err(StartError::from)?);
-    serve_edges(config, Edges { listeners, disk, network, clock, register }, shutdown).await
+    let onlooker = None;
+    let edges = Edges { listeners, disk, network, clock, register, onlooker };
+    serve_edges(config, edges, shutdown).await
 }
+
+/// Looks on when the sequencer has decided about an operation. It can change nothing.
+pub type Onlooker = Arc<dyn Fn(&Operation, &MoveFacts, &[CoreEffect]) + Send + Sync>;
 
 /// Everything a control node touches outside itself.
 pub struct Edges {
@@ -125,6 +132,8 @@ pub struct Edges {
     pub clock: SharedClock,
     /// The witness.
     pub register: Arc<dyn RegisterStore>,
+    /// Who counts what the sequencer decides: a simulator, and nobody in production.
+    pub onlooker: Option<Onlooker>,
 }
 
 /// Runs a control node on edges of the caller's choice until `shutdown` completes.
@@ -134,7 +143,7 @@ pub async fn serve_edges(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     config.check()?;
-    let Edges { listeners, disk, network, clock, register } = edges;
+    let Edges { listeners, disk, network, clock, register, onlooker } = edges;
     let crash = CrashPoint::from_environment(config.drills).map_err(ServeError::Drill)?;
     if let Some(point) = &crash {
         tracing::warn!(?point, "a crash point is armed: this process will abort there");
@@ -151,6 +160,7 @@ pub async fn serve_edges(
         links: link::registry::Links::default(),
         asks: link::Asks::default(),
         crash,
+        onlooker,
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);

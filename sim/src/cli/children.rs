@@ -13,19 +13,29 @@ use super::{FINDING, OK, RunArgs, USAGE};
 use crate::plan::Plan;
 use crate::run::Verdict;
 
-/// Seeds from one line of progress to the next where nobody watches.
+/// Runs from one line of progress to the next where nobody watches.
 const PROGRESS_LINES: u64 = 100;
 
-/// Runs a plan or a seed in a child process. A child that dies is a finding too.
-pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, String> {
+/// What a child process said.
+pub(super) struct Output {
+    /// The last line it printed.
+    pub last: String,
+    /// Why it says nothing of use, if so.
+    why: String,
+}
+
+impl Output {
+    /// What is told of a child that did not say what was asked.
+    pub fn died(&self) -> String {
+        format!("the run died ({}", self.why)
+    }
+}
+
+/// Runs this program in a child process, with a plan on its standard input if one is given.
+pub(super) fn output(arguments: &[&str], plan: Option<&Plan>) -> Result<Output, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .args(inherited())
-        .arg("--json")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.stdin(if plan.is_some() { Stdio::piped() } else { Stdio::null() });
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     if let (Some(plan), Some(mut input)) = (plan, child.stdin.take()) {
@@ -34,12 +44,20 @@ pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, 
     }
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let last = text.lines().last().unwrap_or_default();
-    Ok(serde_json::from_str(last).unwrap_or_else(|_| {
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        let words = words.lines().last().unwrap_or_default().to_owned();
-        died(&format!("the run died ({}): {words}", output.status))
-    }))
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let words = words.lines().last().unwrap_or_default();
+    let why = format!("{}): {words}", output.status);
+    Ok(Output { last: text.lines().last().unwrap_or_default().to_owned(), why })
+}
+
+/// Runs a plan or a seed in a child process. A child that dies is a finding too.
+pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, String> {
+    let inherited = inherited();
+    let mut all = arguments.to_vec();
+    all.extend(inherited.iter().map(String::as_str));
+    all.push("--json");
+    let output = output(&all, plan)?;
+    Ok(serde_json::from_str(&output.last).unwrap_or_else(|_| died(&output.died())))
 }
 
 /// What every child is told because this process was.
@@ -60,6 +78,7 @@ fn died(why: &str) -> Verdict {
         acknowledged: 0,
         lost_by_approval: 0,
         seen: BTreeMap::new(),
+        rows: BTreeMap::new(),
     }
 }
 
@@ -99,11 +118,11 @@ struct Totals {
 }
 
 /// One line that is written over on a terminal; elsewhere one line now and then.
-fn progress(done: u64, count: u64, wrong: usize) {
+pub(super) fn progress(done: u64, count: u64, wrong: usize) {
     if std::io::stderr().is_terminal() {
-        eprint!("\r{done}/{count} seeds, {wrong} wrong ");
+        eprint!("\r{done}/{count} runs, {wrong} wrong ");
     } else if done.is_multiple_of(PROGRESS_LINES) || done == count {
-        eprintln!("{done}/{count} seeds, {wrong} wrong");
+        eprintln!("{done}/{count} runs, {wrong} wrong");
     }
 }
 

@@ -65,6 +65,7 @@ fn spans(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::Disk { span, .. }
         | Fault::Member { span, .. }
         | Fault::PauseAutomation { span }
+        | Fault::PausePair { span }
         | Fault::Fence { span, .. } => Some(span),
         Fault::Kill { down, .. } | Fault::PowerOff { down, .. } => Some(down),
         _ => None,

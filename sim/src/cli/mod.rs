@@ -1,6 +1,8 @@
 //! The command line.
 
+mod behaviour;
 mod children;
+mod coverage;
 mod minimize;
 mod single;
 
@@ -38,6 +40,10 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         first: u64,
     },
+    /// Counts what runs went through, and fails when something that must be reached never was.
+    Coverage(coverage::CoverageArgs),
+    /// Measures what each kind of partition does, as a Markdown table.
+    Table(behaviour::TableArgs),
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +107,8 @@ pub fn main() -> ExitCode {
     let Cli { run, command } = Cli::parse();
     let code = match command {
         Some(Command::Meta { seeds, first }) => children::meta(first..first + seeds),
+        Some(Command::Table(args)) => behaviour::table(&args),
+        Some(Command::Coverage(args)) => coverage::coverage(&args),
         None => dispatch(&run),
     };
     ExitCode::from(code)

@@ -15,12 +15,16 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     let listeners = Listeners::bind(&network, &listen_on(RPC_PORT), &listen_on(API_PORT))
         .await
         .map_err(|error| error.to_string())?;
+    let coverage = host.shared.coverage.clone();
     let edges = Edges {
         listeners,
         disk: Arc::new(host.disk.clone()),
         register: host.witness(&network, WITNESS_DEADLINE),
         network,
         clock: host.shared_clock(),
+        onlooker: Some(Arc::new(move |operation, facts, effects| {
+            coverage.decided(operation, facts, effects);
+        })),
     };
     let served = serve_edges(config(host), edges, std::future::pending()).await;
     served.map_err(|error| error.to_string())

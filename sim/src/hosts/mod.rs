@@ -16,9 +16,11 @@ use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::seed::{self, Freezer};
 use continuum_runtime::{Identity, Role, SharedClock};
 use continuum_witness::store::DurableStore;
-use continuum_witness::{RegisterStore, ServerStore};
+use continuum_witness::table::Registers;
+use continuum_witness::{RegisterStore, ServerStore, Versioned};
 
 use crate::clock::{SimClock, WorldTime};
+use crate::coverage::Coverage;
 use crate::disk::SimDisk;
 use crate::links::Links;
 use crate::members::Members;
@@ -66,6 +68,28 @@ pub struct Shared {
     pub users: Users,
     /// The world's time.
     pub time: WorldTime,
+    /// What the machines went through.
+    pub coverage: Coverage,
+    /// The region whose agent's next assertion fails; none but in a test.
+    pub failing: Arc<Mutex<Option<String>>>,
+}
+
+impl Shared {
+    /// All registers as the witness holds them now; none while the witness is down.
+    pub fn registers(&self) -> Option<Registers> {
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(store?.snapshot())
+    }
+
+    /// A register as the witness holds it now; none while the witness is down.
+    pub fn register(&self, key: &str) -> Option<Versioned> {
+        self.registers()?.get(key).cloned()
+    }
+
+    /// An assertion in the agent of `region` fails at its next step.
+    pub fn fail_assertion(&self, region: &str) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = Some(region.to_owned());
+    }
 }
 
 /// One host and what outlives its processes.

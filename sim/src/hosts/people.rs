@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::{Identity, Role, seed};
 
-use super::Host;
+use super::{Host, WITNESS_DEADLINE};
 use crate::net::SimNetwork;
 use crate::users::{Resolver, Way, Writer, operate};
 
@@ -27,6 +28,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
             cluster: shared.members.cluster.clone(),
             users: shared.users.clone(),
             way,
+            time: shared.time.clone(),
         };
         seed::spawn(writer.run());
     }
@@ -36,7 +38,10 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
             tokio::time::sleep(ASK).await;
         }
     });
-    let (plan, users) = (shared.plan.clone(), shared.users.clone());
-    operate(plan, network, users, shared.trace.clone(), shared.time.clone()).await;
+    // The one change of a pair's register that the core may make: `paused` (R21).
+    let core = Identity::new(Role::Core, "c1");
+    let as_core: SharedNetwork = Arc::new(SimNetwork::new(core, &host.name, &shared.links));
+    let register = host.witness(&as_core, WITNESS_DEADLINE);
+    operate(shared, network, register).await;
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! A region: its agent. PostgreSQL and the guard are the model's.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use continuum_agent::config::{AgentConfig, AgentPair, PeerAddress, ServerAddress, TimingConfig};
-use continuum_agent::edges::{Edges, SessionHome, name_services};
+use continuum_agent::edges::{Edges, Onlooker, SessionHome, name_services};
 use continuum_domain::RegionId;
 use continuum_runtime::Role;
 use continuum_runtime::net::TlsFiles;
@@ -35,9 +35,21 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
         network,
         peer,
         health,
+        onlooker: Some(onlooker(host)),
     };
     let ran = continuum_agent::run_on(config, edges, std::future::pending()).await;
     ran.map_err(|error| error.to_string())
+}
+
+/// Counts what the machine goes through; a planted assertion fails here, inside the agent.
+fn onlooker(host: &Host) -> Onlooker {
+    let (shared, name) = (host.shared.clone(), host.name.clone());
+    Arc::new(move |machine, now, event| {
+        shared.coverage.step(machine, now, event);
+        let failing = shared.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        assert!(failing.as_deref() != Some(&*name), "planted: an assertion in the agent of {name}");
+        *shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
+    })
 }
 
 fn config(host: &Host) -> AgentConfig {

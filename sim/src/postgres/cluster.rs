@@ -196,6 +196,15 @@ impl Cluster {
         self.world().wipe(r);
     }
 
+    /// Somebody put another database system's files into the data directory of a stopped member.
+    pub fn swap_system(&self, region: &RegionId) {
+        let r = self.index(region);
+        let mut world = self.world();
+        if let Some(directory) = world.members[r].directory.as_mut() {
+            directory.system ^= 1;
+        }
+    }
+
     /// From now on slots hold back only so little WAL that a standby that is away for seconds falls
     /// off their cap at the next checkpoint. It lasts.
     pub fn keep_little_wal(&self) {

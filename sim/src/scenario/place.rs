@@ -190,12 +190,17 @@ impl Place<'_, '_, '_> {
 
     /// A backend crashes: PostgreSQL ends all sessions and goes on in the same process.
     pub fn backend_crashes(self) {
-        self.on_cluster("a backend crashes", Cluster::crash_backend);
+        self.member(MemberFault::BackendCrash, Duration::ZERO);
     }
 
     /// Its data directory is gone.
     pub fn loses_its_data_directory(self) {
         self.on_cluster("the data directory is gone", Cluster::wipe);
+    }
+
+    /// Its data directory holds another database system's files under the same name.
+    pub fn holds_foreign_data(self) {
+        self.on_cluster("the data is another system's", Cluster::swap_system);
     }
 
     /// A primary writes a checkpoint.
@@ -205,8 +210,6 @@ impl Place<'_, '_, '_> {
 
     /// Somebody cancels the commit that waits longest.
     pub fn a_waiting_commit_is_cancelled(self) {
-        self.on_cluster("a waiting commit is cancelled", |cluster, region| {
-            cluster.cancel_wait(region);
-        });
+        self.member(MemberFault::WaitCancelled, Duration::ZERO);
     }
 }

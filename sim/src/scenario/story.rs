@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::RegionId;
-use continuum_domain::spec::Durability;
+use continuum_domain::spec::{Durability, PairMode};
 
 use super::place::Place;
 use crate::plan::{Fault, WITNESS};
@@ -105,6 +105,16 @@ impl<'r, 'w> Story<'r, 'w> {
     /// An operator pauses automation.
     pub fn pause_automation_for(&mut self, span: Duration) {
         self.begin(Fault::PauseAutomation { span: ms(span) });
+    }
+
+    /// The pair's register is paused (R21).
+    pub fn pause_pair_for(&mut self, span: Duration) {
+        self.begin(Fault::PausePair { span: ms(span) });
+    }
+
+    /// An operator changes how far automation goes.
+    pub fn set_mode(&mut self, mode: PairMode) {
+        self.begin(Fault::SetMode { mode });
     }
 
     /// An operator ends the pause.

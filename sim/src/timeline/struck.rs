@@ -43,6 +43,9 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
             one(USERS, format!("failover to {to}{loss}"))
         }
         Fault::PauseAutomation { .. } => one(USERS, "automation paused".into()),
+        Fault::SetMode { mode } => one(USERS, format!("mode {mode:?}")),
+        Fault::PausePair { .. } => one(USERS, "pair paused".into()),
+        Fault::Assertion { region } => one(region, "assertion fails".into()),
         Fault::CancelOperation => one(USERS, "cancel".into()),
         Fault::ApproveOperation => one(USERS, "approve".into()),
         Fault::SetDurability { durability } => one(USERS, format!("durability {durability:?}")),
@@ -121,6 +124,9 @@ fn member(what: MemberFault) -> &'static str {
         MemberFault::ReceiverStuck => "WAL receiver stuck",
         MemberFault::SyncHangs => "fsync hangs",
         MemberFault::DiskFull => "PostgreSQL disk full",
+        MemberFault::BackendCrash => "a backend crashes",
+        MemberFault::Wiped => "data directory gone",
+        MemberFault::WaitCancelled => "waiting commit cancelled",
     }
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use continuum_control_api::rest::PairView;
 use continuum_domain::Epoch;
+use continuum_domain::operation::Operation;
+use continuum_domain::spec::PairSpec;
 use tokio::sync::mpsc;
 
 use crate::plan::Fault;
@@ -28,21 +30,36 @@ pub enum Order {
         /// The member's region.
         region: String,
     },
+    /// Ends the pause of the pair's register.
+    ResumePair,
     /// Takes back everything that holds automation up.
     Heal,
     /// Fetches the pair as the core shows it.
     Look,
+    /// Fetches all operations.
+    Account,
 }
 
-/// What became of writes, as writers know it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Acknowledged.
-    pub acknowledged: u64,
-    /// Certainly not committed.
-    pub refused: u64,
+/// How one write ended, as its writer knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is committed.
+    Acknowledged,
+    /// It certainly is not.
+    Refused,
     /// Nobody knows.
-    pub unknown: u64,
+    Unknown,
+}
+
+/// One write, in the world's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// When it was asked for.
+    pub asked: Duration,
+    /// When its writer knew.
+    pub ended: Duration,
+    /// What.
+    pub outcome: Outcome,
 }
 
 /// What the users learnt, for the judge.
@@ -52,14 +69,18 @@ pub struct Learnt {
     pub answers: Vec<Answered>,
     /// Epochs for which somebody approved a loss.
     pub approved: BTreeSet<Epoch>,
+    /// The spec as it was last applied, or asked to be.
+    pub spec: Option<PairSpec>,
     /// Whether the durability was changed, or asked to be.
     pub durability_changed: bool,
     /// The pair as the core last showed it, and when.
     pub view: Option<(Duration, PairView)>,
+    /// All operations, when they were asked for and shown.
+    pub operations: Option<Vec<Operation>>,
     /// Whether the core has taken the spec.
     pub applied: bool,
-    /// Writes.
-    pub written: Written,
+    /// Writes one by one, oldest first.
+    pub writes: Vec<Write>,
     /// What the core answered to orders, oldest first.
     pub answers_to_orders: Vec<rest::Reply>,
     ids: u64,

@@ -8,16 +8,19 @@ use continuum_agent::operator_client;
 use continuum_control_api::rest::{
     ApplyPair, FailoverRequest, PairView, PauseRequest, ReasonBody, SwitchoverRequest,
 };
-use continuum_domain::RegionId;
 use continuum_domain::operation::Operation;
+use continuum_domain::record::pair_key;
 use continuum_domain::spec::{LossApproval, MemberSpec, NameSpec, PairSpec};
+use continuum_domain::{PairRecord, RegionId};
 use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::seed;
+use continuum_witness::{Answer, RegisterStore};
 use serde::Serialize;
 
 use super::{Order, Users, rest};
 use crate::clock::WorldTime;
-use crate::hosts::{DNS_TTL, PAIR_NAME, RPC_PORT, pair};
+use crate::coverage::Coverage;
+use crate::hosts::{DNS_TTL, PAIR_NAME, RPC_PORT, Shared, pair};
 use crate::plan::{Fault, Plan, REGIONS};
 use crate::trace::Trace;
 
@@ -32,18 +35,15 @@ struct Operator {
     users: Users,
     trace: Trace,
     time: WorldTime,
+    coverage: Coverage,
+    register: Arc<dyn RegisterStore>,
 }
 
 /// Creates the pair, then carries out orders for ever.
-pub async fn operate(
-    plan: Arc<Plan>,
-    network: SharedNetwork,
-    users: Users,
-    trace: Trace,
-    time: WorldTime,
-) {
+pub async fn operate(shared: &Shared, network: SharedNetwork, register: Arc<dyn RegisterStore>) {
+    let Shared { plan, users, trace, time, coverage, .. } = shared.clone();
     let Some(mut inbox) = users.take_inbox() else { return };
-    let operator = Operator { plan, network, users, trace, time };
+    let operator = Operator { plan, network, users, trace, time, coverage, register };
     let body = ApplyPair { spec: spec(&operator.plan), reason: "simulation".into() };
     while !operator.apply(&body).await {
         tokio::time::sleep(RETRY).await;
@@ -63,6 +63,7 @@ pub fn spec(plan: &Plan) -> PairSpec {
     let members: BTreeMap<_, _> = names.iter().map(|name| (region(name), member(name))).collect();
     let mut spec = PairSpec::new(pair(), members, region(REGIONS[0]));
     spec.durability = plan.durability;
+    spec.mode = plan.mode;
     spec.on_witness_loss = plan.on_witness_loss;
     spec.loss_approval = plan.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
     spec.anti_flap = Duration::from_millis(plan.anti_flap);
@@ -97,6 +98,9 @@ impl Operator {
         let reply = self.call(method, path, Some(body)).await;
         let answer = reply.as_ref().map_or_else(|| "no answer".into(), rest::Reply::summary);
         self.trace.note("users", &format!("{method} {path}: {answer}"));
+        if let Some(code) = reply.as_ref().and_then(rest::Reply::code) {
+            self.coverage.reached(format!("order {code}"));
+        }
         self.users.learnt().answers_to_orders.extend(reply);
     }
 
@@ -113,7 +117,15 @@ impl Operator {
                     tokio::time::sleep(RETRY).await;
                 }
             }
-            Order::Heal => self.heal().await,
+            Order::ResumePair => self.resume_pair().await,
+            Order::Heal => {
+                tokio::join!(self.heal(), self.resume_pair());
+            }
+            Order::Account => {
+                let path = format!("/operations?pair={}", pair());
+                let shown = self.get(&path).await;
+                self.users.learnt().operations = shown;
+            }
             Order::Look => {
                 let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
                 if let Some(view) = view {
@@ -145,11 +157,12 @@ impl Operator {
             Fault::CancelOperation => self.operation("cancel").await,
             Fault::ApproveOperation => self.operation("approve").await,
             Fault::SetDurability { durability } => {
-                let mut spec = spec(&self.plan);
-                spec.durability = durability;
                 self.users.learnt().durability_changed = true;
-                self.change("PUT", &format!("/pairs/{}", pair()), &ApplyPair { spec, reason })
-                    .await;
+                self.edit(|spec| spec.durability = durability).await;
+            }
+            Fault::SetMode { mode } => self.edit(|spec| spec.mode = mode).await,
+            Fault::PausePair { .. } => {
+                self.pause_pair(true).await;
             }
             Fault::Fence { region: name, .. } => {
                 let address = format!("{name}:{RPC_PORT}");
@@ -159,6 +172,38 @@ impl Operator {
                 self.trace.note("users", &format!("fence {name}: {answer:?}"));
             }
             _ => {}
+        }
+    }
+
+    /// Applies the spec as it is, changed.
+    async fn edit(&self, change: impl FnOnce(&mut PairSpec)) {
+        let mut spec = self.users.learnt().spec.clone().unwrap_or_else(|| spec(&self.plan));
+        change(&mut spec);
+        self.users.learnt().spec = Some(spec.clone());
+        let body = ApplyPair { spec, reason: "simulation".into() };
+        self.change("PUT", &format!("/pairs/{}", pair()), &body).await;
+    }
+
+    /// Writes `paused` into the pair's register as the core may; whether it stands so now.
+    async fn pause_pair(&self, paused: bool) -> bool {
+        let key = pair_key(&pair());
+        let Ok(Some(found)) = self.register.read(&key).await else { return false };
+        let Ok(mut record) = serde_json::from_slice::<PairRecord>(&found.value) else {
+            return false;
+        };
+        if record.paused == paused {
+            return true;
+        }
+        record.paused = paused;
+        let value = serde_json::to_vec(&record).expect("records are plain data");
+        let answer = self.register.compare_and_swap(&key, found.version, value).await;
+        self.trace.note("users", &format!("pair paused {paused}: {answer:?}"));
+        matches!(answer, Ok(Answer::Accepted(_)))
+    }
+
+    async fn resume_pair(&self) {
+        while !self.pause_pair(false).await {
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -177,7 +222,9 @@ impl Operator {
         let operations: Option<Vec<Operation>> = self.get(&path).await;
         let open = operations.unwrap_or_default();
         let Some(open) = open.iter().find(|operation| !operation.state.is_final()) else { return };
-        if what == "approve" {
+        // Only what waits for the approval of a loss makes one allowed.
+        let waits = |of: &str| open.steps.iter().any(|line| line.detail.contains(of));
+        if what == "approve" && !waits("semi-automatic") {
             let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
             self.users.learnt().approved.extend(view.and_then(|view| view.epoch));
         }

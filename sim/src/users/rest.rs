@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use continuum_control_api::rest::API;
+use continuum_control_api::rest::{API, Problem};
 use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::{Identity, Role};
 use serde::Serialize;
@@ -29,6 +29,12 @@ impl Reply {
     pub fn value<T: DeserializeOwned>(&self) -> Option<T> {
         let good = (200..300).contains(&self.status);
         good.then(|| serde_json::from_slice(&self.body).ok()).flatten()
+    }
+
+    /// The code of the problem, when it is one.
+    pub fn code(&self) -> Option<String> {
+        let problem: Problem = serde_json::from_slice(&self.body).ok()?;
+        Some(problem.code)
     }
 
     /// The status and the beginning of the body, for the trace.

@@ -7,7 +7,8 @@ use continuum_domain::RegionId;
 use continuum_runtime::seed;
 use rand::RngExt;
 
-use super::{Resolver, Users};
+use super::{Outcome, Resolver, Users, Write};
+use crate::clock::WorldTime;
 use crate::plan::{Plan, USERS};
 use crate::postgres::{Cluster, Session, WriteError};
 
@@ -29,6 +30,8 @@ pub struct Writer {
     pub users: Users,
     /// How PostgreSQL is found.
     pub way: Way,
+    /// The world's time.
+    pub time: WorldTime,
 }
 
 impl Writer {
@@ -63,16 +66,16 @@ impl Writer {
     async fn write_on(&self, session: &Session) {
         while session.is_open() {
             let id = self.users.next_id();
-            match session.append(id).await {
-                Ok(()) => self.users.learnt().written.acknowledged += 1,
-                Err(WriteError::Refused(_)) => {
-                    self.users.learnt().written.refused += 1;
-                    return;
-                }
-                Err(WriteError::Unknown(_)) => {
-                    self.users.learnt().written.unknown += 1;
-                    return;
-                }
+            let asked = self.time.now();
+            let outcome = match session.append(id).await {
+                Ok(()) => Outcome::Acknowledged,
+                Err(WriteError::Refused(_)) => Outcome::Refused,
+                Err(WriteError::Unknown(_)) => Outcome::Unknown,
+            };
+            let ended = self.time.now();
+            self.users.learnt().writes.push(Write { asked, ended, outcome });
+            if outcome != Outcome::Acknowledged {
+                return;
             }
             pause(Duration::from_millis(self.plan.write_interval)).await;
         }

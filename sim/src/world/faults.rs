@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use continuum_domain::record::pair_key;
+use continuum_domain::{PairRecord, RegionId};
+
 use crate::disk::DiskTrouble;
+use crate::hosts::pair;
 use crate::links::{Absence, Links};
-use crate::plan::{DiskFault, Fault, Ms};
+use crate::plan::{DiskFault, Fault, MemberFault, Ms};
 use crate::users::Order;
 use crate::world::World;
 
@@ -92,6 +96,12 @@ impl World<'_> {
                 }
                 return;
             }
+            Fault::Member { region, what: MemberFault::Wiped, .. }
+                if !self.another_copy_of(region) =>
+            {
+                return self.trace.note("fault", "it holds the last listed copy: left alone");
+            }
+            Fault::Assertion { region } => return self.shared.fail_assertion(region),
             Fault::Member { region, what, .. } => {
                 if !self.members.begin(region, *what) {
                     return;
@@ -102,8 +112,11 @@ impl World<'_> {
             | Fault::PauseAutomation { .. }
             | Fault::CancelOperation
             | Fault::ApproveOperation
+            | Fault::SetMode { .. }
             | Fault::SetDurability { .. } => return self.order(Order::Fault(fault)),
-            Fault::Fence { .. } => self.order(Order::Fault(fault.clone())),
+            Fault::PausePair { .. } | Fault::Fence { .. } => {
+                self.order(Order::Fault(fault.clone()))
+            }
         }
         self.after(ms(fault.span()), Action::End(fault));
     }
@@ -134,6 +147,7 @@ impl World<'_> {
             }
             Fault::Disk { host, .. } => self.disk_trouble(host, None),
             Fault::Member { region, what, .. } => self.members.end(region, *what),
+            Fault::PausePair { .. } => self.order(Order::ResumePair),
             Fault::Fence { region, .. } => self.order(Order::Unfence { region: region.clone() }),
             _ => {}
         }
@@ -257,6 +271,17 @@ impl World<'_> {
             }
         };
         host.disk.trouble(trouble);
+    }
+
+    /// Whether the register lists another member, which runs on the directory that is listed.
+    fn another_copy_of(&self, region: &str) -> bool {
+        let Some(found) = self.shared.register(&pair_key(&pair())) else { return false };
+        let Ok(record) = serde_json::from_slice::<PairRecord>(&found.value) else { return false };
+        let whole = |other: &RegionId| {
+            let directory = self.members.cluster.member(other).directory;
+            directory.is_some_and(|id| record.lists(other, &id))
+        };
+        self.members.regions().any(|other| other.as_str() != region && whole(other))
     }
 
     fn order(&mut self, order: Order) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use continuum_runtime::seed;
 
 use crate::clock::{SimClock, WorldTime};
+use crate::coverage::Coverage;
 use crate::hosts::{Host, Shared};
 use crate::links::Links;
 use crate::members::Members;
@@ -165,6 +166,8 @@ pub fn build<'a>(plan: &Plan, trace: Trace, time: WorldTime) -> World<'a> {
         links: links.clone(),
         users: users.clone(),
         time: time.clone(),
+        coverage: Coverage::default(),
+        failing: Arc::default(),
     };
     let mut hosts = BTreeMap::new();
     for (index, name) in (0u64..).zip(plan.hosts()) {

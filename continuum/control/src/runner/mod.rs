@@ -99,6 +99,9 @@ async fn carry_on(
     for _ in 0..ROUNDS_MAX {
         let facts = facts::measure(core, &operation, ages(core, &memory)).await;
         let effects = sequence::decide(&operation, &facts, core.now_ms());
+        if let Some(onlooker) = &core.onlooker {
+            onlooker(&operation, &facts, &effects);
+        }
         let mut journalled = false;
         for effect in effects {
             match effect {

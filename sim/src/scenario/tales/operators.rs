@@ -1,5 +1,7 @@
 //! What operators order, at good moments and at bad ones.
 
+use continuum_domain::spec::PairMode;
+
 use super::super::{Scenario, Story, Told, millis, mins, scenario, secs};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -28,6 +30,21 @@ pub(super) fn all() -> Vec<Scenario> {
             "standby-fenced-by-hand",
             "90: the standby is taken out for maintenance: writes go on without it",
             standby_fenced,
+        ),
+        scenario(
+            "pair-paused-and-the-primary-dies",
+            "88, R21: the pair's register is paused when the primary dies: challengers stay out until it is resumed",
+            pair_paused,
+        ),
+        scenario(
+            "semi-automatic-waits-for-approval",
+            "R21: in mode semi-automatic the takeover is proposed, and made when a person approves it",
+            semi_automatic,
+        ),
+        scenario(
+            "manual-is-left-alone",
+            "in mode manual nothing moves by itself, with the core and without it; a person orders it",
+            manual,
         ),
         scenario(
             "switchover-to-nobody",
@@ -99,6 +116,44 @@ fn primary_fenced(story: &mut Story<'_, '_>) -> Told {
     story.expect_silence_of("fsn", secs(4))?;
     story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))
+}
+
+fn pair_paused(story: &mut Story<'_, '_>) -> Told {
+    story.pause_pair_for(mins(60));
+    story.advance(secs(1))?;
+    story.region("fsn").loses_power();
+    story.advance(millis(200))?;
+    story.expect_no_acknowledgement(secs(9))?;
+    story.expect_blocked("hel", "paused", secs(5))?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
+fn semi_automatic(story: &mut Story<'_, '_>) -> Told {
+    story.set_mode(PairMode::SemiAutomatic);
+    story.advance(secs(1))?;
+    story.region("fsn").loses_power();
+    story.expect_blocked("hel", "denied-by-core", secs(12))?;
+    story.expect_nobody_but("fsn", secs(3))?;
+    story.approve_operation();
+    story.expect_primary("hel", secs(10))?;
+    story.expect_nothing_lost()?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
+fn manual(story: &mut Story<'_, '_>) -> Told {
+    story.set_mode(PairMode::Manual);
+    story.advance(secs(1))?;
+    story.region("fsn").loses_power();
+    story.expect_blocked("hel", "denied-by-core", secs(12))?;
+    story.core_killed_for(secs(12));
+    story.expect_nobody_but("fsn", secs(10))?;
+    story.advance(secs(6))?;
+    story.fail_over_to("hel");
+    story.expect_primary("hel", secs(15))?;
+    story.heal();
+    story.expect_whole(secs(60))
 }
 
 fn standby_fenced(story: &mut Story<'_, '_>) -> Told {

@@ -40,6 +40,11 @@ pub(super) fn all() -> Vec<Scenario> {
             standby_wiped,
         ),
         scenario(
+            "another-systems-data",
+            "7: another database system's files stand where a standby's did: left alone, and said by name",
+            foreign_data,
+        ),
+        scenario(
             "slot-falls-off-its-cap",
             "19, 54: a standby was away too long and its slot is lost; it is made anew without a person",
             slot_lost,
@@ -124,6 +129,19 @@ fn standby_wiped(story: &mut Story<'_, '_>) -> Told {
     story.expect_happened("cloned")?;
     story.expect_whole(secs(60))?;
     story.expect_primary("fsn", secs(1))?;
+    story.expect_epoch(epoch)
+}
+
+fn foreign_data(story: &mut Story<'_, '_>) -> Told {
+    let epoch = story.epoch();
+    story.region("hel").loses_power_for(secs(6));
+    story.expect_in_sync(&["fsn"], secs(5))?;
+    story.region("hel").holds_foreign_data();
+    story.expect_blocked("hel", "foreign-data", secs(15))?;
+    story.expect_steady_writes(secs(2), secs(2))?;
+    // What the state asks a person for: the directory is moved away.
+    story.region("hel").loses_its_data_directory();
+    story.expect_whole(secs(60))?;
     story.expect_epoch(epoch)
 }
 
