@@ -34,6 +34,7 @@ scenarios! {
     stuck_standby_is_no_candidate: "stuck-standby-is-no-candidate";
     holder_loses_its_data_directory: "holder-loses-its-data-directory";
     standby_loses_its_data_directory: "standby-loses-its-data-directory";
+    guard_crashes_while_it_clones: "guard-crashes-while-it-clones";
     another_systems_data: "another-systems-data";
     slot_falls_off_its_cap: "slot-falls-off-its-cap";
     agent_disk_fails: "agent-disk-fails";
@@ -51,6 +52,7 @@ scenarios! {
     witness_lost_with_fence: "witness-lost-with-fence";
     witness_lost_with_failsafe: "witness-lost-with-failsafe";
     witness_lost_and_the_standby_silent: "witness-lost-and-the-standby-silent";
+    witness_lost_when_the_standby_leaves: "witness-lost-when-the-standby-leaves";
     witness_unreachable_from_both: "witness-unreachable-from-both";
     witness_answers_errors: "witness-answers-errors";
     witness_loses_power_in_a_failover: "witness-loses-power-in-a-failover";
@@ -85,7 +87,9 @@ scenarios! {
     switchover_to_nobody: "switchover-to-nobody";
     switchover_target_dies: "switchover-target-dies";
     core_lost_in_a_switchover: "core-lost-in-a-switchover";
+    both_regions_lost_in_a_switchover: "both-regions-lost-in-a-switchover";
     switchover_cancelled: "switchover-cancelled";
+    switchover_cancelled_when_the_primary_has_stopped: "switchover-cancelled-when-the-primary-has-stopped";
     rolling_restart_of_everything: "rolling-restart-of-everything";
     core_lost_then_region_lost: "core-lost-then-region-lost";
     region_dies_with_a_control_node: "region-dies-with-a-control-node";

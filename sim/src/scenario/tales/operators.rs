@@ -62,9 +62,19 @@ pub(super) fn all() -> Vec<Scenario> {
             core_lost_in_switchover,
         ),
         scenario(
+            "both-regions-lost-in-a-switchover",
+            "93: both regions lose power when the primary has stopped: the move is said to have failed, and the pair comes back",
+            both_lost_in_switchover,
+        ),
+        scenario(
             "switchover-cancelled",
             "91: a switchover is ordered and cancelled at once: one primary, and it is whole",
             switchover_cancelled,
+        ),
+        scenario(
+            "switchover-cancelled-when-the-primary-has-stopped",
+            "91, R15: the target is gone and the primary has stopped: a cancel brings the primary back at once",
+            cancelled_when_stopped,
         ),
         scenario(
             "rolling-restart-of-everything",
@@ -201,12 +211,34 @@ fn core_lost_in_switchover(story: &mut Story<'_, '_>) -> Told {
     story.expect_whole(secs(60))
 }
 
+fn both_lost_in_switchover(story: &mut Story<'_, '_>) -> Told {
+    story.switch_over_to("hel");
+    story.expect_nobody_writes(secs(5))?;
+    story.region("fsn").loses_power();
+    story.region("hel").loses_power();
+    story.expect_no_acknowledgement(secs(70))?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
 fn switchover_cancelled(story: &mut Story<'_, '_>) -> Told {
     story.switch_over_to("hel");
     story.advance(millis(100))?;
     story.cancel_operation();
     story.expect_acknowledged(secs(10))?;
     story.expect_whole(secs(30))
+}
+
+fn cancelled_when_stopped(story: &mut Story<'_, '_>) -> Told {
+    story.switch_over_to("hel");
+    story.expect_nobody_writes(secs(5))?;
+    story.region("hel").loses_power();
+    story.advance(secs(1))?;
+    story.cancel_operation();
+    story.expect_primary("fsn", secs(8))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("fsn", secs(1))
 }
 
 fn rolling_restart(story: &mut Story<'_, '_>) -> Told {

@@ -40,6 +40,11 @@ pub(super) fn all() -> Vec<Scenario> {
             standby_wiped,
         ),
         scenario(
+            "guard-crashes-while-it-clones",
+            "7: the standby's guard dies at one moment of a clone after the other: it is begun anew each time",
+            guard_crashes_while_cloning,
+        ),
+        scenario(
             "another-systems-data",
             "7: another database system's files stand where a standby's did: left alone, and said by name",
             foreign_data,
@@ -132,6 +137,16 @@ fn standby_wiped(story: &mut Story<'_, '_>) -> Told {
     story.expect_epoch(epoch)
 }
 
+fn guard_crashes_while_cloning(story: &mut Story<'_, '_>) -> Told {
+    for moment in [60, 120, 180, 240] {
+        story.region("hel").loses_its_data_directory();
+        story.advance(millis(moment))?;
+        story.region("hel").guard_crashes_for(millis(500));
+        story.expect_whole(secs(60))?;
+    }
+    story.expect_primary("fsn", secs(1))
+}
+
 fn foreign_data(story: &mut Story<'_, '_>) -> Told {
     let epoch = story.epoch();
     story.region("hel").loses_power_for(secs(6));
@@ -139,8 +154,10 @@ fn foreign_data(story: &mut Story<'_, '_>) -> Told {
     story.region("hel").holds_foreign_data();
     story.expect_blocked("hel", "foreign-data", secs(15))?;
     story.expect_steady_writes(secs(2), secs(2))?;
-    // What the state asks a person for: the directory is moved away.
+    // What the state asks a person for: the directory is moved away. The agent is told of a change
+    // of the process and not of the directory, so it is restarted too.
     story.region("hel").loses_its_data_directory();
+    story.region("hel").killed_for(millis(300));
     story.expect_whole(secs(60))?;
     story.expect_epoch(epoch)
 }

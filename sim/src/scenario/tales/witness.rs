@@ -28,6 +28,11 @@ pub(super) fn all() -> Vec<Scenario> {
         )
         .failsafe(),
         scenario(
+            "witness-lost-when-the-standby-leaves",
+            "33, R9: the witness is gone when the standby must leave the set: nothing is relaxed, nothing acknowledged",
+            lost_when_standby_leaves,
+        ),
+        scenario(
             "witness-unreachable-from-both",
             "35: both regions lose the witness, each other they see: nobody takes over, the holder returns",
             unreachable_from_both,
@@ -78,6 +83,15 @@ fn witness_and_standby_lost(story: &mut Story<'_, '_>) -> Told {
     story.expect_nobody_writes(secs(4))?;
     story.expect_no_acknowledgement(secs(4))?;
     story.expect_whole(secs(40))
+}
+
+fn lost_when_standby_leaves(story: &mut Story<'_, '_>) -> Told {
+    story.region("hel").loses_power();
+    story.advance(millis(700))?;
+    story.witness().killed_for(secs(10));
+    story.expect_no_acknowledgement(secs(8))?;
+    story.heal();
+    story.expect_whole(secs(60))
 }
 
 fn unreachable_from_both(story: &mut Story<'_, '_>) -> Told {
