@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use continuum_domain::record::pair_key;
+use continuum_domain::record::{pair_key, session_key};
 use continuum_domain::spec::Durability;
-use continuum_domain::{Epoch, PairRecord, RegionId, Version};
+use continuum_domain::{Epoch, PairRecord, RegionId, SessionRecord, Version};
 
+use crate::core_watch::{self, Votes};
 use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared, pair};
 use crate::postgres::{Acknowledged, Content, Event, Happening, LineId, RecordId};
 
@@ -14,6 +15,8 @@ use crate::postgres::{Acknowledged, Content, Event, Happening, LineId, RecordId}
 const NAMES_SLACK: Duration = Duration::from_millis(1_500);
 /// How recent an acknowledgement must be for the pair to count as writable.
 const QUIET: Duration = Duration::from_secs(2);
+/// The smallest commit that the modelled PostgreSQL writes.
+const COMMIT_BYTES_LEAST: u64 = 48;
 
 /// A promotion.
 #[derive(Clone, Debug)]
@@ -29,11 +32,13 @@ struct Reign {
 struct Kept {
     record: RecordId,
     id: u64,
+    /// When the client was told.
+    told: Duration,
 }
 
 /// The judge of one run.
 pub struct Judge {
-    shared: Shared,
+    pub(crate) shared: Shared,
     /// What was found.
     pub violations: Vec<String>,
     /// Acknowledged commits.
@@ -46,6 +51,11 @@ pub struct Judge {
     pub registers: Vec<(Duration, PairRecord)>,
     /// Notable things, counted.
     pub seen: BTreeMap<String, u64>,
+    pub(crate) votes: Votes,
+    /// When each region's session changed last.
+    beats: BTreeMap<RegionId, (SessionRecord, Duration)>,
+    /// Members that acknowledged something later than a ttl after their last renewal.
+    overdue: BTreeSet<RegionId>,
     happened: usize,
     answered: usize,
     reigns: BTreeMap<LineId, Reign>,
@@ -66,6 +76,9 @@ impl Judge {
             last_acknowledged: Duration::ZERO,
             registers: Vec::new(),
             seen: BTreeMap::new(),
+            votes: Votes::default(),
+            beats: BTreeMap::new(),
+            overdue: BTreeSet::new(),
             happened: 0,
             answered: 0,
             reigns: BTreeMap::new(),
@@ -80,8 +93,38 @@ impl Judge {
         self.violations.push(what);
     }
 
-    fn saw(&mut self, what: impl Into<String>) {
+    /// Counts a notable thing.
+    pub(crate) fn saw(&mut self, what: impl Into<String>) {
         *self.seen.entry(what.into()).or_default() += 1;
+    }
+
+    /// Looks at a control node's vote as it stands on its disk.
+    pub fn look_at_vote(&mut self, now: Duration, node: &str, file: &[u8]) {
+        if let Some(wrong) = self.votes.look(now, node, file) {
+            self.violated(wrong);
+        }
+    }
+
+    /// Members that went on past their lease since the last call: only promises let them.
+    pub fn take_overdue(&mut self) -> BTreeSet<RegionId> {
+        std::mem::take(&mut self.overdue)
+    }
+
+    /// R20: `member` went on past its lease; `peer` has a promise on its disk, or has not.
+    pub fn judge_promise(&mut self, member: &RegionId, peer: &str, on_disk: bool) {
+        self.saw("promise:relied-on");
+        if !on_disk {
+            self.violated(format!(
+                "R20: {member} acknowledged past its lease, and no promise is on the disk of {peer}"
+            ));
+        }
+    }
+
+    fn look_at_session(&mut self, now: Duration, region: &RegionId, value: &[u8]) {
+        let Ok(session) = serde_json::from_slice::<SessionRecord>(value) else { return };
+        if self.beats.get(region).is_none_or(|(seen, _)| *seen != session) {
+            self.beats.insert(region.clone(), (session, now));
+        }
     }
 
     /// Looks at everything that is new.
@@ -99,6 +142,12 @@ impl Judge {
         let store = self.shared.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let snapshot = store.as_ref().map(|store| store.snapshot());
         drop(store);
+        for region in self.shared.members.regions().cloned().collect::<Vec<_>>() {
+            let session = snapshot.as_ref().and_then(|all| all.get(&session_key(&region)));
+            if let Some(session) = session {
+                self.look_at_session(now, &region, &session.value);
+            }
+        }
         let Some(held) = snapshot.as_ref().and_then(|all| all.get(&pair_key(&pair()))) else {
             return;
         };
@@ -138,6 +187,14 @@ impl Judge {
         }
         if now.epoch > before.epoch && now.handover_to.is_some() {
             self.violated("R15: handover_to was kept through a change of epoch".into());
+        }
+        let (named, let_go) = (now.handover_to.is_some(), now.holder.is_none());
+        if let Some(from) = before.holder.as_ref().filter(|_| named || let_go)
+            && before.handover_to.is_none()
+            && self.shared.members.cluster.member(from).primary
+        {
+            let rule = if named { "R14" } else { "R16" };
+            self.violated(format!("{rule}: {from} let the lease go and is a primary yet: {now:?}"));
         }
     }
 
@@ -195,11 +252,15 @@ impl Judge {
         self.shared.trace.count(&format!("ack {id} by {}", acknowledged.member));
         self.acknowledged += 1;
         self.last_acknowledged = at;
-        self.kept.push(Kept { record: acknowledged.record, id });
+        self.kept.push(Kept { record: acknowledged.record, id, told: at });
         let Some(reign) = self.reigns.get_mut(&acknowledged.line) else {
             return self.violated(format!("{id} was acknowledged under no promotion"));
         };
         let released = acknowledged.released;
+        let over = self.shared.plan.timing.ttl * 102 / 100;
+        if self.beats.get(&acknowledged.member).is_some_and(|(_, at)| released > *at + over) {
+            self.overdue.insert(acknowledged.member.clone());
+        }
         reign.first_released = Some(reign.first_released.map_or(released, |at| at.min(released)));
         let mine = reign.clone();
         let rivals: Vec<Reign> = self
@@ -242,33 +303,53 @@ impl Judge {
         if !view.is_one_history() {
             self.violated(format!("lineage: {member} is promoted on WAL of two histories"));
         }
-        self.judge_kept(member, &format!("was promoted under epoch {epoch}"));
+        self.judge_kept(member, epoch, &format!("was promoted under epoch {epoch}"));
     }
 
-    fn loss_is_approved(&self) -> bool {
-        let plan = &self.shared.plan;
-        let standing = plan.durability == Durability::Async && plan.rpo_bytes.is_some();
-        standing || !self.shared.users.learnt().approved.is_empty()
+    /// Whether somebody approved a loss for the epoch that `member` took over from.
+    fn loss_is_approved(&self, member: &RegionId, epoch: Epoch) -> bool {
+        let until = self.registers.iter().filter(|(_, record)| record.epoch <= epoch);
+        let mine = |(_, record): &&(Duration, PairRecord)| record.held_by(member);
+        let before = until.rev().skip_while(mine).map(|(_, record)| record.epoch).next();
+        let learnt = self.shared.users.learnt();
+        before.is_some_and(|before| learnt.approved.range(before..epoch).next().is_some())
     }
 
-    /// I2: `member` holds every acknowledged commit.
-    fn judge_kept(&mut self, member: &RegionId, when: &str) {
+    /// R21: a standing approval covers what was written since the lag was measured, and of what was
+    /// written before that no more than its bound.
+    fn judge_bound(&mut self, member: &RegionId, missing: &[Kept], bound: u64) {
+        let last = missing.iter().map(|kept| kept.told).max().unwrap_or_default();
+        // A measure counts for a ttl before the holder fell silent; that one went on for another.
+        let measured = last.saturating_sub(2 * self.shared.plan.timing.ttl);
+        let before = missing.iter().filter(|kept| kept.told < measured).count() as u64;
+        if before * COMMIT_BYTES_LEAST > bound {
+            self.violated(format!(
+                "R21: {member} took over by a standing approval of {bound} bytes without {before} \
+                 commits that were acknowledged long before the holder was lost"
+            ));
+        }
+    }
+
+    /// I2: `member`, which leads under `epoch`, holds every acknowledged commit.
+    fn judge_kept(&mut self, member: &RegionId, epoch: Epoch, when: &str) {
         let view = self.shared.members.cluster.member(member);
         let held: BTreeSet<RecordId> = view.wal.iter().map(|record| record.id).collect();
-        let missing: Vec<u64> = self
-            .kept
-            .iter()
-            .filter(|kept| !held.contains(&kept.record))
-            .map(|kept| kept.id)
-            .collect();
+        let lacks = |kept: &&Kept| !held.contains(&kept.record);
+        let missing: Vec<Kept> = self.kept.iter().filter(lacks).cloned().collect();
         if missing.is_empty() {
             return;
         }
         let count = missing.len();
-        if !self.loss_is_approved() {
-            let shown: Vec<u64> = missing.into_iter().take(5).collect();
+        let plan = self.shared.plan.clone();
+        let standing = plan.rpo_bytes.filter(|_| plan.durability == Durability::Async);
+        let approved = self.loss_is_approved(member, epoch);
+        if !approved && standing.is_none() {
+            let shown: Vec<u64> = missing.iter().map(|kept| kept.id).take(5).collect();
             self.violated(format!("I2: {member} {when} without {count} acknowledged: {shown:?}"));
         } else {
+            if let Some(bound) = standing.filter(|_| !approved) {
+                self.judge_bound(member, &missing, bound);
+            }
             self.note(member, &format!("{count} acknowledged commits are lost, by approval"));
             self.lost_by_approval += count as u64;
         }
@@ -352,8 +433,17 @@ impl Judge {
 
     /// What can only be judged at the end.
     pub fn finish(&mut self) {
-        if let Some(holder) = self.record.as_ref().and_then(|(_, record)| record.holder.clone()) {
-            self.judge_kept(&holder, "is the last primary");
+        let last = self.record().and_then(|record| Some((record.holder.clone()?, record.epoch)));
+        if let Some((holder, epoch)) = last {
+            self.judge_kept(&holder, epoch, "is the last primary");
+        }
+        let learnt = self.shared.users.learnt();
+        let journal = learnt.operations.as_deref().and_then(|operations| {
+            core_watch::judge_journal(operations, &learnt.accepted, &self.registers)
+        });
+        drop(learnt);
+        if let Some(wrong) = journal {
+            self.violated(wrong);
         }
         if let Err(why) = self.shared.history.check() {
             self.violated(format!("the witness is not linearizable: {why}"));

@@ -19,10 +19,13 @@ compile_error!(
 );
 
 pub mod align;
+pub mod calls;
 pub mod cli;
 pub mod clock;
+pub mod core_watch;
 pub mod disk;
 pub mod hosts;
+pub mod hunts;
 pub mod judge;
 pub mod links;
 pub mod members;
@@ -35,6 +38,7 @@ pub mod random;
 pub mod recording;
 pub mod run;
 pub mod scenario;
+pub mod steps;
 pub mod timeline;
 pub mod trace;
 pub mod users;

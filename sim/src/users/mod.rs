@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use continuum_control_api::rest::PairView;
-use continuum_domain::Epoch;
+use continuum_domain::operation::Operation;
+use continuum_domain::{Epoch, OperationId};
 use tokio::sync::mpsc;
 
 use crate::plan::Fault;
@@ -32,6 +33,8 @@ pub enum Order {
     Heal,
     /// Fetches the pair as the core shows it.
     Look,
+    /// Fetches the journal of all operations.
+    Audit,
 }
 
 /// What became of writes, as writers know it.
@@ -58,6 +61,10 @@ pub struct Learnt {
     pub view: Option<(Duration, PairView)>,
     /// Whether the core has taken the spec.
     pub applied: bool,
+    /// Operations that the core accepted, as it answered.
+    pub accepted: Vec<OperationId>,
+    /// All operations, as the core last showed them.
+    pub operations: Option<Vec<Operation>>,
     /// Writes.
     pub written: Written,
     /// What the core answered to orders, oldest first.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use continuum_agent::operator_client;
 use continuum_control_api::rest::{
-    ApplyPair, FailoverRequest, PairView, PauseRequest, ReasonBody, SwitchoverRequest,
+    ApplyPair, FailoverRequest, PairView, PauseRequest, ReasonBody, Started, SwitchoverRequest,
 };
 use continuum_domain::RegionId;
 use continuum_domain::operation::Operation;
@@ -66,6 +66,9 @@ pub fn spec(plan: &Plan) -> PairSpec {
     spec.on_witness_loss = plan.on_witness_loss;
     spec.loss_approval = plan.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
     spec.anti_flap = Duration::from_millis(plan.anti_flap);
+    if let Some(deadline) = plan.switchover_deadline {
+        spec.switchover_deadline = Duration::from_millis(deadline);
+    }
     spec.stall_timeout = plan.timing.ttl / 2;
     spec.names = vec![NameSpec { name: PAIR_NAME.into(), ttl: DNS_TTL }];
     spec
@@ -96,6 +99,9 @@ impl Operator {
         let reply = self.call(method, path, Some(body)).await;
         let answer = reply.as_ref().map_or_else(|| "no answer".into(), rest::Reply::summary);
         self.trace.note("users", &format!("{method} {path}: {answer}"));
+        if let Some(Started::Operation(begun)) = reply.as_ref().and_then(rest::Reply::value) {
+            self.users.learnt().accepted.push(begun.id);
+        }
         self.users.learnt().answers_to_orders.extend(reply);
     }
 
@@ -113,6 +119,13 @@ impl Operator {
                 }
             }
             Order::Heal => self.heal().await,
+            Order::Audit => {
+                let path = format!("/operations?pair={}", pair());
+                let all: Option<Vec<Operation>> = self.get(&path).await;
+                if all.is_some() {
+                    self.users.learnt().operations = all;
+                }
+            }
             Order::Look => {
                 let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
                 if let Some(view) = view {
@@ -179,6 +192,7 @@ impl Operator {
         if what == "approve" {
             let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
             self.users.learnt().approved.extend(view.and_then(|view| view.epoch));
+            self.users.learnt().approved.insert(open.at_epoch);
         }
         self.change("POST", &format!("/operations/{}/{what}", open.id), &because("simulation"))
             .await;
