@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: sim sim-meta sim-coverage sim-table sim-table-check help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
+.PHONY: sim sim-meta sim-planted sim-coverage sim-table sim-table-check help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ sim-table-check: ## fails when docs/SIMULATION.md has another table than the sim
 
 sim-meta: ## proves that simulated runs repeat: 20 seeds twice, traces compared packet by packet
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- meta $(ARGS)
+
+sim-planted: ## every planted bug is found by its hunt, and nothing is found without it
+	$(CARGO) test --profile sim --features planted-bugs -p continuum-sim --test planted
 
 bench: postgres ## the lab three times in release, figures as JSON in target/bench; speed of the simulator
 	@./scripts/bench.sh $(ARGS)

@@ -8,6 +8,7 @@ use continuum_cnpg_pair::plane::{StopMode, Upstream};
 use continuum_cnpg_pair::{DataPlane, PlaneError};
 use continuum_control_api::link::{PeerAnswer, PeerAsk};
 use continuum_dns::NameChange;
+use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::pair::types::{CasAnswer, Effect, Event, PlaneCommand, PlaneOutcome};
 use continuum_domain::record::{pair_key, session_key};
 use continuum_domain::spec::PairSpec;
@@ -295,7 +296,11 @@ impl Performer {
         self.spawn(async move {
             let mut latest = latest.lock().await;
             *latest = over.max(*latest);
-            let written = state.write_promise(&pair, hold).await;
+            let written = if planted(Bug::PromiseInMemory) {
+                Ok(())
+            } else {
+                state.write_promise(&pair, hold).await
+            };
             if let Err(error) = &written {
                 tracing::error!(%error, "a promise could not be written to disk");
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::{Epoch, PairRecord, RegionId, Tick};
 
 /// What a pair's names may say.
@@ -123,7 +124,10 @@ impl Evidence {
     /// What may be said at `now`, when nothing older than `max_age` counts.
     pub fn at(&self, now: Tick, max_age: Duration) -> Known<'_> {
         match &self.lease {
-            Some(lease) if !self.contradicted && now.since(lease.fresh_at) <= max_age => {
+            Some(lease)
+                if !self.contradicted
+                    && (now.since(lease.fresh_at) <= max_age || planted(Bug::NamesKeptForEver)) =>
+            {
                 Known::Lease { epoch: lease.epoch, holder: lease.holder.as_ref() }
             }
             _ => Known::Unknown,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use continuum_domain::record::{pair_key, session_key};
 use continuum_domain::spec::Durability;
-use continuum_domain::{Epoch, Lsn, PairRecord, RegionId, Version};
+use continuum_domain::{Epoch, Lsn, PairRecord, RegionId, SessionRecord, Version};
 use continuum_witness::table::Registers;
 
+use crate::core_watch::{self, Votes};
 use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared, pair};
 use crate::postgres::{Acknowledged, Content, Event, Happening, LineId, RecordId};
 
@@ -41,7 +42,7 @@ struct Kept {
 
 /// The judge of one run.
 pub struct Judge {
-    shared: Shared,
+    pub(crate) shared: Shared,
     /// What was found.
     pub violations: Vec<String>,
     /// Acknowledged commits.
@@ -54,6 +55,11 @@ pub struct Judge {
     pub registers: Vec<(Duration, PairRecord)>,
     /// Notable things, counted.
     pub seen: BTreeMap<String, u64>,
+    pub(crate) votes: Votes,
+    /// When each region's session changed last.
+    beats: BTreeMap<RegionId, (SessionRecord, Duration)>,
+    /// Members that acknowledged something later than a ttl after their last renewal.
+    overdue: BTreeSet<RegionId>,
     happened: usize,
     answered: usize,
     reigns: BTreeMap<LineId, Reign>,
@@ -77,6 +83,9 @@ impl Judge {
             last_acknowledged: Duration::ZERO,
             registers: Vec::new(),
             seen: BTreeMap::new(),
+            votes: Votes::default(),
+            beats: BTreeMap::new(),
+            overdue: BTreeSet::new(),
             happened: 0,
             answered: 0,
             reigns: BTreeMap::new(),
@@ -92,8 +101,38 @@ impl Judge {
         self.violations.push(what);
     }
 
-    fn saw(&mut self, what: impl Into<String>) {
+    /// Counts a notable thing.
+    pub(crate) fn saw(&mut self, what: impl Into<String>) {
         *self.seen.entry(what.into()).or_default() += 1;
+    }
+
+    /// Looks at a control node's vote as it stands on its disk.
+    pub fn look_at_vote(&mut self, now: Duration, node: &str, file: &[u8]) {
+        if let Some(wrong) = self.votes.look(now, node, file) {
+            self.violated(wrong);
+        }
+    }
+
+    /// Members that went on past their lease since the last call: only promises let them.
+    pub fn take_overdue(&mut self) -> BTreeSet<RegionId> {
+        std::mem::take(&mut self.overdue)
+    }
+
+    /// R20: `member` went on past its lease; `peer` has a promise on its disk, or has not.
+    pub fn judge_promise(&mut self, member: &RegionId, peer: &str, on_disk: bool) {
+        self.saw("promise:relied-on");
+        if !on_disk {
+            self.violated(format!(
+                "R20: {member} acknowledged past its lease, and no promise is on the disk of {peer}"
+            ));
+        }
+    }
+
+    fn look_at_session(&mut self, now: Duration, region: &RegionId, value: &[u8]) {
+        let Ok(session) = serde_json::from_slice::<SessionRecord>(value) else { return };
+        if self.beats.get(region).is_none_or(|(seen, _)| *seen != session) {
+            self.beats.insert(region.clone(), (session, now));
+        }
     }
 
     /// Looks at everything that is new.
@@ -110,6 +149,11 @@ impl Judge {
     fn look_at_register(&mut self, now: Duration) {
         let Some(all) = self.shared.registers() else { return };
         self.look_at_sessions(&all, now);
+        for region in self.shared.members.regions().cloned().collect::<Vec<_>>() {
+            if let Some(session) = all.get(&session_key(&region)) {
+                self.look_at_session(now, &region, &session.value);
+            }
+        }
         let Some(held) = all.get(&pair_key(&pair())) else { return };
         if self.record.as_ref().is_some_and(|(version, _)| *version == held.version) {
             return;
@@ -165,6 +209,14 @@ impl Judge {
         }
         if now.epoch > before.epoch && now.handover_to.is_some() {
             self.violated("R15: handover_to was kept through a change of epoch".into());
+        }
+        let (named, let_go) = (now.handover_to.is_some(), now.holder.is_none());
+        if let Some(from) = before.holder.as_ref().filter(|_| named || let_go)
+            && before.handover_to.is_none()
+            && self.shared.members.cluster.member(from).primary
+        {
+            let rule = if named { "R14" } else { "R16" };
+            self.violated(format!("{rule}: {from} let the lease go and is a primary yet: {now:?}"));
         }
     }
 
@@ -232,6 +284,10 @@ impl Judge {
             return self.violated(format!("{id} was acknowledged under no promotion"));
         };
         let released = acknowledged.released;
+        let over = self.shared.plan.timing.ttl * 102 / 100;
+        if self.beats.get(&acknowledged.member).is_some_and(|(_, at)| released > *at + over) {
+            self.overdue.insert(acknowledged.member.clone());
+        }
         reign.first_released = Some(reign.first_released.map_or(released, |at| at.min(released)));
         let mine = reign.clone();
         let rivals: Vec<Reign> = self
@@ -274,7 +330,16 @@ impl Judge {
         if !view.is_one_history() {
             self.violated(format!("lineage: {member} is promoted on WAL of two histories"));
         }
-        self.judge_kept(member, &format!("was promoted under epoch {epoch}"), Some(fork));
+        self.judge_kept(member, epoch, &format!("was promoted under epoch {epoch}"), Some(fork));
+    }
+
+    /// Whether somebody approved a loss for the epoch that `member` took over from.
+    fn loss_is_approved(&self, member: &RegionId, epoch: Epoch) -> bool {
+        let until = self.registers.iter().filter(|(_, record)| record.epoch <= epoch);
+        let mine = |(_, record): &&(Duration, PairRecord)| record.held_by(member);
+        let before = until.rev().skip_while(mine).map(|(_, record)| record.epoch).next();
+        let learnt = self.shared.users.learnt();
+        before.is_some_and(|before| learnt.approved.range(before..epoch).next().is_some())
     }
 
     /// R21: the standing bound is for the lag as it was measured, at most a ttl before the last
@@ -294,12 +359,12 @@ impl Judge {
         plan.rpo_bytes.filter(|_| plan.durability == Durability::Async)
     }
 
-    /// I2: `member` holds every acknowledged commit.
-    fn judge_kept(&mut self, member: &RegionId, when: &str, fork: Option<Lsn>) {
+    /// I2: `member`, which leads under `epoch`, holds every acknowledged commit.
+    fn judge_kept(&mut self, member: &RegionId, epoch: Epoch, when: &str, fork: Option<Lsn>) {
         let view = self.shared.members.cluster.member(member);
         let held: BTreeSet<RecordId> = view.wal.iter().map(|record| record.id).collect();
-        let missing: Vec<Kept> =
-            self.kept.iter().filter(|kept| !held.contains(&kept.record)).cloned().collect();
+        let lacks = |kept: &&Kept| !held.contains(&kept.record);
+        let missing: Vec<Kept> = self.kept.iter().filter(lacks).cloned().collect();
         if missing.is_empty() {
             return;
         }
@@ -309,7 +374,7 @@ impl Judge {
             // Every promotion was judged by itself; what is left is what it could not measure.
             None => self.standing_bound().is_some(),
         };
-        if standing || !self.shared.users.learnt().approved.is_empty() {
+        if standing || self.loss_is_approved(member, epoch) {
             self.note(member, &format!("{count} acknowledged commits are lost, by approval"));
             self.lost_by_approval += count as u64;
         } else {
@@ -396,8 +461,17 @@ impl Judge {
 
     /// What can only be judged at the end.
     pub fn finish(&mut self) {
-        if let Some(holder) = self.record.as_ref().and_then(|(_, record)| record.holder.clone()) {
-            self.judge_kept(&holder, "is the last primary", None);
+        let last = self.record().and_then(|record| Some((record.holder.clone()?, record.epoch)));
+        if let Some((holder, epoch)) = last {
+            self.judge_kept(&holder, epoch, "is the last primary", None);
+        }
+        let learnt = self.shared.users.learnt();
+        let journal = learnt.operations.as_deref().and_then(|operations| {
+            core_watch::judge_journal(operations, &learnt.accepted, &self.registers)
+        });
+        drop(learnt);
+        if let Some(wrong) = journal {
+            self.violated(wrong);
         }
         if let Err(why) = self.shared.history.check() {
             self.violated(format!("the witness is not linearizable: {why}"));

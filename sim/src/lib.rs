@@ -20,11 +20,14 @@ compile_error!(
 
 pub mod align;
 pub mod behaviour;
+pub mod calls;
 pub mod cli;
 pub mod clock;
+pub mod core_watch;
 pub mod coverage;
 pub mod disk;
 pub mod hosts;
+pub mod hunts;
 pub mod judge;
 pub mod links;
 pub mod members;
@@ -37,6 +40,7 @@ pub mod random;
 pub mod recording;
 pub mod run;
 pub mod scenario;
+pub mod steps;
 pub mod timeline;
 pub mod trace;
 pub mod users;

@@ -8,6 +8,8 @@ use continuum_domain::Timing;
 use continuum_domain::spec::{Durability, PairMode, WitnessLossPolicy};
 use serde::{Deserialize, Serialize};
 
+pub use crate::steps::{Moment, Step};
+
 /// A span in milliseconds, as plans write it.
 pub type Ms = u64;
 
@@ -63,6 +65,32 @@ pub enum MemberFault {
     WaitCancelled,
 }
 
+/// Calls of a host to the witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Calls {
+    /// All of them.
+    All,
+    /// Reads of the pair's register.
+    ReadPair,
+    /// Changes of the pair's register.
+    WritePair,
+    /// Reads of sessions.
+    ReadSession,
+    /// Changes of the own session.
+    WriteSession,
+}
+
+/// Which half of a call is late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Half {
+    /// It reaches the witness late, also after the caller gave it up.
+    Request,
+    /// It is carried out in time and answered late.
+    Answer,
+}
+
 /// A fault or an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -107,6 +135,19 @@ pub enum Fault {
         /// Longest latency.
         most: Ms,
         /// For how long.
+        span: Ms,
+    },
+    /// Some of a host's calls to the witness are late, and others are not: they went another way.
+    Late {
+        /// The caller.
+        host: String,
+        /// Which calls.
+        calls: Calls,
+        /// Which half of them.
+        half: Half,
+        /// By how much.
+        by: Ms,
+        /// Calls made within this time.
         span: Ms,
     },
     /// The process is killed, and started again after `down`. A region's is its agent.
@@ -220,6 +261,7 @@ impl Fault {
             | Fault::Flap { span, .. }
             | Fault::Hold { span, .. }
             | Fault::Slow { span, .. }
+            | Fault::Late { span, .. }
             | Fault::Freeze { span, .. }
             | Fault::FreezeHost { span, .. }
             | Fault::Disk { span, .. }
@@ -256,6 +298,9 @@ impl fmt::Display for Fault {
             Fault::Slow { a, b, most, span } => {
                 let (a, b) = (together(a), together(b));
                 write!(f, "{a} and {b} are up to {most} ms apart for {span} ms")
+            }
+            Fault::Late { host, calls, half, by, span } => {
+                write!(f, "{host}, {calls:?}: every {half:?} is {by} ms late for {span} ms")
             }
             Fault::Kill { host, down } => write!(f, "{host} is killed, back in {down} ms"),
             Fault::PowerOff { host, down } => write!(f, "{host} loses power for {down} ms"),
@@ -313,6 +358,9 @@ pub struct Plan {
     pub rpo_bytes: Option<u64>,
     /// Lease timing.
     pub timing: Timing,
+    /// Longest time a planned move may hold up writes; by default the product's.
+    #[serde(default)]
+    pub switchover_deadline: Option<Ms>,
     /// Least time between two automatic failovers.
     pub anti_flap: Ms,
     /// Clock rates by host, parts per million above one.
@@ -323,8 +371,14 @@ pub struct Plan {
     pub tick: Ms,
     /// Time between two writes of one writer.
     pub write_interval: Ms,
+    /// Writers that go from region to region, on top of the two that stay while they can.
+    #[serde(default)]
+    pub wanderers: usize,
     /// Faults and orders.
     pub faults: Vec<Scheduled>,
+    /// Faults and orders that wait for their moment, one after the other.
+    #[serde(default)]
+    pub steps: Vec<Step>,
     /// Time that passes after the last fault before everything is healed.
     pub rest: Ms,
 }
@@ -350,12 +404,15 @@ impl Plan {
             mode: PairMode::Automatic,
             rpo_bytes: None,
             timing: short_timing(),
+            switchover_deadline: None,
             anti_flap: 1_000,
             rates_ppm: BTreeMap::new(),
             latency: (1, 10),
             tick: 5,
             write_interval: 50,
+            wanderers: 0,
             faults: Vec::new(),
+            steps: Vec::new(),
             rest: 5_000,
         }
     }

@@ -40,6 +40,15 @@ pub const ALL: &[Bug] = &[
     Bug::StaleGrant,
     Bug::UnknownLagIsNone,
     Bug::CandidateByName,
+    Bug::LagDatedByTheLook,
+    Bug::UnlistedIsGranted,
+    Bug::PromiseInMemory,
+    Bug::BlindGuard,
+    Bug::NoDeadline,
+    Bug::ChangeNotSynced,
+    Bug::VoteNotSynced,
+    Bug::AppendNotSynced,
+    Bug::NamesKeptForEver,
 ];
 
 /// The bug of this name.

@@ -12,25 +12,36 @@ use crate::plan::{
 /// Faults of a run begin within this time.
 const SPAN_MS: Ms = 25_000;
 
-struct Dice(SmallRng);
+/// What plans are drawn with.
+pub(crate) struct Dice(SmallRng);
 
 impl Dice {
+    /// Dice of this seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(SmallRng::seed_from_u64(seed))
+    }
+
+    /// A number from `least` on, below `limit`.
+    pub(crate) fn from(&mut self, least: u64, limit: u64) -> u64 {
+        least + self.below(limit.saturating_sub(least))
+    }
+
     fn below(&mut self, limit: u64) -> u64 {
         self.0.random_range(0..limit.max(1))
     }
 
-    fn chance(&mut self, percent: u32) -> bool {
+    pub(crate) fn chance(&mut self, percent: u32) -> bool {
         self.0.random_ratio(percent, 100)
     }
 
-    fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[self.0.random_range(0..choices.len())].clone()
     }
 }
 
 /// The plan of `seed`.
 pub fn plan(seed: u64) -> Plan {
-    let mut dice = Dice(SmallRng::seed_from_u64(seed ^ 0x00C0_FFEE));
+    let mut dice = Dice::of(seed ^ 0x00C0_FFEE);
     let regions = if dice.chance(60) { 2 } else { 3 };
     let durability = dice.pick(&[
         Durability::Strict,

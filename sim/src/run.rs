@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use continuum_domain::spec::WitnessLossPolicy;
 use serde::{Deserialize, Serialize};
 
 use crate::align::align_task_numbers;
 use crate::clock::WorldTime;
 use crate::coverage::Rows;
+use crate::hosts::pair;
 use crate::judge::Judge;
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::scenario::{Story, Tale};
+use crate::steps::Script;
 use crate::timeline::Recorded;
 use crate::trace::{Show, Trace};
 use crate::users::Order;
@@ -20,6 +23,8 @@ use crate::world::{self, World};
 const STAND_WITHIN: Duration = Duration::from_secs(60);
 /// After everything is healed, it must stand again within this.
 const RECOVER_WITHIN: Duration = Duration::from_secs(150);
+/// The moments of a plan's steps must come within this simulated time.
+const STEPS_WITHIN: Duration = Duration::from_secs(60);
 /// How long it is watched once it stands again.
 const WATCH: Duration = Duration::from_secs(2);
 /// Between two looks at whether it stands.
@@ -128,7 +133,9 @@ fn with_world(
     trace.clone().listen(watch.packets, || {
         let world = world::build(plan, trace, time);
         let judge = Judge::new(&world.shared);
-        let mut run = Run { world, judge, looked: Duration::ZERO, recovered_after: None };
+        let script = Script::default();
+        let looked = Duration::ZERO;
+        let mut run = Run { world, judge, script, looked, recovered_after: None };
         let end = work(&mut run);
         let end = run.account(end);
         let verdict = run.verdict(end);
@@ -147,6 +154,7 @@ pub struct Run<'a> {
     pub world: World<'a>,
     /// Its judge.
     pub judge: Judge,
+    script: Script,
     looked: Duration,
     recovered_after: Option<Duration>,
 }
@@ -169,11 +177,31 @@ impl Run<'_> {
         }
         self.world.trace.note("world", "stands");
         self.world.schedule();
-        let horizon = self.world.now() + self.world.plan.horizon();
-        if let Err(why) = self.until(horizon) {
+        let begun = self.world.now();
+        self.script = Script::new(&self.world.plan.steps, begun);
+        let horizon = begun + self.world.plan.horizon();
+        if let Err(why) = self.play(begun).and_then(|()| self.until(horizon)) {
             return End::Wrong(why);
         }
         self.recover()
+    }
+
+    /// Lets the plan's steps happen, and time pass after the last one.
+    fn play(&mut self, begun: Duration) -> Result<(), String> {
+        if self.script.is_over() {
+            return Ok(());
+        }
+        while !self.script.is_over()
+            && self.world.now() < begun + STEPS_WITHIN
+            && self.judge.violations.is_empty()
+        {
+            self.step()?;
+        }
+        if !self.script.is_over() {
+            self.judge.saw("steps:not-reached");
+            self.script = Script::default();
+        }
+        self.until(self.world.now() + Duration::from_millis(self.world.plan.rest))
     }
 
     /// Ends all faults and demands that the pair stands again.
@@ -184,6 +212,7 @@ impl Run<'_> {
             Ok(()) => {
                 self.recovered_after = Some(self.world.now() - healed);
                 self.world.trace.note("world", "stands again");
+                self.world.users.order(Order::Account);
                 let watched = self.until(self.world.now() + WATCH);
                 watched.map_or_else(End::Wrong, |()| End::Stands)
             }
@@ -206,8 +235,34 @@ impl Run<'_> {
 
     fn step(&mut self) -> Result<(), String> {
         self.world.step()?;
-        self.judge.look(self.world.now());
+        let now = self.world.now();
+        self.judge.look(now);
+        self.look_at_promises();
+        if self.judge.votes.is_due(now) {
+            for (node, file) in self.world.files_of_core("vote") {
+                self.judge.look_at_vote(now, &node, &file);
+            }
+        }
+        while let Some(fault) = self.script.due(now, &self.judge) {
+            self.world.break_with(fault);
+        }
         Ok(())
+    }
+
+    /// R20: who goes on without the witness has the word of all others, on their disks.
+    fn look_at_promises(&mut self) {
+        let plan = self.world.plan.clone();
+        let failsafe = plan.on_witness_loss == WitnessLossPolicy::Failsafe;
+        // R2: what a frozen host still lets go when it thaws rests on the names.
+        let frozen = plan.faults.iter().any(|it| matches!(it.fault, Fault::FreezeHost { .. }));
+        for member in self.judge.take_overdue() {
+            for peer in plan.region_names().iter().filter(|peer| *peer != member.as_str()) {
+                if failsafe && !frozen {
+                    let promise = self.world.file_of(peer, &format!("promise-{}.json", pair()));
+                    self.judge.judge_promise(&member, peer, promise.is_some());
+                }
+            }
+        }
     }
 
     /// Lets time pass until the pair stands, for `within` at most.

@@ -15,6 +15,7 @@
 use std::io;
 
 use continuum_domain::Version;
+use continuum_domain::mutation::{Bug, planted};
 use continuum_runtime::disk::{Disk, DiskFile};
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +91,8 @@ impl Log {
     pub async fn commit(&mut self, records: &[Record]) -> io::Result<()> {
         let frame = encode_frame(self.next_sequence, records)?;
         let length = frame.len();
-        self.file.write_at(self.bytes as u64, frame, true).await?;
+        let sync = !planted(Bug::ChangeNotSynced);
+        self.file.write_at(self.bytes as u64, frame, sync).await?;
         self.next_sequence += 1;
         self.bytes += length;
         Ok(())

@@ -89,6 +89,21 @@ pub enum Bug {
     UnknownLagIsNone,
     /// Core, R13: a candidate counts by its region's name, whatever its data directory.
     CandidateByName,
+
+    /// Agent, R20: a promise is given before it is on disk, and never gets there.
+    PromiseInMemory,
+    /// Guard, R4: commands of older agents and epochs are carried out.
+    BlindGuard,
+    /// Guard, R5: the armed deadline passes and PostgreSQL runs on.
+    NoDeadline,
+    /// Witness: a change is answered before it is on disk.
+    ChangeNotSynced,
+    /// Raft: a vote is given before it is on disk.
+    VoteNotSynced,
+    /// Raft: an entry is acknowledged before it is on disk.
+    AppendNotSynced,
+    /// Names, I3: what was known once is told for ever.
+    NamesKeptForEver,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -104,12 +119,12 @@ pub fn plant(bug: Option<Bug>) {
 
 /// Whether `bug` is planted.
 #[cfg(feature = "planted-bugs")]
-pub(crate) fn planted(bug: Bug) -> bool {
+pub fn planted(bug: Bug) -> bool {
     ACTIVE.get() == Some(bug)
 }
 
 /// Whether `bug` is planted: never, in this build.
 #[cfg(not(feature = "planted-bugs"))]
-pub(crate) const fn planted(_bug: Bug) -> bool {
+pub const fn planted(_bug: Bug) -> bool {
     false
 }

@@ -63,8 +63,9 @@ pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, 
 /// What every child is told because this process was.
 fn inherited() -> Vec<String> {
     let own: Vec<String> = std::env::args().collect();
-    let planted = own.iter().position(|argument| argument == "--plant");
-    planted.map_or_else(Vec::new, |at| own.iter().skip(at).take(2).cloned().collect())
+    let passed = |name: &&str| own.iter().position(|argument| argument == *name);
+    let passed = ["--plant", "--hunt"].iter().filter_map(passed);
+    passed.flat_map(|at| own.iter().skip(at).take(2).cloned()).collect()
 }
 
 fn died(why: &str) -> Verdict {

@@ -60,6 +60,7 @@ fn spans(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::Flap { span, .. }
         | Fault::Hold { span, .. }
         | Fault::Slow { span, .. }
+        | Fault::Late { span, .. }
         | Fault::Freeze { span, .. }
         | Fault::FreezeHost { span, .. }
         | Fault::Disk { span, .. }
@@ -95,7 +96,7 @@ fn simpler(plan: &Plan) -> Vec<Plan> {
 }
 
 pub(super) fn minimize(seed: u64, args: &RunArgs) -> u8 {
-    let mut plan = crate::random::plan(seed);
+    let mut plan = args.plan_of(seed);
     let Some(wanted) = try_plan(&plan).as_ref().and_then(class) else {
         eprintln!("seed {seed} does not fail: there is nothing to shrink");
         return USAGE;

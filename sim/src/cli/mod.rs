@@ -10,7 +10,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::plan::Plan;
 use crate::timeline::Format;
+use crate::{hunts, random};
 
 /// All is well.
 const OK: u8 = 0;
@@ -76,6 +78,9 @@ struct RunArgs {
     /// Child processes at a time; by default one per core.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Plans of the hunt for this planted bug, instead of general ones.
+    #[arg(long, value_name = "BUG")]
+    hunt: Option<String>,
     /// Prints nothing but the verdict, as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -92,6 +97,14 @@ struct RunArgs {
     #[cfg(feature = "planted-bugs")]
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
+}
+
+impl RunArgs {
+    /// The plan of a seed, of the kind that was asked for.
+    fn plan_of(&self, seed: u64) -> Plan {
+        let hunt = self.hunt.as_deref().and_then(hunts::find);
+        hunt.map_or_else(|| random::plan(seed), |hunt| (hunt.plan)(seed))
+    }
 }
 
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -122,6 +135,12 @@ fn dispatch(args: &RunArgs) -> u8 {
             return USAGE;
         };
         crate::planted::plant_here(bug);
+    }
+    let hunt = args.hunt.as_deref();
+    if let Some(name) = hunt.filter(|name| hunts::find(name).is_none()) {
+        let all: Vec<_> = hunts::all().iter().map(|hunt| hunt.bug).collect();
+        eprintln!("there is no hunt for {name:?}; there are {all:?}");
+        return USAGE;
     }
     if let Some(file) = args.timeline.as_deref().filter(|file| Format::of(file).is_none()) {
         eprintln!("{file}: a timeline is written as .svg or as .html");

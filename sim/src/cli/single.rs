@@ -21,12 +21,13 @@ fn watch(args: &RunArgs) -> Watch {
 }
 
 pub(super) fn seed(seed: u64, args: &RunArgs) -> u8 {
-    let plan = crate::random::plan(seed);
+    let plan = args.plan_of(seed);
     if args.print_plan {
         println!("{}", serde_json::to_string_pretty(&plan).expect("plans are plain data"));
         return OK;
     }
-    tell(&plan, args, &format!("--seed {seed}"))
+    let hunt = args.hunt.as_ref().map_or(String::new(), |hunt| format!(" --hunt {hunt}"));
+    tell(&plan, args, &format!("--seed {seed}{hunt}"))
 }
 
 pub(super) fn plan_file(file: &str, args: &RunArgs) -> u8 {
@@ -97,6 +98,10 @@ fn introduce(plan: &Plan) {
         plan.latency,
         plan.rates_ppm.values().collect::<Vec<_>>(),
     );
+    for step in &plan.steps {
+        let fault = step.fault.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        println!("  {:?} +{} ms {fault}", step.when, step.after);
+    }
     for scheduled in &plan.faults {
         println!("  {:>6} ms {}", scheduled.at, scheduled.fault);
     }

@@ -19,6 +19,7 @@ use continuum_witness::store::DurableStore;
 use continuum_witness::table::Registers;
 use continuum_witness::{RegisterStore, ServerStore, Versioned};
 
+use crate::calls::{Late, LateStore};
 use crate::clock::{SimClock, WorldTime};
 use crate::coverage::Coverage;
 use crate::disk::SimDisk;
@@ -103,6 +104,8 @@ pub struct Host {
     pub disk: SimDisk,
     /// Stops its process.
     pub freezer: Freezer,
+    /// Which of its calls to the witness are late.
+    pub late: Late,
     ended: Arc<AtomicBool>,
     boots: Arc<AtomicU64>,
     seed: u64,
@@ -120,6 +123,7 @@ impl Host {
             clock,
             disk: SimDisk::new(name, seed ^ 0xD15C),
             freezer: Freezer::new(),
+            late: Late::default(),
             ended: Arc::default(),
             boots: Arc::default(),
             seed,
@@ -169,6 +173,7 @@ impl Host {
     fn witness(&self, network: &SharedNetwork, deadline: Duration) -> Arc<dyn RegisterStore> {
         let address = format!("{WITNESS}:{RPC_PORT}");
         let store = ServerStore::new(network.clone(), address, WITNESS, deadline);
+        let store = LateStore::new(Arc::new(store), &self.late, deadline);
         Arc::new(Recording::new(Arc::new(store), &self.name, &self.shared.history))
     }
 

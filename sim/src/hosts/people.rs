@@ -22,7 +22,8 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     let resolver = Resolver::open(&shared.users, &shared.time, RESOLVER_PORT)
         .await
         .map_err(|error| error.to_string())?;
-    for way in [Way::Names(resolver.clone()), Way::Direct] {
+    let wanderers = (0..shared.plan.wanderers).map(|_| Way::Wandering);
+    for way in [Way::Names(resolver.clone()), Way::Direct].into_iter().chain(wanderers) {
         let writer = Writer {
             plan: shared.plan.clone(),
             cluster: shared.members.cluster.clone(),

@@ -6,6 +6,7 @@
 
 use continuum_cnpg_pair::PlaneError;
 use continuum_cnpg_pair::plane::Taken;
+use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::observation::ActuatorStatus;
 use continuum_domain::{Epoch, Generation, Tick};
 use std::time::Duration;
@@ -45,6 +46,9 @@ impl World {
         epoch: Option<Epoch>,
     ) -> Result<Ticket, PlaneError> {
         let guard = self.guard(r);
+        if planted(Bug::BlindGuard) {
+            return Ok(Ticket { generation, epoch, stops: guard.stops });
+        }
         if generation != guard.memory.generation || generation == Generation(0) {
             return Err(refused(format!(
                 "the command is of agent generation {generation}, the actuator is held by {}",
@@ -64,6 +68,9 @@ impl World {
     /// R4, right before a command takes effect.
     pub fn recheck(&self, r: usize, ticket: &Ticket) -> Result<(), PlaneError> {
         let guard = &self.members[r].guard;
+        if planted(Bug::BlindGuard) {
+            return Ok(());
+        }
         if ticket.generation != guard.memory.generation {
             return Err(refused("another agent took the actuator meanwhile"));
         }
@@ -213,7 +220,8 @@ impl World {
     pub fn keep_looking_at_deadline(&mut self, r: usize) {
         let now = self.tick(r);
         let member = &self.members[r];
-        let expired = member.guard.deadline.is_some_and(|deadline| deadline <= now);
+        let expired = member.guard.deadline.is_some_and(|deadline| deadline <= now)
+            && !planted(Bug::NoDeadline);
         if expired && member.pg.as_ref().is_some_and(|pg| pg.promoted) {
             self.stop_now(r, "the armed deadline came");
         }

@@ -29,6 +29,9 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
             let words = format!("up to {most} ms to");
             sides(plan, a, b, &words, &words)
         }
+        Fault::Late { host, calls, half, .. } => {
+            one(host, format!("{calls:?}: {half:?} late").to_lowercase())
+        }
         Fault::Kill { host, .. } => one(host, format!("{}killed", agent(host))),
         Fault::PowerOff { host, .. } => one(host, "power off".into()),
         Fault::Freeze { host, .. } => one(host, format!("{}stopped (SIGSTOP)", agent(host))),

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use continuum_control_api::rest::PairView;
-use continuum_domain::Epoch;
 use continuum_domain::operation::Operation;
 use continuum_domain::spec::PairSpec;
+use continuum_domain::{Epoch, OperationId};
 use tokio::sync::mpsc;
 
 use crate::plan::Fault;
@@ -79,8 +79,12 @@ pub struct Learnt {
     pub operations: Option<Vec<Operation>>,
     /// Whether the core has taken the spec.
     pub applied: bool,
+    /// Operations that the core accepted, as it answered.
+    pub accepted: Vec<OperationId>,
     /// Writes one by one, oldest first.
     pub writes: Vec<Write>,
+    /// Writes.
+    pub written: Written,
     /// What the core answered to orders, oldest first.
     pub answers_to_orders: Vec<rest::Reply>,
     ids: u64,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use continuum_agent::operator_client;
 use continuum_control_api::rest::{
-    ApplyPair, FailoverRequest, PairView, PauseRequest, ReasonBody, SwitchoverRequest,
+    ApplyPair, FailoverRequest, PairView, PauseRequest, ReasonBody, Started, SwitchoverRequest,
 };
 use continuum_domain::operation::Operation;
 use continuum_domain::record::pair_key;
@@ -67,6 +67,9 @@ pub fn spec(plan: &Plan) -> PairSpec {
     spec.on_witness_loss = plan.on_witness_loss;
     spec.loss_approval = plan.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
     spec.anti_flap = Duration::from_millis(plan.anti_flap);
+    if let Some(deadline) = plan.switchover_deadline {
+        spec.switchover_deadline = Duration::from_millis(deadline);
+    }
     spec.stall_timeout = plan.timing.ttl / 2;
     spec.write_stall_timeout = plan.timing.ttl * 2;
     spec.names = vec![NameSpec { name: PAIR_NAME.into(), ttl: DNS_TTL }];
@@ -100,6 +103,8 @@ impl Operator {
         self.trace.note("users", &format!("{method} {path}: {answer}"));
         if let Some(code) = reply.as_ref().and_then(rest::Reply::code) {
             self.coverage.reached(format!("order {code}"));
+        if let Some(Started::Operation(begun)) = reply.as_ref().and_then(rest::Reply::value) {
+            self.users.learnt().accepted.push(begun.id);
         }
         self.users.learnt().answers_to_orders.extend(reply);
     }
@@ -227,6 +232,7 @@ impl Operator {
         if what == "approve" && !waits("semi-automatic") {
             let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
             self.users.learnt().approved.extend(view.and_then(|view| view.epoch));
+            self.users.learnt().approved.insert(open.at_epoch);
         }
         self.change("POST", &format!("/operations/{}/{what}", open.id), &because("simulation"))
             .await;

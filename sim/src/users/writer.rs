@@ -12,12 +12,17 @@ use crate::clock::WorldTime;
 use crate::plan::{Plan, USERS};
 use crate::postgres::{Cluster, Session, WriteError};
 
+/// Commits that a wandering writer makes before it goes on.
+const STAY: u32 = 3;
+
 /// How a writer finds PostgreSQL.
 pub enum Way {
     /// By the name, while its time to live lasts.
     Names(Resolver),
     /// By asking one region after the other.
     Direct,
+    /// The same, and from each for a few commits only: who leads apart is found at once.
+    Wandering,
 }
 
 /// One writer.
@@ -53,7 +58,7 @@ impl Writer {
     async fn connect(&self, turn: usize) -> Option<Session> {
         let region = match &self.way {
             Way::Names(resolver) => resolver.region().await?,
-            Way::Direct => {
+            Way::Direct | Way::Wandering => {
                 let regions = self.plan.region_names();
                 regions.get(turn % regions.len())?.clone()
             }
@@ -64,7 +69,11 @@ impl Writer {
 
     /// Writes until the session is of no more use.
     async fn write_on(&self, session: &Session) {
-        while session.is_open() {
+        let most = if matches!(self.way, Way::Wandering) { STAY } else { u32::MAX };
+        for _ in 0..most {
+            if !session.is_open() {
+                return;
+            }
             let id = self.users.next_id();
             let asked = self.time.now();
             let outcome = match session.append(id).await {

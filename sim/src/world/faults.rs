@@ -82,6 +82,11 @@ impl World<'_> {
                 self.each_link(a, b, |from, to| self.links.slow(from, to, Some(ms(*most))));
                 self.set_links(a, b);
             }
+            Fault::Late { host, calls, half, by, .. } => {
+                if let Some(host) = self.hosts.get(host) {
+                    host.late.begin(*calls, *half, ms(*by));
+                }
+            }
             Fault::Kill { host, down } => return self.stop(host, false, ms(*down)),
             Fault::PowerOff { host, down } => return self.stop(host, true, ms(*down)),
             Fault::Freeze { host, .. } => self.freeze(host, true),
@@ -139,6 +144,11 @@ impl World<'_> {
             Fault::Slow { a, b, .. } => {
                 self.each_link(a, b, |from, to| self.links.slow(from, to, None));
                 self.set_links(a, b);
+            }
+            Fault::Late { host, calls, half, by, .. } => {
+                if let Some(host) = self.hosts.get(host) {
+                    host.late.end(*calls, *half, ms(*by));
+                }
             }
             Fault::Freeze { host, .. } => self.freeze(host, false),
             Fault::FreezeHost { host, .. } => {
@@ -296,6 +306,7 @@ impl World<'_> {
         for name in self.frozen.keys().cloned().collect::<Vec<_>>() {
             self.thaw_wholly(&name);
         }
+        self.hosts.values().for_each(|host| host.late.heal());
         for (a, b) in self.links.heal() {
             self.set_links(&[a], &[b]);
         }

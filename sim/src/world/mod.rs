@@ -124,6 +124,17 @@ impl World<'_> {
         self.begin(fault);
     }
 
+    /// A file of a host, as its disk holds it.
+    pub fn file_of(&self, host: &str, file: &str) -> Option<Vec<u8>> {
+        self.hosts.get(host)?.disk.peek(file)
+    }
+
+    /// A file of every control node.
+    pub fn files_of_core(&self, file: &str) -> Vec<(String, Vec<u8>)> {
+        let nodes = self.plan.core().into_iter();
+        nodes.filter_map(|node| Some((node.clone(), self.file_of(&node, file)?))).collect()
+    }
+
     /// All hosts but this one.
     pub fn names_of_others(&self, name: &str) -> Vec<String> {
         self.others(name)

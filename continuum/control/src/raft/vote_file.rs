@@ -8,6 +8,8 @@
 
 use std::io;
 
+use continuum_domain::mutation::{Bug, planted};
+
 use super::disk::{DiskFile, SharedDisk};
 use super::types::{LeaderId, Vote};
 
@@ -116,11 +118,13 @@ impl VoteFile {
     /// before anything else is written.
     pub async fn save(&mut self, vote: Vote) -> io::Result<()> {
         self.newest = Slot { sequence: self.newest.sequence + 1, vote: Some(vote) };
-        self.file.write_at(SLOT_OFFSETS[0], self.newest.encode(), true).await
+        let sync = !planted(Bug::VoteNotSynced);
+        self.file.write_at(SLOT_OFFSETS[0], self.newest.encode(), sync).await
     }
 
     /// Brings the second slot up to the first.
     pub async fn mirror(&mut self) -> io::Result<()> {
-        self.file.write_at(SLOT_OFFSETS[1], self.newest.encode(), true).await
+        let sync = !planted(Bug::VoteNotSynced);
+        self.file.write_at(SLOT_OFFSETS[1], self.newest.encode(), sync).await
     }
 }

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use continuum_domain::mutation::{Bug, planted};
+
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
@@ -210,7 +212,8 @@ impl Writer {
             record::encode(&mut content, active.number, active.durable, *kind, payload);
         }
         let length = u64::try_from(content.len()).map_err(io::Error::other)?;
-        active.file.write_at(active.length, content, batch.must_sync).await?;
+        let sync = batch.must_sync && !planted(Bug::AppendNotSynced);
+        active.file.write_at(active.length, content, sync).await?;
         active.length += length;
         if batch.must_sync {
             active.durable = active.length;

@@ -1,0 +1,58 @@
+//! Hunts around what the pair rests on: disks of the core and of the witness, names.
+
+use continuum_domain::mutation::Bug;
+use continuum_domain::spec::Durability;
+
+use super::Hunt;
+use super::draft::{A, B, Draft, cut, power_off, switch_over};
+use crate::plan::{Moment, NAMES, Plan, WITNESS};
+
+pub(super) const HUNTS: &[Hunt] = &[
+    Hunt {
+        bug: Bug::ChangeNotSynced,
+        rule: "I1",
+        says: "the witness",
+        seeds: 2,
+        plan: witness_loses_power,
+    },
+    Hunt { bug: Bug::VoteNotSynced, rule: "vote", says: "vote", seeds: 4, plan: core_loses_power },
+    Hunt {
+        bug: Bug::AppendNotSynced,
+        rule: "journal",
+        says: "journal",
+        seeds: 8,
+        plan: core_loses_power,
+    },
+    Hunt { bug: Bug::NamesKeptForEver, rule: "I3", says: "I3", seeds: 2, plan: names_cut_off },
+];
+
+/// The witness loses power while a move is under way.
+fn witness_loses_power(seed: u64) -> Plan {
+    Draft::new(seed, Durability::Available)
+        .step(Moment::Now, 0, switch_over(B))
+        .step_in(Moment::Held(B.into()), (0, 300), power_off(WITNESS, 500))
+        .rest(5_000)
+}
+
+/// All control nodes lose power while a move is under way.
+fn core_loses_power(seed: u64) -> Plan {
+    let mut draft = Draft::new(seed, Durability::Available);
+    let nodes = draft.plan.core();
+    draft = draft.step(Moment::Now, 0, switch_over(B));
+    let after = draft.dice.from(90, 200);
+    for (index, node) in nodes.iter().enumerate() {
+        let after = if index == 0 { after } else { 0 };
+        draft = draft.step(Moment::Now, after, power_off(node, 1_000));
+    }
+    draft.rest(5_000)
+}
+
+/// The name server is cut off from everybody but those who ask it, and the pair moves.
+fn names_cut_off(seed: u64) -> Plan {
+    Draft::new(seed, Durability::Available)
+        .step(Moment::Now, 0, cut(NAMES, WITNESS, 12_000))
+        .step(Moment::Now, 0, cut(NAMES, A, 12_000))
+        .step(Moment::Now, 0, cut(NAMES, B, 12_000))
+        .step_in(Moment::Now, (0, 300), switch_over(B))
+        .rest(9_000)
+}

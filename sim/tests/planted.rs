@@ -1,0 +1,54 @@
+//! Every planted bug is found within its number of seeds, for the reason its hunt gives; and on the
+//! same plans, up to the seed that found it, nothing is found with the rule in force.
+
+use std::process::Command;
+
+use continuum_sim::Verdict;
+use continuum_sim::hunts::{self, Hunt};
+
+/// One run, in a process of its own.
+fn run(hunt: &Hunt, seed: u64, planted: bool) -> Verdict {
+    let (bug, seed) = (format!("{:?}", hunt.bug), seed.to_string());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_continuum-sim"));
+    command.args(["--json", "--hunt", &bug, "--seed", &seed]);
+    if planted {
+        command.args(["--plant", &bug]);
+    }
+    let output = command.output().expect("the simulator starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|_| {
+        panic!("{bug}, seed {seed}: {}", String::from_utf8_lossy(&output.stderr))
+    })
+}
+
+fn hunt(name: &str) {
+    let hunt = hunts::find(name).unwrap_or_else(|| panic!("no hunt for {name}"));
+    let found = (0..hunt.seeds).find_map(|seed| {
+        let first = run(&hunt, seed, true).findings.into_iter().next()?;
+        Some((seed, first))
+    });
+    let (seed, finding) = found.unwrap_or_else(|| panic!("{name}: unnoticed"));
+    assert!(finding.starts_with(hunt.says), "{name}, seed {seed}: {finding}");
+    println!("{name}: seed {seed}: {finding}");
+    for seed in 0..=seed {
+        let sound = run(&hunt, seed, false);
+        assert!(sound.is_ok(), "{name}, seed {seed}, nothing planted: {:?}", sound.findings);
+        assert!(sound.acknowledged > 0);
+    }
+}
+
+macro_rules! hunted {
+    ($($test:ident: $bug:ident;)*) => {
+        const HUNTED: &[&str] = &[$(stringify!($bug)),*];
+        $(#[test] fn $test() { hunt(stringify!($bug)); })*
+    };
+}
+
+hunted! {}
+
+#[test]
+fn every_hunt_has_a_test() {
+    let all: Vec<String> = hunts::all().iter().map(|hunt| format!("{:?}", hunt.bug)).collect();
+    assert_eq!(all, HUNTED);
+}
