@@ -161,19 +161,19 @@ fn spread(values: impl Iterator<Item = u64>) -> String {
 
 fn clients(found: &[Measured]) -> String {
     let most = |of: fn(&Measured) -> u64| found.iter().map(of).max().unwrap_or(0);
-    let mut seen = Vec::new();
+    let mut counts = Vec::new();
     let (refused, unknown, wait) =
         (most(|it| it.refused), most(|it| it.unknown), most(|it| it.wait_ms));
     if refused > 0 {
-        seen.push(format!("{refused} refused"));
+        counts.push(format!("{refused} refused"));
     }
     if unknown > 0 {
-        seen.push(format!("{unknown} unknown"));
+        counts.push(format!("{unknown} unknown"));
     }
-    if wait >= 1_000 {
-        seen.push(format!("waits of {} s", seconds(wait)));
-    }
-    if seen.is_empty() { "nothing".into() } else { format!("up to {}", seen.join(", ")) }
+    let counted = (!counts.is_empty()).then(|| format!("up to {}", counts.join(", ")));
+    let waited = (wait >= 1_000).then(|| format!("waits up to {} s", seconds(wait)));
+    let seen: Vec<String> = counted.into_iter().chain(waited).collect();
+    if seen.is_empty() { "nothing".into() } else { seen.join(", ") }
 }
 
 fn named(found: &[Measured]) -> String {
