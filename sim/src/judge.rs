@@ -67,9 +67,8 @@ pub struct Judge {
     record: Option<(Version, PairRecord)>,
     /// Who held the pair from when on.
     holders: Vec<(Duration, Option<String>)>,
-    /// The session of each region while its PostgreSQL was a primary, and when its last renewal
-    /// was seen.
-    beats: BTreeMap<RegionId, (Version, Duration)>,
+    /// When each region's session changed last while its PostgreSQL was a primary.
+    beats_of_primaries: BTreeMap<RegionId, Duration>,
 }
 
 impl Judge {
@@ -92,7 +91,7 @@ impl Judge {
             kept: Vec::new(),
             record: None,
             holders: vec![(Duration::ZERO, None)],
-            beats: BTreeMap::new(),
+            beats_of_primaries: BTreeMap::new(),
         }
     }
 
@@ -128,13 +127,6 @@ impl Judge {
         }
     }
 
-    fn look_at_session(&mut self, now: Duration, region: &RegionId, value: &[u8]) {
-        let Ok(session) = serde_json::from_slice::<SessionRecord>(value) else { return };
-        if self.beats.get(region).is_none_or(|(seen, _)| *seen != session) {
-            self.beats.insert(region.clone(), (session, now));
-        }
-    }
-
     /// Looks at everything that is new.
     pub fn look(&mut self, now: Duration) {
         self.look_at_register(now);
@@ -149,11 +141,6 @@ impl Judge {
     fn look_at_register(&mut self, now: Duration) {
         let Some(all) = self.shared.registers() else { return };
         self.look_at_sessions(&all, now);
-        for region in self.shared.members.regions().cloned().collect::<Vec<_>>() {
-            if let Some(session) = all.get(&session_key(&region)) {
-                self.look_at_session(now, &region, &session.value);
-            }
-        }
         let Some(held) = all.get(&pair_key(&pair())) else { return };
         if self.record.as_ref().is_some_and(|(version, _)| *version == held.version) {
             return;
@@ -186,11 +173,16 @@ impl Judge {
 
     fn look_at_sessions(&mut self, all: &Registers, now: Duration) {
         for region in self.shared.members.regions() {
-            let Some(held) = all.get(&session_key(region)) else { continue };
-            let same = self.beats.get(region).is_some_and(|(seen, _)| *seen == held.version);
+            let session = all.get(&session_key(region)).map(|held| &held.value);
+            let session = session.and_then(|value| serde_json::from_slice(value).ok());
+            let Some(session): Option<SessionRecord> = session else { continue };
+            if self.beats.get(region).is_some_and(|(seen, _)| *seen == session) {
+                continue;
+            }
+            self.beats.insert(region.clone(), (session, now));
             // A holder that comes back beats before it has returned; nothing is written meanwhile.
-            if !same && self.shared.members.cluster.is_primary(region) {
-                self.beats.insert(region.clone(), (held.version, now));
+            if self.shared.members.cluster.is_primary(region) {
+                self.beats_of_primaries.insert(region.clone(), now);
             }
         }
     }
@@ -346,8 +338,8 @@ impl Judge {
     /// holder fell silent. What it acknowledged later nobody could measure.
     fn within_bound(&self, member: &RegionId, fork: Lsn, missing: &[Kept]) -> bool {
         let ttl = self.shared.plan.timing.ttl;
-        let before = self.beats.iter().filter(|(region, _)| *region != member);
-        let silent = before.map(|(_, (_, at))| *at).max().unwrap_or_default();
+        let before = self.beats_of_primaries.iter().filter(|(region, _)| *region != member);
+        let silent = before.map(|(_, at)| *at).max().unwrap_or_default();
         let measured = silent.saturating_sub(ttl + ttl / 10 + LAG_SLACK);
         let known = missing.iter().filter(|kept| kept.released < measured);
         let lost = known.map(|kept| kept.end.bytes_since(fork)).max();

@@ -83,8 +83,6 @@ pub struct Learnt {
     pub accepted: Vec<OperationId>,
     /// Writes one by one, oldest first.
     pub writes: Vec<Write>,
-    /// Writes.
-    pub written: Written,
     /// What the core answered to orders, oldest first.
     pub answers_to_orders: Vec<rest::Reply>,
     ids: u64,

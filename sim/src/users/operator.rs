@@ -103,6 +103,7 @@ impl Operator {
         self.trace.note("users", &format!("{method} {path}: {answer}"));
         if let Some(code) = reply.as_ref().and_then(rest::Reply::code) {
             self.coverage.reached(format!("order {code}"));
+        }
         if let Some(Started::Operation(begun)) = reply.as_ref().and_then(rest::Reply::value) {
             self.users.learnt().accepted.push(begun.id);
         }

@@ -60,8 +60,8 @@ impl PairMachine {
         let unresolved = self.register.outstanding.as_ref().is_some_and(|write| !write.in_flight);
         // A witness that refuses at once would be asked without a pause.
         let failed = self.register.unreachable.as_ref().map(|(at, _)| *at);
-        let rested = failed.is_none_or(|at| now.since(at) >= RETRY_PAUSE)
-            || planted(Bug::NoRetryPause);
+        let rested =
+            failed.is_none_or(|at| now.since(at) >= RETRY_PAUSE) || planted(Bug::NoRetryPause);
         if unresolved && rested && self.session.valid(now) {
             if let Some((expected, value)) = self.register.repeat() {
                 self.out.push(Effect::Cas { expected, value });
