@@ -163,7 +163,13 @@ impl Judge {
         self.shared.trace.note("pair", &text);
         self.registers.push((now, record.clone()));
         let before = self.record.replace((held.version, record.clone()));
-        if let Some((_, before)) = before {
+        if let Some((version, before)) = before {
+            if held.version < version {
+                let (was, is) = (version.0, held.version.0);
+                self.violated(format!(
+                    "the witness forgot version {was} of the pair: it is at {is}"
+                ));
+            }
             self.judge_succession(&before, &record);
         }
         if self.holders.last().is_none_or(|(_, last)| *last != holder) {

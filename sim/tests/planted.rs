@@ -45,7 +45,34 @@ macro_rules! hunted {
     };
 }
 
-hunted! {}
+hunted! {
+    valid_from_receipt: ValidFromReceipt;
+    valid_from_last_send: ValidFromLastSend;
+    no_epoch_bump_on_return: NoEpochBumpOnReturn;
+    short_window: ShortWindow;
+    window_survives_beat: WindowSurvivesBeat;
+    verdict_with_later_version: VerdictWithLaterVersion;
+    promise_ignored: PromiseIgnored;
+    promise_in_memory: PromiseInMemory;
+    lag_dated_by_the_look: LagDatedByTheLook;
+    no_deadline: NoDeadline;
+    unanswered_is_refused: UnansweredIsRefused;
+    names_from_view_only: NamesFromViewOnly;
+    relax_before_ledger: RelaxBeforeLedger;
+    grow_without_canary: GrowWithoutCanary;
+    acquire_outside_ledger: AcquireOutsideLedger;
+    hand_over_before_stop: HandOverBeforeStop;
+    hand_over_unproven: HandOverUnproven;
+    keep_handover: KeepHandover;
+    abort_without_cas: AbortWithoutCas;
+    release_before_stop: ReleaseBeforeStop;
+    stop_unannounced: StopUnannounced;
+    undone_after_move: UndoneAfterMove;
+    change_not_synced: ChangeNotSynced;
+    vote_not_synced: VoteNotSynced;
+    append_not_synced: AppendNotSynced;
+    names_kept_for_ever: NamesKeptForEver;
+}
 
 #[test]
 fn every_hunt_has_a_test() {

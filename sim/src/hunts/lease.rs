@@ -11,22 +11,22 @@ use super::draft::{
 use crate::plan::{Calls, Fault, MemberFault, Moment, Plan, WITNESS};
 
 pub(super) const HUNTS: &[Hunt] = &[
-    Hunt { bug: Bug::ValidFromReceipt, rule: "R3", says: "I1", seeds: 6, plan: answer_heard_late },
-    Hunt { bug: Bug::ValidFromLastSend, rule: "R3", says: "I1", seeds: 6, plan: retried_renewal },
-    Hunt { bug: Bug::NoEpochBumpOnReturn, rule: "R5", says: "I1", seeds: 4, plan: slow_challenger },
-    Hunt { bug: Bug::ShortWindow, rule: "R6", says: "I1", seeds: 2, plan: short_silence },
-    Hunt { bug: Bug::WindowSurvivesBeat, rule: "R6", says: "I1", seeds: 4, plan: core_away },
+    Hunt { bug: Bug::ValidFromReceipt, rule: "R3", says: "I1", seeds: 8, plan: answer_heard_late },
+    Hunt { bug: Bug::ValidFromLastSend, rule: "R3", says: "I1", seeds: 4, plan: retried_renewal },
+    Hunt { bug: Bug::NoEpochBumpOnReturn, rule: "R5", says: "I1", seeds: 8, plan: slow_challenger },
+    Hunt { bug: Bug::ShortWindow, rule: "R6", says: "I1", seeds: 4, plan: short_silence },
+    Hunt { bug: Bug::WindowSurvivesBeat, rule: "R6", says: "I1", seeds: 10, plan: core_away },
     Hunt {
         bug: Bug::VerdictWithLaterVersion,
         rule: "R7",
         says: "I1",
-        seeds: 6,
+        seeds: 8,
         plan: verdict_kept,
     },
     Hunt { bug: Bug::PromiseIgnored, rule: "R20", says: "I1", seeds: 4, plan: promised },
     Hunt { bug: Bug::PromiseInMemory, rule: "R20", says: "R20", seeds: 2, plan: promised },
     Hunt { bug: Bug::LagDatedByTheLook, rule: "R21", says: "R21", seeds: 4, plan: stuck_for_long },
-    Hunt { bug: Bug::NoDeadline, rule: "R5", says: "I1", seeds: 2, plan: agent_dies },
+    Hunt { bug: Bug::NoDeadline, rule: "R5", says: "I1", seeds: 4, plan: agent_dies },
 ];
 
 /// A renewal lands; its answer waits in the holder's socket while the agent is stopped, and

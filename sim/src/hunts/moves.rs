@@ -10,7 +10,7 @@ use super::draft::{
 use crate::plan::{Calls, DiskFault, Fault, MemberFault, Moment, Plan};
 
 pub(super) const HUNTS: &[Hunt] = &[
-    Hunt { bug: Bug::HandOverBeforeStop, rule: "R14", says: "R14", seeds: 2, plan: plain_move },
+    Hunt { bug: Bug::HandOverBeforeStop, rule: "R14", says: "R14", seeds: 2, plan: listed_target },
     Hunt { bug: Bug::HandOverUnproven, rule: "R14", says: "I2", seeds: 10, plan: target_crashes },
     Hunt { bug: Bug::KeepHandover, rule: "R15", says: "R15", seeds: 2, plan: plain_move },
     Hunt { bug: Bug::AbortWithoutCas, rule: "R15", says: "R14", seeds: 4, plan: undone_in_doubt },
@@ -37,6 +37,13 @@ fn plain_move(seed: u64) -> Plan {
         .step_in(Moment::Now, (0, 600), switch_over(B))
         .step_in(writes(B), (500, 1_500), switch_over(A))
         .step_in(writes(A), (500, 1_000), kill(A, 50))
+        .rest(4_000)
+}
+
+/// A planned move to a member that is listed.
+fn listed_target(seed: u64) -> Plan {
+    Draft::new(seed, Durability::Available)
+        .step_in(Moment::Now, (0, 600), switch_over(B))
         .rest(4_000)
 }
 
