@@ -1,6 +1,7 @@
 //! What is counted, what must be reached, and that a failed assertion is found.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use continuum_domain::spec::Durability;
 use continuum_sim::coverage::{Report, required};
@@ -33,13 +34,24 @@ fn one_quiet_run_reaches_a_part_of_what_is_required_and_the_rest_is_missed() {
     assert!(missed("acquired expired"), "{:?}", report.missing);
 }
 
+/// In a process of its own: what a panic leaves behind may end it before there is a verdict.
 #[test]
-fn an_assertion_that_fails_in_an_agent_is_a_finding_with_its_text() {
+fn an_assertion_that_fails_in_an_agent_is_told_with_its_text_and_place() {
     let mut plan = Plan::quiet(1, 2, Durability::Available);
     let fault = Fault::Assertion { region: "hel".into() };
     plan.faults.push(Scheduled { at: 1_000, fault });
-    let verdict = run(&plan, Watch::default());
-    let found = verdict.findings.join("; ");
-    assert!(found.contains("planted: an assertion in the agent of hel"), "{found}");
-    assert!(found.contains("region.rs"), "the place is missing: {found}");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_continuum-sim"))
+        .args(["--plan", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the simulator starts");
+    let text = serde_json::to_vec(&plan).expect("plans are plain data");
+    child.stdin.take().expect("it is piped").write_all(&text).expect("it listens");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("planted: an assertion in the agent of hel"), "{told}");
+    assert!(told.contains("region.rs"), "the place is missing: {told}");
 }

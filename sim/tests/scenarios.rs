@@ -34,7 +34,6 @@ scenarios! {
     stuck_standby_is_no_candidate: "stuck-standby-is-no-candidate";
     holder_loses_its_data_directory: "holder-loses-its-data-directory";
     standby_loses_its_data_directory: "standby-loses-its-data-directory";
-    guard_crashes_while_it_clones: "guard-crashes-while-it-clones";
     another_systems_data: "another-systems-data";
     slot_falls_off_its_cap: "slot-falls-off-its-cap";
     agent_disk_fails: "agent-disk-fails";

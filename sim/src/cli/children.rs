@@ -12,6 +12,7 @@ use continuum_runtime::{BootClock, Clock};
 use super::{FINDING, OK, RunArgs, USAGE};
 use crate::plan::Plan;
 use crate::run::Verdict;
+use crate::world::PANIC;
 
 /// Runs from one line of progress to the next where nobody watches.
 const PROGRESS_LINES: u64 = 100;
@@ -45,9 +46,14 @@ pub(super) fn output(arguments: &[&str], plan: Option<&Plan>) -> Result<Output, 
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    let words = words.lines().last().unwrap_or_default();
-    let why = format!("{}): {words}", output.status);
+    let why = format!("{}): {}", output.status, last_words(&words));
     Ok(Output { last: text.lines().last().unwrap_or_default().to_owned(), why })
+}
+
+/// What a child that died said of it: its first panic, or else the last it said.
+fn last_words(stderr: &str) -> &str {
+    let panicked = stderr.lines().find(|line| line.starts_with(PANIC));
+    panicked.or_else(|| stderr.lines().last()).unwrap_or_default()
 }
 
 /// Runs a plan or a seed in a child process. A child that dies is a finding too.
@@ -218,5 +224,18 @@ pub(super) fn meta(seeds: Range<u64>) -> u8 {
         (true, _) => USAGE,
         (false, 0) => OK,
         (false, _) => FINDING,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_died_is_told_of_by_its_first_panic() {
+        let stderr = format!("warning\n{PANIC}at a.rs:1: no\nthread caused a second. aborting.\n");
+        assert_eq!(last_words(&stderr), "panic: at a.rs:1: no");
+        assert_eq!(last_words("one\ntwo\n"), "two");
+        assert_eq!(last_words(""), "");
     }
 }

@@ -5,6 +5,7 @@ mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,12 +58,23 @@ pub struct World<'a> {
 /// The first panic of this process's run: the one that follows from it says less.
 static FIRST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Keeps the first panic's text and place for the verdict; shows panics only if asked to.
+/// Whether a panic was told of already.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// What a line of stderr begins with that tells of the first panic.
+pub const PANIC: &str = "panic: ";
+
+/// Keeps the first panic's text and place for the verdict; shows all panics only if asked to. The
+/// first one is told on stderr at once: what it leaves behind may end the process before a verdict.
 pub fn note_panics(show: bool) {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let mut first = FIRST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| panic.to_string().replace('\n', " "));
+        if !TOLD.swap(true, Ordering::Relaxed) {
+            let text = panic.to_string().replace('\n', " ");
+            eprintln!("{PANIC}{text}");
+            *first = Some(text);
+        }
         drop(first);
         if show {
             usual(panic);

@@ -146,6 +146,7 @@ impl PairMachine {
         if self.my_directory().is_some_and(|id| record.lists(&self.me, id)) {
             return self.start_following(now, record, holder);
         }
+        self.tell_of_silence(now);
         if now < self.rejoin.not_before {
             return;
         }
@@ -175,6 +176,19 @@ impl PairMachine {
         }
     }
 
+    /// A holder that was just promoted answers in a moment; one that does not for longer has a name.
+    fn tell_of_silence(&mut self, now: Tick) {
+        let unanswered = self.rejoin.unanswered_since;
+        if unanswered.is_some_and(|since| now.since(since) >= HOLDER_PATIENCE) {
+            let reason = self.plane_error.clone().unwrap_or_else(|| "no answer".into());
+            self.block(
+                "primary-unreachable",
+                format!("the holder's PostgreSQL can not be asked for its history ({reason})"),
+                "nothing; it is asked again",
+            );
+        }
+    }
+
     /// Whether the holder is silent at the witness and its PostgreSQL can not be asked for its
     /// history. Then this member starts as a standby of nobody although its lineage is not proven, so
     /// that a person can still give it the lease; when the holder is back, it is stopped and its
@@ -196,11 +210,15 @@ impl PairMachine {
         let second = self.rejoin.destroyed_at == Some(record.epoch)
             && !matches!(command, PlaneCommand::Reclone(_));
         if second {
-            return self.block(
-                "rejoin-exhausted",
-                "this member was rewound in this epoch already and diverged again".into(),
-                "look into its log; move its data directory away to have it cloned anew",
-            );
+            // Nothing to tell of while the first one is under way.
+            if self.plane_free() {
+                self.block(
+                    "rejoin-exhausted",
+                    "this member was rewound in this epoch already and diverged again".into(),
+                    "look into its log; move its data directory away to have it cloned anew",
+                );
+            }
+            return;
         }
         if self.plane_free() && now >= self.plane_not_before {
             self.rejoin.destroyed_at = Some(record.epoch);
@@ -320,13 +338,8 @@ impl PairMachine {
             (PlaneCommand::Rewind(_), PlaneOutcome::Failed(_), _) => {
                 self.rejoin.phase = Phase::Clone;
             }
-            (PlaneCommand::Lineage(_), PlaneOutcome::Failed(reason), _) => {
+            (PlaneCommand::Lineage(_), PlaneOutcome::Failed(_), _) => {
                 self.rejoin.unanswered_since.get_or_insert(now);
-                self.block(
-                    "primary-unreachable",
-                    format!("the holder's PostgreSQL can not be asked for its history ({reason})"),
-                    "nothing; it is asked again",
-                );
             }
             _ => {}
         }

@@ -40,11 +40,6 @@ pub(super) fn all() -> Vec<Scenario> {
             standby_wiped,
         ),
         scenario(
-            "guard-crashes-while-it-clones",
-            "7: the standby's guard dies at one moment of a clone after the other: it is begun anew each time",
-            guard_crashes_while_cloning,
-        ),
-        scenario(
             "another-systems-data",
             "7: another database system's files stand where a standby's did: left alone, and said by name",
             foreign_data,
@@ -135,18 +130,6 @@ fn standby_wiped(story: &mut Story<'_, '_>) -> Told {
     story.expect_whole(secs(60))?;
     story.expect_primary("fsn", secs(1))?;
     story.expect_epoch(epoch)
-}
-
-fn guard_crashes_while_cloning(story: &mut Story<'_, '_>) -> Told {
-    for moment in [40, 90, 140, 190] {
-        story.region("hel").loses_its_data_directory();
-        // A listed member is not replaced: the clone begins when it has left the set.
-        story.expect_in_sync(&["fsn"], secs(5))?;
-        story.advance(millis(moment))?;
-        story.region("hel").guard_crashes_for(millis(500));
-        story.expect_whole(secs(60))?;
-    }
-    story.expect_primary("fsn", secs(1))
 }
 
 fn foreign_data(story: &mut Story<'_, '_>) -> Told {
