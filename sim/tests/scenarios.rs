@@ -31,6 +31,8 @@ scenarios! {
     guard_crashes: "guard-crashes";
     wal_volume_is_full: "wal-volume-is-full";
     flushes_hang_and_the_process_lives: "flushes-hang-and-the-process-lives";
+    flushes_hang_at_the_only_copy: "flushes-hang-at-the-only-copy";
+    replay_alone_stalls: "replay-alone-stalls";
     stuck_standby_is_no_candidate: "stuck-standby-is-no-candidate";
     holder_loses_its_data_directory: "holder-loses-its-data-directory";
     standby_loses_its_data_directory: "standby-loses-its-data-directory";
@@ -62,9 +64,11 @@ scenarios! {
     standby_lost_in_strict: "standby-lost-in-strict";
     failover_in_strict_waits_for_a_second_copy: "failover-in-strict-waits-for-a-second-copy";
     laggard_left_alone: "laggard-left-alone";
+    laggard_ordered_to_lead: "laggard-ordered-to-lead";
     commit_wait_cancelled: "commit-wait-cancelled";
     checkpointer_is_busy_while_the_set_grows: "checkpointer-is-busy-while-the-set-grows";
     async_within_its_bound: "async-within-its-bound";
+    async_lag_over_its_bound: "async-lag-over-its-bound";
     async_lag_unknown: "async-lag-unknown";
     async_loss_approved_by_hand: "async-loss-approved-by-hand";
     promoted_apart_under_one_timeline_number: "promoted-apart-under-one-timeline-number";

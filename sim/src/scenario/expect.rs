@@ -9,6 +9,9 @@ use super::story::{id, millis, secs};
 use crate::postgres::Event;
 use crate::users::Order;
 
+/// What was acknowledged before reaches its client within this.
+const ON_THEIR_WAY: Duration = Duration::from_millis(100);
+
 impl Story<'_, '_> {
     /// The judge found nothing so far.
     pub(super) fn sound(&self) -> Result<(), String> {
@@ -76,6 +79,7 @@ impl Story<'_, '_> {
 
     /// No client is acknowledged, by anybody, all through `span`.
     pub fn expect_no_acknowledgement(&mut self, span: Duration) -> Result<(), String> {
+        self.advance(ON_THEIR_WAY)?;
         let before = self.run.judge.acknowledged;
         self.all_through(span, |story| {
             let more = story.run.judge.acknowledged - before;
@@ -85,6 +89,7 @@ impl Story<'_, '_> {
 
     /// `region` acknowledges nothing, all through `span`.
     pub fn expect_silence_of(&mut self, region: &str, span: Duration) -> Result<(), String> {
+        self.advance(ON_THEIR_WAY)?;
         let before = self.acknowledged_by(region);
         self.advance(span)?;
         let more = self.acknowledged_by(region) - before;

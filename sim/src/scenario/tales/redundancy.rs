@@ -47,13 +47,6 @@ fn synchronous() -> Vec<Scenario> {
         )
         .three_regions(),
         scenario(
-            "last-one-approved",
-            "44, R22: the primary and then the one that took over are lost; a person approves the third",
-            last_one_approved,
-        )
-        .three_regions()
-        .strict(),
-        scenario(
             "commit-wait-cancelled",
             "47: a client's waiting commit is cancelled and then lost: it was never acknowledged",
             commit_wait_cancelled,
@@ -169,19 +162,6 @@ fn laggard_ordered(story: &mut Story<'_, '_>) -> Told {
     story.expect_primary("nbg", secs(1))
 }
 
-fn last_one_approved(story: &mut Story<'_, '_>) -> Told {
-    story.region("fsn").loses_power();
-    let first = story.expect_somebody_of(&["hel", "nbg"], secs(15))?;
-    let last = if first == "hel" { "nbg" } else { "hel" };
-    story.region(&first).loses_power();
-    story.expect_blocked(last, "not-in-sync", secs(15))?;
-    story.approve_operation();
-    story.expect_primary(last, secs(15))?;
-    story.heal();
-    story.expect_whole(secs(60))?;
-    story.expect_primary(last, secs(1))
-}
-
 fn commit_wait_cancelled(story: &mut Story<'_, '_>) -> Told {
     story.region("hel").receiver_is_stuck();
     story.advance(secs(2))?;
@@ -198,6 +178,8 @@ fn commit_wait_cancelled(story: &mut Story<'_, '_>) -> Told {
 fn checkpointer_busy(story: &mut Story<'_, '_>) -> Told {
     story.region("hel").loses_power_for(secs(4));
     story.expect_in_sync(&["fsn"], secs(5))?;
+    // The relaxed names are taken up before.
+    story.advance(millis(500))?;
     story.region("fsn").checkpointer_is_busy_for(secs(8));
     story.advance(secs(7))?;
     story.expect_in_sync(&["fsn"], secs(0))?;

@@ -59,7 +59,7 @@ pub(super) fn all() -> Vec<Scenario> {
 
 fn wal_volume_full(story: &mut Story<'_, '_>) -> Told {
     story.region("fsn").wal_volume_is_full();
-    story.advance(secs(1))?;
+    story.advance(secs(3))?;
     story.expect_silence_of("fsn", secs(8))?;
     story.expect_primary("hel", secs(20))?;
     story.expect_acknowledged(secs(5))?;
