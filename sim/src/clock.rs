@@ -22,10 +22,14 @@ impl WorldTime {
         self.0.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Time since the world began: the current host's when inside one, else the driver's.
+    /// Time since the world began: the current host's inside its turn, else the driver's.
+    ///
+    /// While a host crashes or starts it is the current one, but no runtime runs, and its clock
+    /// would be the machine's: a run that is slower than its own time would then show it.
     pub fn now(&self) -> Duration {
         let driver = Duration::from_nanos(self.0.load(Ordering::Relaxed));
-        turmoil::sim_elapsed().unwrap_or(driver)
+        let turn = tokio::runtime::Handle::try_current().is_ok();
+        turn.then(turmoil::sim_elapsed).flatten().unwrap_or(driver)
     }
 }
 
@@ -85,6 +89,39 @@ impl Clock for SimClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    /// Reads the clock when it is dropped: in a crash of its host.
+    struct ReadWhenDropped(WorldTime, Arc<Mutex<Option<Duration>>>);
+
+    impl Drop for ReadWhenDropped {
+        fn drop(&mut self) {
+            *self.1.lock().unwrap() = Some(self.0.now());
+        }
+    }
+
+    #[test]
+    fn a_crash_is_dated_by_the_world_however_slow_the_machine() {
+        let (world, read) = (WorldTime::default(), Arc::new(Mutex::new(None)));
+        let mut sim = turmoil::Builder::new().tick_duration(Duration::from_millis(5)).build();
+        let guard = (world.clone(), read.clone());
+        sim.host("node", move || {
+            let guard = ReadWhenDropped(guard.0.clone(), guard.1.clone());
+            async move {
+                let _guard = guard;
+                std::future::pending().await
+            }
+        });
+        sim.step().unwrap();
+        world.set(sim.elapsed());
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(50) {
+            std::hint::spin_loop();
+        }
+        sim.crash("node");
+        assert_eq!(*read.lock().unwrap(), Some(sim.elapsed()));
+    }
 
     #[test]
     fn a_fast_clock_gains_and_the_way_back_is_known() {

@@ -28,7 +28,8 @@ pub enum Show {
     Nothing,
     /// What a person would tell of it.
     Story,
-    /// Also what the programs log for developers. It is no part of the hash.
+    /// Also what the programs log for developers, which is no part of the hash, and everything else
+    /// that is.
     Debug,
 }
 
@@ -84,13 +85,16 @@ impl Trace {
         inner.kept.push(Noted { at, who: who.to_owned(), what: what.to_owned() });
     }
 
-    /// Counts something in the hash without a line: packets, acknowledgements.
+    /// Counts something in the hash without a line of the story: packets, acknowledgements.
     pub fn count(&self, what: &str) {
-        let now = self.time.now().as_nanos();
+        let now = self.time.now();
         let mut inner = self.inner();
-        inner.hash.update(now.to_le_bytes());
+        inner.hash.update(now.as_nanos().to_le_bytes());
         inner.hash.update(what.as_bytes());
         inner.lines += 1;
+        if inner.show >= Show::Debug {
+            println!("{}", stamped(now, "-", what));
+        }
     }
 
     fn saw(&self, what: String) {
