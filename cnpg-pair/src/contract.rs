@@ -229,16 +229,17 @@ pub async fn words_of_a_primary_get_older<B: Bench + ?Sized>(bench: &mut B) {
     let primary = first_primary(bench, "fsn", "hel").await;
     let standby = standby_of(bench, "hel", &primary).await;
     wait_streaming(bench, &standby, &primary).await;
-    let heard = async |bench: &B, mark: Lsn| {
+    let heard = async |bench: &B| {
+        let mark = primary.plane.wake().await.expect("a record is written");
         until(bench, "the standby hears of it", async || {
+            primary.plane.wake().await.expect("a record is written");
             let view = look(bench, &*standby.plane).await;
             let age = view.upstream_age_ms.filter(|_| view.upstream_end >= Some(mark))?;
             (age < 1_000).then_some(())
         })
         .await;
     };
-    let mark = primary.plane.wake().await.expect("a record is written");
-    heard(bench, mark).await;
+    heard(bench).await;
     bench.stick_receiver(&standby.region, true).await;
     let begun = bench.now();
     let unheard = primary.plane.wake().await.expect("a record is written");
@@ -251,8 +252,7 @@ pub async fn words_of_a_primary_get_older<B: Bench + ?Sized>(bench: &mut B) {
     let passed = bench.now().since(begun) + Duration::from_secs(2);
     assert!(shown.upstream_age_ms.map(Duration::from_millis) < Some(passed), "{shown:?}");
     bench.stick_receiver(&standby.region, false).await;
-    let mark = primary.plane.wake().await.expect("a record is written");
-    heard(bench, mark).await;
+    heard(bench).await;
 }
 
 /// With names commits wait for all of them, seen by the canary (R12); without names they do not.

@@ -23,6 +23,7 @@ use crate::guard::GuardConfig;
 use crate::plane::PlaneError;
 use crate::wire::{Answer, Command, Outcome};
 use canary::Canary;
+pub use heard::SenderClock;
 use link::Link;
 use observe::Observer;
 use sql::{Session, SessionOptions};

@@ -160,14 +160,14 @@ impl Observer {
         let mut look: Look = session.json("observing PostgreSQL", LOOK).await?;
         self.keep_newest_timeline(&mut look);
         *slot = Some(session);
-        let upstream_age_ms = self.upstream_age(look.upstream.as_ref(), clock.now());
+        let upstream_age_ms = self.upstream_age(&look, clock.now());
         Ok(SqlView { upstream_age_ms, ..view(look, config) })
     }
 
-    fn upstream_age(&self, upstream: Option<&Upstream>, now: Tick) -> Option<u64> {
-        let (receiver, sent_us) =
-            upstream.and_then(|heard| Some((heard.receiver, heard.sent_us?)))?;
-        let age = self.known().sender_clock.age(now, receiver, sent_us);
+    fn upstream_age(&self, look: &Look, now: Tick) -> Option<u64> {
+        let heard = look.upstream.as_ref()?;
+        let receiver = format!("{} of {}", heard.receiver, look.started);
+        let age = self.known().sender_clock.age(now, &receiver, heard.sent_us?)?;
         Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX).saturating_add(1))
     }
 

@@ -272,6 +272,43 @@ fn a_member_waits_no_longer_once_it_needs_no_approval() {
     assert!(matches!(answer, GrantAnswer::Granted { allow_data_loss: false, .. }), "{answer:?}");
 }
 
+/// Where every failover waits for a person, he is not asked for a loss while a member can take over
+/// that loses nothing.
+#[test]
+fn a_question_without_a_loss_takes_the_place_of_one_with_a_loss() {
+    let mut core = Core::with_spec(|spec| {
+        spec.mode = PairMode::SemiAutomatic;
+        let third = spec.members[&region("hel")].clone();
+        spec.members.insert(region("ash"), third);
+    });
+    let waits = |core: &mut Core, id: &str, name: &str, lag_bytes| {
+        let mut ask = ask("shop", id, 1, lag_bytes);
+        ask.region = region(name);
+        let reply = core.apply(Change::RequestFailover(ask));
+        matches!(reply, Reply::Grant(GrantAnswer::WaitForApproval { .. }))
+    };
+    let waiting = |core: &Core, id: &str| {
+        let id = OperationId::new(id).unwrap();
+        let running = core.state.operation(&id).unwrap().state == OperationState::Running;
+        running.then(|| core.state.waiting(&id).unwrap().data_loss)
+    };
+    assert!(waits(&mut core, "op-one", "ash", Some(5)));
+    assert_eq!(waiting(&core, "op-one"), Some(true));
+    // Of two members that lose something, the first one's question stands.
+    assert!(!waits(&mut core, "op-two", "hel", Some(4)));
+    // Another member is listed; and then the same one is.
+    assert!(waits(&mut core, "op-three", "hel", None));
+    assert_eq!((waiting(&core, "op-one"), waiting(&core, "op-three")), (None, Some(false)));
+    assert!(!waits(&mut core, "op-four", "ash", Some(5)), "it must not take it back");
+    assert!(!waits(&mut core, "op-five", "ash", None), "one question at a time");
+    assert_eq!(waiting(&core, "op-three"), Some(false));
+
+    let mut core = Core::with_spec(|spec| spec.mode = PairMode::SemiAutomatic);
+    assert!(waits(&mut core, "op-one", "hel", Some(5)));
+    assert!(waits(&mut core, "op-two", "hel", None));
+    assert_eq!((waiting(&core, "op-one"), waiting(&core, "op-two")), (None, Some(false)));
+}
+
 /// In the synchronous modes too nobody takes over without the ledger or a person, and two members
 /// that wait do not take each other's place.
 #[test]

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use continuum_cnpg_pair::plane::{
     CanaryLook, DataPlane, PlaneError, Promoted, StopMode, TailArtefact, Taken, Upstream,
 };
+use continuum_cnpg_pair::postgres::SenderClock;
 use continuum_domain::observation::{ActuatorStatus, ControlData, Lineage, Observation};
 use continuum_domain::{
     DataDirectoryId, Epoch, Generation, Lsn, RegionId, SyncNames, Tick, TimelineId,
@@ -40,6 +41,8 @@ pub struct ModelPlane {
     /// What `take` returned; 0 before it, which every guard refuses.
     generation: AtomicU64,
     known: Mutex<Observation>,
+    /// The very code that an agent of a real member dates its primary's words with.
+    sender_clock: Mutex<SenderClock>,
     canary: Mutex<Option<Canary>>,
     probe: Arc<Probe>,
 }
@@ -69,6 +72,7 @@ impl ModelPlane {
             member,
             generation: AtomicU64::new(0),
             known: Mutex::default(),
+            sender_clock: Mutex::default(),
             canary: Mutex::default(),
             probe: Arc::default(),
         }
@@ -263,7 +267,8 @@ impl DataPlane for ModelPlane {
 
     async fn observe(&self) -> Observation {
         let (asked, r) = (self.now(), self.member);
-        let result = self.ask("observing PostgreSQL", LOOK, move |w, reply| w.look(r, reply)).await;
+        let look = self.ask("observing PostgreSQL", LOOK, move |w, reply| w.look(r, reply)).await;
+        let result = look.map(|look| look.dated(&mut locked(&self.sender_clock)));
         let primary = result.as_ref().is_ok_and(|view| !view.in_recovery);
         if primary {
             self.start_probe();

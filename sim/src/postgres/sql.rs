@@ -1,9 +1,12 @@
 //! What an agent does by SQL: looks, probes, the canary, replication roles and slots.
 
+use std::time::Duration;
+
 use continuum_cnpg_pair::PlaneError;
 use continuum_cnpg_pair::plane::CanaryLook;
+use continuum_cnpg_pair::postgres::SenderClock;
 use continuum_domain::observation::{SqlView, StandbyView};
-use continuum_domain::{Generation, Lsn, RegionId, TimelineId};
+use continuum_domain::{Generation, Lsn, RegionId, Tick, TimelineId};
 
 use super::directory::Slot;
 use super::guard::failed;
@@ -23,11 +26,45 @@ enum Waits {
     Uncounted,
 }
 
+/// What one look shows.
+pub(super) struct Look {
+    view: SqlView,
+    heard: Option<Heard>,
+    /// When, by the world's time.
+    now: Duration,
+}
+
+/// What a standby's receiver heard last.
+struct Heard {
+    receiver: u64,
+    sent: Duration,
+}
+
+impl Look {
+    /// The view, with the age of what the primary said as `clock` knows it.
+    pub fn dated(self, clock: &mut SenderClock) -> SqlView {
+        let (now, heard) = (self.now, self.heard);
+        let age = heard.and_then(|heard| {
+            let sent_us = i64::try_from(heard.sent.as_micros()).unwrap_or(i64::MAX);
+            let now = Tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+            clock.age(now, &heard.receiver.to_string(), sent_us)
+        });
+        let upstream_age_ms =
+            age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
+        SqlView { upstream_age_ms, ..self.view }
+    }
+}
+
 impl World {
     /// One look by SQL.
-    pub fn look(&mut self, r: usize, reply: Reply<SqlView>) {
+    pub fn look(&mut self, r: usize, reply: Reply<Look>) {
         let view = self.view(r).ok_or_else(|| not_accepting("observing PostgreSQL"));
-        self.answer(r, reply, view);
+        let receiver = self.members[r].pg.as_ref().and_then(|pg| pg.receiver.as_ref());
+        let heard = receiver.and_then(|receiver| {
+            receiver.said.map(|(_, sent)| Heard { receiver: receiver.link, sent })
+        });
+        let look = view.map(|view| Look { view, heard, now: self.now });
+        self.answer(r, reply, look);
     }
 
     fn view(&self, r: usize) -> Option<SqlView> {
@@ -38,7 +75,6 @@ impl World {
         }
         let received = pg.received.unwrap_or_default().max(directory.applied_to());
         let said = pg.receiver.as_ref().and_then(|receiver| receiver.said);
-        let now = self.now;
         let shown = if pg.primary { directory.flushed_to() } else { received };
         Some(SqlView {
             in_recovery: !pg.primary,
@@ -47,9 +83,7 @@ impl World {
             replay: (!pg.primary).then(|| directory.applied_to()),
             receiver_streaming: pg.receiver.is_some(),
             upstream_end: said.map(|(end, _)| end),
-            upstream_age_ms: said.map(|(_, at)| {
-                u64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u64::MAX) + 1
-            }),
+            upstream_age_ms: None,
             sync_names: pg.names.to_string(),
             standbys: self.standbys(r),
             waiting_commits: u32::try_from(pg.waiting.iter().filter(|c| c.counted).count())

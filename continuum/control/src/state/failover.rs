@@ -1,6 +1,7 @@
 //! An agent asks to fail over.
 
 use continuum_control_api::link::GrantAnswer;
+use continuum_domain::PairId;
 use continuum_domain::operation::{
     Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
@@ -55,6 +56,11 @@ impl CoreState {
         match (proposal, verdict) {
             // What it waited for is not needed any more: the member was listed, or its lag measured.
             (_, Verdict::Allow { why }) if ask.objections.is_empty() => Judgement::Allow { why },
+            (_, Verdict::Wait { reason, data_loss: false })
+                if ask.objections.is_empty() && self.proposes_a_loss(&ask.pair) =>
+            {
+                Judgement::Wait { reason, data_loss: false }
+            }
             (Some(proposal), _) => {
                 let waiting = self.waiting(&proposal.id).map_or("", |waiting| &waiting.reason);
                 let reason = format!("{waiting} (approve operation {})", proposal.id);
@@ -77,6 +83,13 @@ impl CoreState {
                 None => Judgement::Wait { reason, data_loss },
             },
         }
+    }
+
+    /// Whether what waits for approval on this pair would lose what was acknowledged. Nobody is
+    /// asked that while a member can take over that loses nothing.
+    fn proposes_a_loss(&self, pair: &PairId) -> bool {
+        let proposal = self.proposed_on(pair).and_then(|operation| self.waiting(&operation.id));
+        proposal.is_some_and(|waiting| waiting.data_loss)
     }
 
     fn verdict(&self, now_ms: i64, ask: &FailoverAsk, spec: &PairSpec) -> Verdict {
@@ -140,6 +153,7 @@ impl CoreState {
             }
             Judgement::Wait { reason, data_loss } => {
                 let line = (StepOutcome::Started, format!("waiting: {}", reason.text));
+                self.supersede_proposal(by, &ask.pair, &ask.id);
                 self.create_failover(by, &ask, line);
                 let waiting = format!("{}: {}", reason.code, reason.text);
                 let text = format!("{waiting} (approve operation {})", ask.id);

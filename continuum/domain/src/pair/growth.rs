@@ -3,10 +3,6 @@
 //! What `pg_stat_replication` shows proves nothing: whether *backends wait* is a flag that the
 //! checkpointer sets when it gets round to the reload. So the proof is made on a commit:
 //!
-//! It begins only with a standby that has replayed to where the primary was when it was first seen
-//! outside the ledger: client commits wait for it from the first step on, and one that stands still
-//! would be dropped and grown in turns.
-//!
 //! ```text
 //!  Probe   names + one that nobody carries     every commit waits from when backends look
 //!  Canary  a commit that must wait             seen in SyncRep: backends have taken the names up
@@ -16,6 +12,10 @@
 //!  Flush   each new member has flushed past the mark
 //!  Write   compare-and-swap the ledger
 //! ```
+//!
+//! It begins only with a standby that has replayed to where the primary was when it was first seen
+//! outside the ledger: client commits wait for it from the first step on, and one that stands still
+//! would be dropped and grown in turns.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

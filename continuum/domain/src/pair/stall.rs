@@ -63,7 +63,8 @@ impl PairMachine {
         }
         let automatic = self.spec.mode == PairMode::Automatic && !self.automation_paused;
         let others = record.in_sync.keys().any(|region| *region != self.me);
-        self.stall.letting_go |= automatic && !record.paused && others;
+        // Asked anew each time: a shrink that was under way may have left nobody else.
+        self.stall.letting_go = automatic && !record.paused && others;
         let then = match (self.stall.letting_go, others) {
             (true, _) => "it is stopped, and another member takes over once that is proven",
             (false, true) => "it stays here because the pair is not to move by itself",
