@@ -140,6 +140,8 @@ impl PairMachine {
         if self.rejoin.epoch != record.epoch {
             self.rejoin.epoch = record.epoch;
             self.rejoin.phase = Phase::Look;
+            // Another holder's silence, or this one's in another tenure.
+            self.rejoin.unanswered_since = None;
         }
         // Listed with this very directory: it streamed as a standby when it was listed and was
         // never primary since, so it follows as it is.

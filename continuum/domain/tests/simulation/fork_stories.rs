@@ -37,7 +37,7 @@ pub fn promoted_apart(w: &mut World, apart: usize, restarts: u64, down: u64) {
 pub const NOT_TOLD: &str = "the story is not told";
 
 /// A story that does not come to its point shows nothing.
-fn reached(w: &mut World, told: bool, what: &str) {
+pub fn reached(w: &mut World, told: bool, what: &str) {
     if !told && w.judge.violations.is_empty() {
         w.violated(format!("{NOT_TOLD}: {what}"));
     }

@@ -6,6 +6,7 @@ use std::panic;
 use continuum_domain::mutation::{Bug, plant};
 
 use crate::fork_stories::*;
+use crate::named_states::*;
 use crate::stories::*;
 use crate::story::Story;
 use crate::support::{run, standing};

@@ -1,6 +1,7 @@
 //! One test per story: with the rules in force nothing is violated, and the pair is whole again.
 
 use crate::fork_stories::*;
+use crate::named_states::*;
 use crate::stories::*;
 use crate::story::Story;
 
@@ -33,7 +34,7 @@ macro_rules! stories {
         #[test]
         fn every_story_has_its_test() {
             let told = [$($story.name),*];
-            let all: Vec<_> = ALL.iter().chain(&FORKS).map(|story| story.name).collect();
+            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).map(|story| story.name).collect();
             assert_eq!(all, told);
         }
     };
@@ -69,11 +70,14 @@ stories! {
     i2_who_was_dropped_from_the_ledger_takes_nothing_over => I2_OUTSIDE_THE_LEDGER,
     i2_an_approval_counts_for_its_epoch_alone => I2_LATE_APPROVAL,
     i2_a_lowered_durability_shrinks_the_ledger_first => I2_LOWERED_DURABILITY,
-    i5_waiting_for_an_approval_has_a_name_and_is_calm => I5_WAITING_FOR_AN_APPROVAL,
     i5_a_standby_that_does_not_replay_is_dropped_once => I5_REPLAY_STALLS,
+    r5_postgresql_does_not_outlive_its_guard => R5_GUARD_DIES,
+    i5_waiting_for_an_approval_has_a_name_and_is_calm => I5_WAITING_FOR_AN_APPROVAL,
     i5_a_primary_whose_disk_hangs_lets_go => I5_DISK_HANGS,
     i2_a_primary_whose_disk_hangs_stays_where_it_is_the_only_copy => I2_DISK_HANGS_ALONE,
-    r5_postgresql_does_not_outlive_its_guard => R5_GUARD_DIES,
+    i5_a_primary_that_cannot_be_asked_has_a_name_while_it_is_so => I5_HOLDER_NOT_REACHED,
+    i5_a_rewind_under_way_needs_nobody => I5_REWIND_UNDER_WAY,
+    i5_a_member_that_diverged_twice_waits_for_a_person => I5_DIVERGED_TWICE,
     lineage_who_was_promoted_apart_is_looked_at_before_it_streams => LINEAGE_PROMOTED_APART,
     lineage_a_proof_counts_for_one_holder => LINEAGE_OF_THE_HOLDER_BEFORE,
     lineage_a_copy_of_the_holder_before_is_looked_at => LINEAGE_HEARD_LATE,

@@ -265,37 +265,6 @@ pub const I5_REPLAY_STALLS: Story = Story {
     },
 };
 
-/// The primary's disk hangs, and everything else lives: its session beats, so that nobody may
-/// challenge, and nothing is acknowledged. It lets go by itself.
-pub const I5_DISK_HANGS: Story = Story {
-    name: "i5_a_primary_whose_disk_hangs_lets_go",
-    plan: available,
-    tell: |w| {
-        w.strike(Fault::FlushHangs { r: 0, span: 30_000 });
-        let moved = w.run_until(ms(12_000), |w| w.primary() == Some(1));
-        if !moved && w.judge.violations.is_empty() {
-            w.violated("I5: the lease stays where nothing can be written".into());
-        }
-    },
-};
-
-/// The same without another member that has everything: it stays, and says why.
-pub const I2_DISK_HANGS_ALONE: Story = Story {
-    name: "i2_a_primary_whose_disk_hangs_stays_where_it_is_the_only_copy",
-    plan: available,
-    tell: |w| {
-        w.strike(Fault::LinkCut { a: 0, b: 1, span: 20_000 });
-        w.run_until(ms(6_000), |w| w.listed().len() == 1);
-        w.run(ms(500));
-        w.strike(Fault::FlushHangs { r: 0, span: 10_000 });
-        w.run(ms(9_000));
-        let named = w.judge.count("blocked:writes-stalled") > 0;
-        if (!named || w.primary() != Some(0)) && w.judge.violations.is_empty() {
-            w.violated("I2: the only copy was left, or the state has no name".into());
-        }
-    },
-};
-
 /// R13: an old copy of the standby's directory is put back, and the holder dies.
 pub const R13_OLD_COPY: Story = Story {
     name: "r13_a_listed_region_on_another_directory_takes_nothing_over",
@@ -510,22 +479,6 @@ pub const I2_LOWERED_DURABILITY: Story = Story {
     },
 };
 
-/// An `async` pair without a standing approval waits for a person, for as long as it takes, and
-/// says so; it does not press the witness meanwhile.
-pub const I5_WAITING_FOR_AN_APPROVAL: Story = Story {
-    name: "i5_waiting_for_an_approval_has_a_name_and_is_calm",
-    plan: |seed| Plan { loss_approval: None, ..asynchronous(seed) },
-    tell: |w| {
-        w.strike(Fault::HostCrash { r: 0, down: 30_000 });
-        w.run(ms(15_000));
-        let agent = w.regions[1].agent.as_ref().unwrap();
-        let blocked = agent.machine.status(w.local(1)).blocked.map(|blocked| blocked.code);
-        if blocked != Some("data-loss-approval") && w.judge.violations.is_empty() {
-            w.violated(format!("I5: it says {blocked:?}"));
-        }
-    },
-};
-
 /// The holder's guard is restarted under it: PostgreSQL dies with it and is started again.
 pub const R5_GUARD_DIES: Story = Story {
     name: "r5_postgresql_does_not_outlive_its_guard",
@@ -537,7 +490,7 @@ pub const R5_GUARD_DIES: Story = Story {
     },
 };
 
-pub const ALL: [&Story; 34] = [
+pub const ALL: [&Story; 31] = [
     &R3_RENEWAL_ANSWERED_LATE,
     &R3_LATE_ACKNOWLEDGEMENT,
     &R4_COMMAND_OF_A_DEAD_AGENT,
@@ -567,9 +520,6 @@ pub const ALL: [&Story; 34] = [
     &I2_OUTSIDE_THE_LEDGER,
     &I2_LATE_APPROVAL,
     &I2_LOWERED_DURABILITY,
-    &I5_WAITING_FOR_AN_APPROVAL,
     &I5_REPLAY_STALLS,
-    &I5_DISK_HANGS,
-    &I2_DISK_HANGS_ALONE,
     &R5_GUARD_DIES,
 ];
