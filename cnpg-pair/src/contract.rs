@@ -38,6 +38,9 @@ pub trait Bench {
     /// From now on, or no longer, a region's WAL receiver takes nothing up; nobody ends it.
     async fn stick_receiver(&mut self, region: &RegionId, stuck: bool);
 
+    /// Moves a stopped member's data directory away, as a person does.
+    async fn move_away(&mut self, region: &RegionId);
+
     /// Now, on the clock of the members.
     fn now(&self) -> Tick;
 
@@ -442,4 +445,16 @@ pub async fn the_fence_is_durable<B: Bench + ?Sized>(bench: &mut B) {
     refused(it.plane.start(Epoch(1), &SyncNames::default(), None).await, "start while fenced");
     it.plane.set_fence(None).await.expect("unfenced");
     it.plane.start(Epoch(1), &SyncNames::default(), None).await.expect("started");
+}
+
+/// A person who moves a data directory away needs to tell nobody: the agent hears of it.
+pub async fn a_directory_moved_away_is_heard_of<B: Bench + ?Sized>(bench: &mut B) {
+    let it = first_primary(bench, "fsn", "hel").await;
+    it.plane.stop(Epoch(1), StopMode::Fast).await.expect("stopped");
+    let seen = it.plane.status().await.expect("status");
+    assert!(seen.data_directory.is_some(), "{seen:?}");
+    bench.move_away(&it.region).await;
+    let now = it.plane.changed(&seen).await.expect("a change");
+    assert_eq!((now.process, now.data_directory), (ProcessState::Stopped, None));
+    it.plane.initialise().await.expect("initialised anew");
 }

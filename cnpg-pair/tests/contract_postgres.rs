@@ -32,4 +32,5 @@ contract_test!(
     equal_timeline_numbers_are_told_apart,
     a_fork_under_an_equal_number_is_found,
     the_fence_is_durable,
+    a_directory_moved_away_is_heard_of,
 );

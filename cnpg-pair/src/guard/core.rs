@@ -226,11 +226,8 @@ impl Guard {
         let until = self.now() + CHANGED_WAIT;
         loop {
             let status = self.status();
-            let same = status.process == seen.process
-                && status.exits == seen.exits
-                && status.fenced == seen.fenced;
             let left = self.now().until(until);
-            if !same || left.is_zero() {
+            if status.differs(seen) || left.is_zero() {
                 return status;
             }
             // A timeout only ends the wait; the status is read again above.
@@ -282,11 +279,12 @@ impl Guard {
             blocking("reading the identity", move || Ok(state::identity(&data, wanted.as_ref())))
                 .await;
         let mut inner = self.inner();
-        if let Ok(found) = found
-            && inner.expected == expected
-            && inner.job.is_none()
-        {
+        let counts = inner.expected == expected && inner.job.is_none();
+        let Ok(found) = found else { return };
+        if counts && inner.identity != found {
             inner.identity = found;
+            drop(inner);
+            self.notify();
         }
     }
 }

@@ -172,11 +172,7 @@ impl DataPlane for PostgresPlane {
         loop {
             let command = Command::Changed { seen: seen.clone() };
             let now = self.ask_status("waiting for a change", command, CHANGED_LIMIT).await?;
-            let same = now.process == seen.process
-                && now.exits == seen.exits
-                && now.fenced == seen.fenced
-                && now.data_directory == seen.data_directory;
-            if !same {
+            if now.differs(seen) {
                 return Ok(now);
             }
         }

@@ -227,6 +227,11 @@ impl Bench for World {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
+    async fn move_away(&mut self, region: &RegionId) {
+        let data = self.config(region).data_directory.clone();
+        fs::rename(&data, data.with_extension("moved-away")).unwrap();
+    }
+
     fn now(&self) -> Tick {
         BootClock.now()
     }

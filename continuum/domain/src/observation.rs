@@ -44,6 +44,17 @@ pub struct ActuatorStatus {
     pub last_exit: Option<String>,
 }
 
+impl ActuatorStatus {
+    /// Whether an agent that knows `seen` has something to act on. What its own commands change
+    /// (epoch, deadline, promotion) is told by their answers.
+    pub fn differs(&self, seen: &Self) -> bool {
+        self.process != seen.process
+            || self.exits != seen.exits
+            || self.fenced != seen.fenced
+            || self.data_directory != seen.data_directory
+    }
+}
+
 /// Replication state of one standby, as its primary sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StandbyView {

@@ -66,7 +66,7 @@ impl Coverage {
             confirmed: machine.confirmed_epoch().is_some(),
             eager: machine.eager(),
             blocked: status.blocked.map_or("-", |blocked| blocked.code),
-            event: kind(event),
+            event: event.label(),
         };
         *self.counts().steps.entry(step).or_default() += 1;
         self.answer(event);
@@ -218,36 +218,5 @@ fn process(process: Option<(ProcessState, bool)>) -> &'static str {
         Some((ProcessState::Running, false)) => "in-recovery",
         Some((ProcessState::Running, true)) => "promoted",
         Some((ProcessState::Stopping, _)) => "stopping",
-    }
-}
-
-/// The kind of an event.
-fn kind(event: &Event) -> &'static str {
-    match event {
-        Event::Wake => "wake",
-        Event::Spec(..) => "spec",
-        Event::AutomationPaused(_) => "automation-paused",
-        Event::Session(_) => "session",
-        Event::Taken(..) => "taken",
-        Event::GuardLost(_) => "guard-lost",
-        Event::Status(_) => "status",
-        Event::Observed(_) => "observed",
-        Event::PairRead { .. } => "pair-read",
-        Event::PairCas(_) => "pair-cas",
-        Event::SessionRead { .. } => "session-read",
-        Event::Armed { .. } => "armed",
-        Event::Plane(_) => "plane",
-        Event::FenceEnded(_) => "fence-ended",
-        Event::CoreLink(_) => "core-link",
-        Event::Granted { .. } => "granted",
-        Event::SwitchOver { .. } => "switch-over",
-        Event::AbortSwitchOver { .. } => "abort-switch-over",
-        Event::FailOver { .. } => "fail-over",
-        Event::PeerReplayed { .. } => "peer-replayed",
-        Event::PeerIdentity { .. } => "peer-identity",
-        Event::PeerPromised { .. } => "peer-promised",
-        Event::PromiseAsked { .. } => "promise-asked",
-        Event::PromiseStored { .. } => "promise-stored",
-        Event::Nudged => "nudged",
     }
 }

@@ -187,7 +187,7 @@ impl World {
 
     pub fn changed(&mut self, r: usize, seen: ActuatorStatus, reply: Reply<ActuatorStatus>) {
         let status = self.members[r].status();
-        if differs(&status, &seen) {
+        if status.differs(&seen) {
             return self.answer(r, reply, Ok(status));
         }
         let number = self.number();
@@ -207,7 +207,7 @@ impl World {
         let status = self.members[r].status();
         let watchers = std::mem::take(&mut self.guard(r).watchers);
         for watcher in watchers {
-            if differs(&status, &watcher.seen) {
+            if status.differs(&watcher.seen) {
                 self.answer(r, watcher.reply, Ok(status.clone()));
             } else {
                 self.guard(r).watchers.push(watcher);
@@ -309,8 +309,4 @@ impl World {
         self.refresh_identity(r);
         self.keep_looking_at_deadline(r);
     }
-}
-
-fn differs(now: &ActuatorStatus, seen: &ActuatorStatus) -> bool {
-    now.process != seen.process || now.exits != seen.exits || now.fenced != seen.fenced
 }

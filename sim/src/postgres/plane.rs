@@ -201,11 +201,7 @@ impl DataPlane for ModelPlane {
             let what = "waiting for a change";
             let ask = move |w: &mut World, r, reply| w.changed(r, before, reply);
             let now: ActuatorStatus = self.ask_guard(what, CHANGE, ask).await?;
-            let same = now.process == seen.process
-                && now.exits == seen.exits
-                && now.fenced == seen.fenced
-                && now.data_directory == seen.data_directory;
-            if !same {
+            if now.differs(seen) {
                 return Ok(now);
             }
         }

@@ -180,6 +180,10 @@ impl Bench for World {
         self.cluster.receiver_stuck(region, stuck);
     }
 
+    async fn move_away(&mut self, region: &RegionId) {
+        self.cluster.wipe(region);
+    }
+
     fn now(&self) -> Tick {
         self.clock.now()
     }

@@ -210,6 +210,39 @@ pub enum Event {
     Nudged,
 }
 
+impl Event {
+    /// Its kind in one word, for counting.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Wake => "wake",
+            Self::Spec(..) => "spec",
+            Self::AutomationPaused(_) => "automation-paused",
+            Self::Session(_) => "session",
+            Self::Taken(..) => "taken",
+            Self::GuardLost(_) => "guard-lost",
+            Self::Status(_) => "status",
+            Self::Observed(_) => "observed",
+            Self::PairRead { .. } => "pair-read",
+            Self::PairCas(_) => "pair-cas",
+            Self::SessionRead { .. } => "session-read",
+            Self::Armed { .. } => "armed",
+            Self::Plane(_) => "plane",
+            Self::FenceEnded(_) => "fence-ended",
+            Self::CoreLink(_) => "core-link",
+            Self::Granted { .. } => "granted",
+            Self::SwitchOver { .. } => "switch-over",
+            Self::AbortSwitchOver { .. } => "abort-switch-over",
+            Self::FailOver { .. } => "fail-over",
+            Self::PeerReplayed { .. } => "peer-replayed",
+            Self::PeerIdentity { .. } => "peer-identity",
+            Self::PeerPromised { .. } => "peer-promised",
+            Self::PromiseAsked { .. } => "promise-asked",
+            Self::PromiseStored { .. } => "promise-stored",
+            Self::Nudged => "nudged",
+        }
+    }
+}
+
 /// The core's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {

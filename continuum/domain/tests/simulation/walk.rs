@@ -13,7 +13,7 @@ use continuum_domain::{
 };
 
 use crate::support::{STANDS, settle};
-use crate::world::judge::{kind, state_of};
+use crate::world::judge::state_of;
 use crate::world::{Host, Plan, World, ms};
 
 const WORLDS: u64 = 150;
@@ -28,7 +28,7 @@ fn every_event_is_taken_in_every_state_that_was_reached() {
     let mut walked = BTreeSet::new();
     for (state, (now, machine)) in &specimens {
         for event in events(machine, *now) {
-            walked.insert((state.clone(), kind(&event)));
+            walked.insert((state.clone(), event.label()));
             let mut machine = machine.clone();
             let mut now = *now;
             let effects = machine.step(now, event.clone());

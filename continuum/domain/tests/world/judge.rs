@@ -431,7 +431,7 @@ impl World {
         {
             specimens.insert(state.clone(), (now, agent.machine.clone()));
         }
-        *self.coverage.entry((state, kind(event))).or_default() += 1;
+        *self.coverage.entry((state, event.label())).or_default() += 1;
     }
 }
 
@@ -454,34 +454,4 @@ pub fn state_of(machine: &PairMachine, now: Tick) -> String {
         status.role,
         if machine.eager() { "eager" } else { "calm" }
     )
-}
-
-pub fn kind(event: &Event) -> &'static str {
-    match event {
-        Event::Wake => "wake",
-        Event::Spec(..) => "spec",
-        Event::AutomationPaused(_) => "automation-paused",
-        Event::Session(_) => "session",
-        Event::Taken(..) => "taken",
-        Event::GuardLost(_) => "guard-lost",
-        Event::Status(_) => "status",
-        Event::Observed(_) => "observed",
-        Event::PairRead { .. } => "pair-read",
-        Event::PairCas(_) => "pair-cas",
-        Event::SessionRead { .. } => "session-read",
-        Event::Armed { .. } => "armed",
-        Event::Plane(_) => "plane",
-        Event::FenceEnded(_) => "fence-ended",
-        Event::CoreLink(_) => "core-link",
-        Event::Granted { .. } => "granted",
-        Event::SwitchOver { .. } => "switch-over",
-        Event::AbortSwitchOver { .. } => "abort-switch-over",
-        Event::FailOver { .. } => "fail-over",
-        Event::PeerReplayed { .. } => "peer-replayed",
-        Event::PeerIdentity { .. } => "peer-identity",
-        Event::PeerPromised { .. } => "peer-promised",
-        Event::PromiseAsked { .. } => "promise-asked",
-        Event::PromiseStored { .. } => "promise-stored",
-        Event::Nudged => "nudged",
-    }
 }
