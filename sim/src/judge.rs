@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use continuum_domain::record::{pair_key, session_key};
 use continuum_domain::spec::Durability;
-use continuum_domain::{Epoch, Lsn, PairRecord, RegionId, SessionRecord, Version};
+use continuum_domain::{DataDirectoryId, Epoch, Lsn, PairRecord, RegionId, SessionRecord, Version};
 use continuum_witness::table::Registers;
 
 use crate::core_watch::{self, Votes};
@@ -34,6 +34,8 @@ struct Reign {
 struct Kept {
     record: RecordId,
     id: u64,
+    /// Under which it was acknowledged.
+    epoch: Epoch,
     /// Where it ends.
     end: Lsn,
     /// When it was let go.
@@ -248,11 +250,11 @@ impl Judge {
                 self.saw(format!("stopped:{role}:{how}"));
             }
             Event::Started { member } => self.note(&member, "PostgreSQL accepts connections"),
-            Event::Directory { member, id, how } => {
+            Event::Directory { member, how, .. } => {
                 self.note(&member, &format!("data directory: {how}"));
                 self.saw("directory");
-                self.judge_directory(&member, id.is_some());
             }
+            Event::Forgotten { member, id } => self.judge_directory(&member, &id),
             Event::WaitCancelled { member, .. } => {
                 self.note(&member, "a commit's wait is cancelled")
             }
@@ -272,15 +274,16 @@ impl Judge {
         self.shared.trace.count(&format!("ack {id} by {}", acknowledged.member));
         self.acknowledged += 1;
         self.last_acknowledged = at;
-        self.kept.push(Kept {
-            record: acknowledged.record,
-            id,
-            end: acknowledged.end,
-            released: acknowledged.released,
-        });
         let Some(reign) = self.reigns.get_mut(&acknowledged.line) else {
             return self.violated(format!("{id} was acknowledged under no promotion"));
         };
+        self.kept.push(Kept {
+            record: acknowledged.record,
+            id,
+            epoch: reign.epoch,
+            end: acknowledged.end,
+            released: acknowledged.released,
+        });
         let released = acknowledged.released;
         let over = self.shared.plan.timing.ttl * 102 / 100;
         if self.beats.get(&acknowledged.member).is_some_and(|(_, at)| released > *at + over) {
@@ -357,12 +360,13 @@ impl Judge {
         plan.rpo_bytes.filter(|_| plan.durability == Durability::Async)
     }
 
-    /// I2: `member`, which leads under `epoch`, holds every acknowledged commit.
+    /// I2: `member`, which leads under `epoch`, holds every commit acknowledged until then. Of what
+    /// was acknowledged under a later one, who thaws with an old promotion under way need not know.
     fn judge_kept(&mut self, member: &RegionId, epoch: Epoch, when: &str, fork: Option<Lsn>) {
         let view = self.shared.members.cluster.member(member);
         let held: BTreeSet<RecordId> = view.wal.iter().map(|record| record.id).collect();
-        let lacks = |kept: &&Kept| !held.contains(&kept.record);
-        let missing: Vec<Kept> = self.kept.iter().filter(lacks).cloned().collect();
+        let lacks = |kept: &Kept| kept.epoch <= epoch && !held.contains(&kept.record);
+        let missing: Vec<Kept> = self.kept.iter().filter(|kept| lacks(kept)).cloned().collect();
         if missing.is_empty() {
             return;
         }
@@ -379,19 +383,15 @@ impl Judge {
             let shown: Vec<u64> = missing.iter().map(|kept| kept.id).take(5).collect();
             self.violated(format!("I2: {member} {when} without {count} acknowledged: {shown:?}"));
         }
-        self.kept.retain(|kept| held.contains(&kept.record));
+        self.kept.retain(|kept| !lacks(kept));
     }
 
-    /// R13: nothing destructive happens to a directory that is listed.
-    fn judge_directory(&mut self, member: &RegionId, _whole: bool) {
+    /// R13: nothing destructive begins with a directory that is listed. One that was lost while it
+    /// was listed is cloned anew: in `strict` nothing else can take its place in the ledger.
+    fn judge_directory(&mut self, member: &RegionId, directory: &DataDirectoryId) {
         let listed = self.record.as_ref().and_then(|(_, record)| record.in_sync.get(member));
-        let view = self.shared.members.cluster.member(member);
-        if let Some(listed) = listed
-            && view.directory.is_some()
-            && view.directory.as_ref() != Some(listed)
-            && self.reigns.len() > 1
-        {
-            self.violated(format!("R13: the listed directory of {member} was replaced"));
+        if listed == Some(directory) {
+            self.violated(format!("R13: the listed directory of {member} is replaced"));
         }
     }
 

@@ -12,6 +12,7 @@ pub const ALL: &[Bug] = &[
     Bug::ShortWindow,
     Bug::WindowSurvivesBeat,
     Bug::VerdictWithLaterVersion,
+    Bug::CloneWhileListed,
     Bug::UnansweredIsRefused,
     Bug::NamesFromViewOnly,
     Bug::RelaxBeforeLedger,

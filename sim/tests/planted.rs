@@ -56,6 +56,7 @@ hunted! {
     promise_in_memory: PromiseInMemory;
     lag_dated_by_the_look: LagDatedByTheLook;
     no_deadline: NoDeadline;
+    clone_while_listed: CloneWhileListed;
     unanswered_is_refused: UnansweredIsRefused;
     names_from_view_only: NamesFromViewOnly;
     relax_before_ledger: RelaxBeforeLedger;

@@ -70,6 +70,8 @@ pub enum Bug {
     ListedUnproven,
     /// R14: a target's position counts although the target does not stream from the holder.
     HandOverToStranger,
+    /// R13: a member that is listed with the very directory it has is cloned anew.
+    CloneWhileListed,
     /// An order to take over counts for the epoch it finds, not for the one it was decided at.
     OrderForAnyEpoch,
 

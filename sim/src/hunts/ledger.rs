@@ -24,6 +24,7 @@ pub(super) const HUNTS: &[Hunt] = &[
         seeds: 4,
         plan: busy_checkpointer,
     },
+    Hunt { bug: Bug::CloneWhileListed, rule: "R13", says: "R13", seeds: 1, plan: standby_restarts },
     Hunt { bug: Bug::AcquireOutsideLedger, rule: "I2", says: "I2", seeds: 2, plan: dropped },
 ];
 
@@ -81,6 +82,11 @@ fn busy_checkpointer(seed: u64) -> Plan {
         .step_in(Moment::Listed(2), (0, 300), cut(A, B, 9_000))
         .step_in(Moment::Now, (300, 800), power_off(A, 9_000))
         .rest(8_000)
+}
+
+/// The standby's host is restarted while it is listed.
+fn standby_restarts(seed: u64) -> Plan {
+    available(seed).step_in(Moment::Now, (0, 900), power_off(B, 300)).rest(6_000)
 }
 
 /// The standby is dropped, and the holder's host dies.

@@ -133,7 +133,10 @@ impl World {
     ) {
         let guard = self.guard(r);
         guard.memory.expected = None;
-        guard.identity = None;
+        if let Some(id) = guard.identity.take() {
+            let member = self.region(r);
+            self.note(Event::Forgotten { member, id });
+        }
         self.persist(r, move |w, written| {
             if let (Ok(()), Some(directory)) = (&written, w.members[r].directory.as_mut()) {
                 directory.mark = Mark::Pending;

@@ -200,6 +200,13 @@ pub enum Event {
         /// How that came.
         how: String,
     },
+    /// A guard begins something after which its data directory is another (R13).
+    Forgotten {
+        /// Whose.
+        member: RegionId,
+        /// Its identity until now.
+        id: DataDirectoryId,
+    },
     /// Somebody cancelled a commit's wait (R11).
     WaitCancelled {
         /// Where.

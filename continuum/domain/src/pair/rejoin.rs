@@ -145,7 +145,8 @@ impl PairMachine {
         }
         // Listed with this very directory: it streamed as a standby when it was listed and was
         // never primary since, so it follows as it is.
-        if self.my_directory().is_some_and(|id| record.lists(&self.me, id)) {
+        let listed = self.my_directory().is_some_and(|id| record.lists(&self.me, id));
+        if listed && !planted(Bug::CloneWhileListed) {
             return self.start_following(now, record, holder);
         }
         self.tell_of_silence(now);
@@ -154,7 +155,7 @@ impl PairMachine {
         }
         let epoch = record.epoch;
         match self.rejoin.phase.clone() {
-            _ if self.my_directory().is_none() && self.rejoin.phase != Phase::Ready => {
+            _ if (self.my_directory().is_none() || listed) && self.rejoin.phase != Phase::Ready => {
                 self.rejoin.phase = Phase::Clone;
                 self.command(now, epoch, PlaneCommand::Reclone(holder.clone()));
             }

@@ -129,6 +129,7 @@ planted! {
     relax_before_ledger: RelaxBeforeLedger by I2_OUTSIDE_THE_LEDGER and within 60 worlds;
     grow_without_canary: GrowWithoutCanary by R12_BUSY_CHECKPOINTER and within 20 worlds;
     grow_unreplayed: GrowUnreplayed by I5_REPLAY_STALLS;
+    clone_while_listed: CloneWhileListed by R13_LISTED_RESTARTS;
     ignore_data_directory: IgnoreDataDirectory by R13_HOLDER_LOSES_ITS_DISK;
     acquire_outside_ledger: AcquireOutsideLedger by I2_OUTSIDE_THE_LEDGER;
     hand_over_before_stop: HandOverBeforeStop by R15_THERE_AND_BACK and within 20 worlds;

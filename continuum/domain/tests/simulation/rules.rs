@@ -55,6 +55,7 @@ stories! {
     r10_a_restart_waits_for_whoever_may_be_listed => R10_RESTART_WITH_A_GROWTH_UNRESOLVED,
     r12_a_busy_checkpointer_does_not_fool_the_growth => R12_BUSY_CHECKPOINTER,
     r13_a_listed_region_on_another_directory_takes_nothing_over => R13_OLD_COPY,
+    r13_a_listed_member_is_never_cloned => R13_LISTED_RESTARTS,
     r13_a_holder_without_its_directory_lets_go => R13_HOLDER_LOSES_ITS_DISK,
     r14_a_target_that_is_behind_is_not_handed_the_lease => R14_TARGET_BEHIND,
     r15_an_undone_switchover_returns_by_epoch_plus_one => R15_UNDONE_WITH_A_WRITE_OUTSTANDING,

@@ -276,6 +276,16 @@ pub const R13_OLD_COPY: Story = Story {
     },
 };
 
+/// R13: a listed standby is restarted. It follows as it is.
+pub const R13_LISTED_RESTARTS: Story = Story {
+    name: "r13_a_listed_member_is_never_cloned",
+    plan: available,
+    tell: |w| {
+        w.strike(Fault::HostCrash { r: 1, down: 300 });
+        w.run(ms(4_000));
+    },
+};
+
 /// R13: the holder's own directory is replaced under it: it lets go, and who is listed takes over.
 pub const R13_HOLDER_LOSES_ITS_DISK: Story = Story {
     name: "r13_a_holder_without_its_directory_lets_go",
@@ -490,7 +500,7 @@ pub const R5_GUARD_DIES: Story = Story {
     },
 };
 
-pub const ALL: [&Story; 31] = [
+pub const ALL: [&Story; 32] = [
     &R3_RENEWAL_ANSWERED_LATE,
     &R3_LATE_ACKNOWLEDGEMENT,
     &R4_COMMAND_OF_A_DEAD_AGENT,
@@ -505,6 +515,7 @@ pub const ALL: [&Story; 31] = [
     &R10_RESTART_WITH_A_GROWTH_UNRESOLVED,
     &R12_BUSY_CHECKPOINTER,
     &R13_OLD_COPY,
+    &R13_LISTED_RESTARTS,
     &R13_HOLDER_LOSES_ITS_DISK,
     &R14_TARGET_BEHIND,
     &R15_UNDONE_WITH_A_WRITE_OUTSTANDING,
