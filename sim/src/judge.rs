@@ -379,6 +379,11 @@ impl Judge {
         if standing || self.loss_is_approved(member, epoch) {
             self.note(member, &format!("{count} acknowledged commits are lost, by approval"));
             self.lost_by_approval += count as u64;
+        } else if let Some(bound) = self.standing_bound() {
+            self.violated(format!(
+                "R21: {member} {when} by a standing approval of {bound} bytes without {count} \
+                 commits that were acknowledged long before the holder was lost"
+            ));
         } else {
             let shown: Vec<u64> = missing.iter().map(|kept| kept.id).take(5).collect();
             self.violated(format!("I2: {member} {when} without {count} acknowledged: {shown:?}"));

@@ -42,6 +42,7 @@ pub const ALL: &[Bug] = &[
     Bug::UnknownLagIsNone,
     Bug::CandidateByName,
     Bug::LagDatedByTheLook,
+    Bug::FirstWordsAreNew,
     Bug::UnlistedIsGranted,
     Bug::PromiseInMemory,
     Bug::BlindGuard,

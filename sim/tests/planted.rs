@@ -55,12 +55,13 @@ hunted! {
     promise_ignored: PromiseIgnored;
     promise_in_memory: PromiseInMemory;
     lag_dated_by_the_look: LagDatedByTheLook;
+    first_words_are_new: FirstWordsAreNew;
     no_deadline: NoDeadline;
-    clone_while_listed: CloneWhileListed;
     unanswered_is_refused: UnansweredIsRefused;
     names_from_view_only: NamesFromViewOnly;
     relax_before_ledger: RelaxBeforeLedger;
     grow_without_canary: GrowWithoutCanary;
+    clone_while_listed: CloneWhileListed;
     acquire_outside_ledger: AcquireOutsideLedger;
     hand_over_before_stop: HandOverBeforeStop;
     hand_over_unproven: HandOverUnproven;

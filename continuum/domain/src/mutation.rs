@@ -92,6 +92,8 @@ pub enum Bug {
     /// Core, R13: a candidate counts by its region's name, whatever its data directory.
     CandidateByName,
 
+    /// Agent, R21: the first words of a primary that are seen pass for new.
+    FirstWordsAreNew,
     /// Agent, R20: a promise is given before it is on disk, and never gets there.
     PromiseInMemory,
     /// Guard, R4: commands of older agents and epochs are carried out.

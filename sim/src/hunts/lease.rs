@@ -26,6 +26,13 @@ pub(super) const HUNTS: &[Hunt] = &[
     Hunt { bug: Bug::PromiseIgnored, rule: "R20", says: "I1", seeds: 4, plan: promised },
     Hunt { bug: Bug::PromiseInMemory, rule: "R20", says: "R20", seeds: 2, plan: promised },
     Hunt { bug: Bug::LagDatedByTheLook, rule: "R21", says: "R21", seeds: 4, plan: stuck_for_long },
+    Hunt {
+        bug: Bug::FirstWordsAreNew,
+        rule: "R21",
+        says: "R21",
+        seeds: 4,
+        plan: stuck_and_looked_at_anew,
+    },
     Hunt { bug: Bug::NoDeadline, rule: "R5", says: "I1", seeds: 4, plan: agent_dies },
 ];
 
@@ -113,8 +120,19 @@ fn stuck_for_long(seed: u64) -> Plan {
     let mut draft = Draft::of_lease(seed);
     draft.plan.rpo_bytes = Some(4_000);
     draft
-        .step(Moment::Now, 0, member(B, MemberFault::ReceiverStuck, 20_000))
+        .step(Moment::Now, 3_000, member(B, MemberFault::ReceiverStuck, 20_000))
         .step_in(Moment::Now, (8_000, 9_500), power_off(A, 9_000))
+        .rest(8_000)
+}
+
+/// The same, and the standby's agent is started anew: what it finds said looks new to it.
+fn stuck_and_looked_at_anew(seed: u64) -> Plan {
+    let mut draft = Draft::of_lease(seed);
+    draft.plan.rpo_bytes = Some(4_000);
+    draft
+        .step(Moment::Now, 3_000, member(B, MemberFault::ReceiverStuck, 20_000))
+        .step(Moment::Now, 6_500, kill(B, 300))
+        .step_in(Moment::Now, (2_000, 3_000), power_off(A, 9_000))
         .rest(8_000)
 }
 
