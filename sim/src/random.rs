@@ -70,8 +70,10 @@ pub fn plan(seed: u64) -> Plan {
     };
     plan.anti_flap = dice.pick(&[0, 1_000, 10_000]);
     plan.latency = dice.pick(&[(1, 4), (1, 10), (2, 30), (5, 50)]);
-    plan.tick = dice.pick(&[2, 5, 5, 5]);
+    plan.tick = dice.pick(&[5, 10, 10, 20]);
     plan.write_interval = dice.pick(&[20, 50, 150]);
+    // A writer that goes from region to region sees a split that those with a session do not.
+    plan.wanderers = dice.pick(&[0, 1, 2]);
     // Two clocks may differ by the drift bound, so each by half of it.
     let half = i64::from(plan.timing.drift_ppm) / 2;
     for host in plan.hosts() {

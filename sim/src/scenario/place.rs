@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Story;
 use super::story::{id, ms};
-use crate::plan::{DiskFault, Fault, MemberFault};
+use crate::plan::{Calls, DiskFault, Fault, Half, MemberFault};
 use crate::postgres::Cluster;
 
 /// Longest a fault of a story lasts when nobody says when it ends.
@@ -41,6 +41,19 @@ impl Place<'_, '_, '_> {
     pub fn hears_nothing_from(self, others: &[&str]) {
         let me = vec![self.name.clone()];
         self.cut(owned(others), me, false, FOR_NOW);
+    }
+
+    /// The witness does what it asks of the pair's register, and its answers are lost.
+    pub fn hears_no_answer_about_the_pair(self, span: Duration) {
+        for calls in [Calls::WritePair, Calls::ReadPair] {
+            self.story.begin(Fault::Late {
+                host: self.name.clone(),
+                calls,
+                half: Half::Answer,
+                by: ms(FOR_NOW),
+                span: ms(span),
+            });
+        }
     }
 
     /// It reaches nobody outside itself, and nobody reaches it.

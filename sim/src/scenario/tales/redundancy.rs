@@ -187,6 +187,8 @@ fn checkpointer_busy(story: &mut Story<'_, '_>) -> Told {
 }
 
 fn async_within_bound(story: &mut Story<'_, '_>) -> Told {
+    // Nothing is known of the age of a primary's words before it has spoken for a while.
+    story.advance(secs(4))?;
     story.region("fsn").loses_power();
     story.expect_primary("hel", secs(12))?;
     story.expect_acknowledged(secs(12))?;
@@ -196,6 +198,7 @@ fn async_within_bound(story: &mut Story<'_, '_>) -> Told {
 }
 
 fn async_over_its_bound(story: &mut Story<'_, '_>) -> Told {
+    story.advance(secs(4))?;
     story.region("hel").receiver_is_stuck();
     story.expect_steady_writes(secs(8), secs(1))?;
     story.region("fsn").loses_power();

@@ -68,6 +68,8 @@ fn wal_volume_full(story: &mut Story<'_, '_>) -> Told {
 }
 
 fn flushes_hang(story: &mut Story<'_, '_>) -> Told {
+    // What waited for the growth is let go by the next word of the standby.
+    story.advance(millis(1_500))?;
     story.region("fsn").flushes_hang();
     story.advance(millis(200))?;
     story.expect_no_acknowledgement(secs(3))?;
