@@ -90,7 +90,8 @@ impl Clock for SimClock {
 mod tests {
     use super::*;
     use std::sync::Mutex;
-    use std::time::Instant;
+
+    use continuum_runtime::BootClock;
 
     /// Reads the clock when it is dropped: in a crash of its host.
     struct ReadWhenDropped(WorldTime, Arc<Mutex<Option<Duration>>>);
@@ -115,8 +116,8 @@ mod tests {
         });
         sim.step().unwrap();
         world.set(sim.elapsed());
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(50) {
+        let began = BootClock.now();
+        while BootClock.now().since(began) < Duration::from_millis(50) {
             std::hint::spin_loop();
         }
         sim.crash("node");

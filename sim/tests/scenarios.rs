@@ -20,6 +20,8 @@ scenarios! {
     postgres_is_killed: "postgres-is-killed";
     a_backend_crashes: "a-backend-crashes";
     postgres_does_not_start_again: "postgres-does-not-start-again";
+    postgres_does_not_start_and_is_the_only_copy: "postgres-does-not-start-and-is-the-only-copy";
+    new_holder_dies_before_its_promotion: "new-holder-dies-before-its-promotion";
     primary_region_loses_power: "primary-region-loses-power";
     a_region_of_three_goes_dark: "a-region-of-three-goes-dark";
     agent_stopped_past_the_ttl: "agent-stopped-past-the-ttl";

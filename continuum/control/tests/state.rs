@@ -232,6 +232,54 @@ fn an_async_pair_over_its_bound_waits_for_an_approval_of_the_loss() {
     );
 }
 
+/// The new holder died before it took writes. Its failover still runs, and must not bar the next one,
+/// which is from a later epoch; from its own it does.
+#[test]
+fn an_operation_bars_nobody_once_its_epoch_is_over() {
+    let mut core = Core::with_spec(|spec| {
+        spec.anti_flap = std::time::Duration::ZERO;
+        let third = spec.members[&region("hel")].clone();
+        spec.members.insert(region("ash"), third);
+    });
+    assert!(matches!(core.ask("op-one", 1), GrantAnswer::Granted { .. }));
+    let mut other = ask("shop", "op-two", 1, None);
+    other.region = region("ash");
+    let reply = core.apply(Change::RequestFailover(other.clone()));
+    let Reply::Grant(GrantAnswer::Denied { reasons }) = reply else { panic!("{reply:?}") };
+    assert!(reasons[0].starts_with("operation-under-way"), "{reasons:?}");
+
+    other.epoch = Epoch(2);
+    let reply = core.apply(Change::RequestFailover(other));
+    assert!(matches!(reply, Reply::Grant(GrantAnswer::Granted { .. })), "{reply:?}");
+    let state =
+        |id: &str| core.state.operation(&OperationId::new(id).unwrap()).unwrap().state.clone();
+    assert!(
+        matches!(state("op-one"), OperationState::Failed { reason } if reason.contains("op-two"))
+    );
+    assert_eq!(state("op-two"), OperationState::Running);
+
+    // And an order takes the place of that one, from the epoch that it won.
+    let order = |id: &str, at_epoch| Change::Start {
+        id: OperationId::new(id).unwrap(),
+        pair: pair("shop"),
+        kind: OperationKind::Failover {
+            from: Some(region("ash")),
+            to: region("hel"),
+            trigger: continuum_domain::sequence::TRIGGER_ORDERED.into(),
+            autonomous: false,
+            allow_data_loss: false,
+        },
+        at_epoch: Epoch(at_epoch),
+        reason: "it is dead too".into(),
+    };
+    let reply = core.apply(order("op-three", 2));
+    assert!(
+        matches!(&reply, Reply::Refused(error) if error.problem.code == "operation-under-way"),
+        "{reply:?}"
+    );
+    assert!(matches!(core.apply(order("op-four", 3)), Reply::Operation(_)));
+}
+
 /// Two members of an `async` pair: one may lose something and waits for a person, the other has
 /// everything and needs nobody.
 #[test]

@@ -21,7 +21,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, RegionId};
+use crate::ids::{Epoch, OperationId, RegionId};
 use crate::mutation::{Bug, planted};
 use crate::operation::{Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord};
 use crate::record::PairRecord;
@@ -316,6 +316,11 @@ fn superseded(operation: &Operation, epoch: Epoch) -> Vec<CoreEffect> {
         return vec![CoreEffect::Become { state: OperationState::Moved }];
     }
     vec![CoreEffect::Become { state: OperationState::Done }]
+}
+
+/// Why an operation ended that still ran when the pair was about to leave `epoch` by another one.
+pub fn overtaken(epoch: Epoch, by: &OperationId) -> String {
+    texts::overtaken(epoch, by)
 }
 
 /// Whether the journal proves that the target became holder: the core saw it, or the target's agent

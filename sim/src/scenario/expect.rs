@@ -36,6 +36,12 @@ impl Story<'_, '_> {
         self.run.judge.record().map_or(Epoch(0), |record| record.epoch)
     }
 
+    /// Who holds the pair by the register.
+    pub fn holder(&self) -> Option<String> {
+        let holder = self.run.judge.record()?.holder.as_ref()?;
+        Some(holder.as_str().to_owned())
+    }
+
     /// The in-sync set of the register.
     pub fn in_sync(&self) -> Vec<String> {
         let record = self.run.judge.record();
@@ -118,6 +124,11 @@ impl Story<'_, '_> {
     pub fn expect_in_sync(&mut self, members: &[&str], within: Duration) -> Result<(), String> {
         let what = format!("in sync: {}", members.join("+"));
         self.expect(&what, within, |story| story.in_sync() == members)
+    }
+
+    /// The pair's register has a later epoch than `before`: its very moment.
+    pub fn expect_epoch_after(&mut self, before: Epoch, within: Duration) -> Result<(), String> {
+        self.expect("a later epoch", within, |story| story.epoch() > before)
     }
 
     /// The epoch is still `epoch`.

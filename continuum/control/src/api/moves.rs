@@ -79,17 +79,18 @@ async fn look(
     wish: Wish,
     actor: &str,
 ) -> Result<Looked, ApiError> {
-    core.fresh().await?;
-    let found = core.node.read(|state| {
-        let (_, spec) = state.spec(pair)?;
-        Some((spec.clone(), state.running_on(pair).cloned()))
-    });
-    let (spec, running) = found.ok_or_else(|| pair_not_found(pair))?;
     let read = core.read_register(pair).await;
     if let Err(error) = &read {
         tracing::warn!(%pair, %error, "register not read for a plan");
     }
     let record = read.ok().flatten();
+    let epoch = record.as_ref().map_or(Epoch(0), |record| record.epoch);
+    core.fresh().await?;
+    let found = core.node.read(|state| {
+        let (_, spec) = state.spec(pair)?;
+        Some((spec.clone(), state.barring(pair, epoch).cloned()))
+    });
+    let (spec, running) = found.ok_or_else(|| pair_not_found(pair))?;
     let reports = Reports::collect(&core.links, pair, &spec, core.clock.now());
     let inputs = Inputs {
         spec: &spec,

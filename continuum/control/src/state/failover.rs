@@ -74,7 +74,7 @@ impl CoreState {
             (None, Verdict::Wait { .. }) if !ask.objections.is_empty() => {
                 Judgement::Deny(ask.objections.clone())
             }
-            (None, Verdict::Wait { reason, data_loss }) => match self.proposed_on(&ask.pair) {
+            (None, Verdict::Wait { reason, data_loss }) => match self.proposed(ask) {
                 // One question at a time to the people who approve.
                 Some(other) => {
                     let text = format!("operation {} waits for approval on this pair", other.id);
@@ -83,6 +83,11 @@ impl CoreState {
                 None => Judgement::Wait { reason, data_loss },
             },
         }
+    }
+
+    /// What waits for approval on this pair, from the epoch that `ask` is about.
+    fn proposed(&self, ask: &FailoverAsk) -> Option<&Operation> {
+        self.proposed_on(&ask.pair).filter(|operation| operation.at_epoch >= ask.epoch)
     }
 
     /// Whether what waits for approval on this pair would lose what was acknowledged. Nobody is
@@ -103,7 +108,7 @@ impl CoreState {
             last_failover_ms: pair.and_then(|pair| pair.last_failover_ms),
             failovers_elsewhere: self.failovers_elsewhere(ask),
             failovers_max: ask.failovers_max,
-            under_way: self.running_on(&ask.pair).map(|operation| &operation.id),
+            under_way: self.barring(&ask.pair, ask.epoch).map(|operation| &operation.id),
             listed: ask.listed,
             lag_bytes: ask.lag_bytes,
         })
@@ -145,7 +150,7 @@ impl CoreState {
             Judgement::Deny(reasons) => self.deny(by, &ask, reasons),
             Judgement::Allow { why } => {
                 let operation = ask.id.clone();
-                self.supersede_proposal(by, &ask.pair, &operation);
+                self.make_room(by, &ask.pair, ask.epoch, &operation);
                 let line = (StepOutcome::Done, format!("allowed by the safety rules: {why}"));
                 self.create_failover(by, &ask, line);
                 // Within a standing bound the agent measures again when it takes over (R21).
@@ -153,7 +158,7 @@ impl CoreState {
             }
             Judgement::Wait { reason, data_loss } => {
                 let line = (StepOutcome::Started, format!("waiting: {}", reason.text));
-                self.supersede_proposal(by, &ask.pair, &ask.id);
+                self.make_room(by, &ask.pair, ask.epoch, &ask.id);
                 self.create_failover(by, &ask, line);
                 let waiting = format!("{}: {}", reason.code, reason.text);
                 let text = format!("{waiting} (approve operation {})", ask.id);

@@ -202,6 +202,13 @@ impl CoreState {
         self.running(pair).find(|operation| !waits_for_approval(operation))
     }
 
+    /// The operation that bars a move from `epoch`: one that runs from it. What runs from an earlier
+    /// one has had its epoch, and whoever won the lease by it may be dead before it took writes.
+    pub fn barring(&self, pair: &PairId, epoch: Epoch) -> Option<&Operation> {
+        self.running(pair)
+            .find(|operation| !waits_for_approval(operation) && operation.at_epoch >= epoch)
+    }
+
     /// A failover of a pair that an agent asked for and nobody has approved yet. It bars nothing:
     /// what somebody orders, or needs no approval, takes its place.
     pub fn proposed_on(&self, pair: &PairId) -> Option<&Operation> {

@@ -5,7 +5,7 @@ use continuum_domain::operation::{
     Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::sequence::{self, Recorded};
-use continuum_domain::{OperationId, PairId};
+use continuum_domain::{Epoch, OperationId, PairId};
 
 use super::pairs::{pair_not_found, under_way};
 use super::{AddedLine, CoreState, ENDED_MAX, Reply, kind_text, state_word};
@@ -25,7 +25,7 @@ impl CoreState {
             let text = "the target is not a member of the pair; nothing was changed";
             return Reply::Refused(ApiError::new(422, "not-a-member", text));
         }
-        if let Some(running) = self.running_on(&operation.pair) {
+        if let Some(running) = self.barring(&operation.pair, operation.at_epoch) {
             let same = running.kind == operation.kind
                 && running.at_epoch == operation.at_epoch
                 && running.actor == operation.actor;
@@ -34,23 +34,35 @@ impl CoreState {
             }
             return Reply::Refused(under_way(running.id.as_str()));
         }
-        self.supersede_proposal((now_ms, actor), &operation.pair, &operation.id);
+        self.make_room((now_ms, actor), &operation.pair, operation.at_epoch, &operation.id);
         self.create((now_ms, actor), operation.clone());
         Reply::Operation(operation)
     }
 
-    /// Ends a proposal that nobody approved, for an operation that takes its place.
-    pub(super) fn supersede_proposal(
+    /// Ends what the operation `by`, a move from `epoch`, takes the place of: a proposal that nobody
+    /// approved, and what still runs from an earlier epoch.
+    pub(super) fn make_room(
         &mut self,
         (now_ms, actor): (i64, &str),
         pair: &PairId,
+        epoch: Epoch,
         by: &OperationId,
     ) {
-        if let Some(id) = self.proposed_on(pair).map(|operation| operation.id.clone()) {
-            let reason = format!(
-                "operation {by} took its place before anybody approved it; nothing was touched"
-            );
-            self.change_to(now_ms, actor, &id, OperationState::Undone { reason });
+        let over = |operation: &&Operation| {
+            operation.at_epoch < epoch || sequence::failover::waits_for_approval(operation)
+        };
+        let ended: Vec<_> = self.running(pair).filter(over).cloned().collect();
+        for operation in ended {
+            let state = if sequence::failover::waits_for_approval(&operation) {
+                let reason = format!(
+                    "operation {by} took its place before anybody approved it; nothing was touched"
+                );
+                OperationState::Undone { reason }
+            } else {
+                let reason = sequence::overtaken(epoch, by);
+                OperationState::Failed { reason }
+            };
+            self.change_to(now_ms, actor, &operation.id, state);
         }
     }
 

@@ -2,7 +2,7 @@
 //! data, what to do next.
 
 use super::{origin, target};
-use crate::ids::{Epoch, RegionId};
+use crate::ids::{Epoch, OperationId, RegionId};
 use crate::operation::Operation;
 use crate::record::PairRecord;
 
@@ -65,6 +65,14 @@ pub(super) fn superseded_unpromoted(operation: &Operation, epoch: Epoch) -> Stri
          writes. The register decides: see `continuum status` for the holder. Nothing is to be done \
          for this operation",
         target(operation)
+    )
+}
+
+pub(super) fn overtaken(epoch: Epoch, by: &OperationId) -> String {
+    format!(
+        "the pair was at epoch {epoch} already, and operation {by} moves it on from there. The \
+         register decides: see `continuum status` for the holder. Nothing is to be done for this \
+         operation"
     )
 }
 

@@ -20,6 +20,17 @@ pub(super) fn all() -> Vec<Scenario> {
             postgres_does_not_start,
         ),
         scenario(
+            "postgres-does-not-start-and-is-the-only-copy",
+            "2, 3: the same without another member in sync: it stays, says so, and is tried again",
+            postgres_does_not_start_alone,
+        ),
+        scenario(
+            "new-holder-dies-before-its-promotion",
+            "9: of three regions, who took over loses power in that very moment; a person lets the third",
+            dies_before_promotion,
+        )
+        .three_regions(),
+        scenario(
             "primary-region-loses-power",
             "9: the primary's region goes dark; the other takes over; the old one rejoins",
             primary_loses_power,
@@ -95,6 +106,34 @@ fn postgres_does_not_start(story: &mut Story<'_, '_>) -> Told {
     story.heal();
     story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))
+}
+
+fn postgres_does_not_start_alone(story: &mut Story<'_, '_>) -> Told {
+    story.region("hel").loses_power();
+    story.expect_in_sync(&["fsn"], secs(6))?;
+    story.region("fsn").postgres_cannot_start();
+    story.region("fsn").postgres_crashes();
+    story.expect_blocked("fsn", "restart-failing", secs(40))?;
+    story.expect_nobody_writes(secs(1))?;
+    story.heal();
+    story.expect_whole(secs(60))?;
+    story.expect_primary("fsn", secs(1))
+}
+
+fn dies_before_promotion(story: &mut Story<'_, '_>) -> Told {
+    let before = story.epoch();
+    story.region("fsn").loses_power();
+    story.expect_epoch_after(before, secs(12))?;
+    let next =
+        if story.holder().as_deref() == Some("hel") { ["hel", "nbg"] } else { ["nbg", "hel"] };
+    story.region(next[0]).loses_power();
+    // It is not in the ledger: nobody has proven yet that it has everything.
+    story.expect_blocked(next[1], "not-in-sync", secs(12))?;
+    story.approve_operation();
+    story.expect_primary(next[1], secs(12))?;
+    story.expect_acknowledged(secs(12))?;
+    story.heal();
+    story.expect_whole(secs(60))
 }
 
 fn primary_loses_power(story: &mut Story<'_, '_>) -> Told {
