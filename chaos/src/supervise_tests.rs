@@ -66,20 +66,24 @@ async fn a_region_is_frozen_thawed_and_killed_with_everything_it_started() {
     supervisor.start("fsn-agent").unwrap();
     assert_eq!(supervisor.parts_of("fsn"), ["fsn-agent", "fsn-guard"]);
     let all = || supervisor_states(&supervisor_pids(directory.path()));
-    tokio::time::timeout(Duration::from_secs(10), async {
-        while supervisor.processes_of("fsn").len() < 4 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("the guard's children appear");
+    until("the guard's children appear", || supervisor.processes_of("fsn").len() == 4).await;
     assert_eq!(supervisor.freeze("fsn"), 4);
-    assert!(all().iter().all(|state| *state == 'T'), "{:?}", all());
+    // A signal was sent when the call returns; a process that runs takes it at its next turn.
+    until("all stand still", || all().iter().all(|state| *state == 'T')).await;
     supervisor.thaw("fsn");
-    assert!(all().iter().all(|state| *state != 'T'), "{:?}", all());
+    until("all go on", || all().iter().all(|state| *state != 'T')).await;
     supervisor.kill_region("fsn").await.unwrap();
     assert!(supervisor.processes_of("fsn").is_empty());
     supervisor.check().unwrap();
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), met).await.expect(what);
 }
 
 fn supervisor_pids(directory: &Path) -> Vec<i32> {

@@ -3,6 +3,7 @@
 //! ```text
 //! file   = magic (8) | format u32 | crc32 of the 12 bytes before | frame*
 //! frame  = sequence u64 | length u32 | crc32 of payload | crc32 of the 16 bytes before | payload
+//!          | 0xFF until the frame's end is a multiple of 16
 //! ```
 //!
 //! Numbers are little-endian; the payload is a postcard list of [`Record`]s. One frame is one
@@ -23,12 +24,14 @@ use crate::register::Versioned;
 use crate::table::Registers;
 
 const MAGIC: [u8; 8] = *b"CTMREGLG";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FILE_HEADER_BYTES: usize = 16;
 const FRAME_HEADER_BYTES: usize = 20;
 const SECTOR_BYTES: usize = 512;
 /// A run of zeros shorter than this, at the edge of a sector, is no evidence of an unwritten one.
+/// Frames end at multiples of it, so that no sector holds less of one.
 const ZEROS_BYTES_MIN: usize = 16;
+const PADDING: u8 = 0xFF;
 /// Payload bytes after which a rewrite starts a new frame.
 const REWRITE_FRAME_BYTES: usize = 1024 * 1024;
 
@@ -125,6 +128,7 @@ fn encode_frame(sequence: u64, records: &[Record]) -> io::Result<Vec<u8>> {
     frame.extend(crc32fast::hash(&payload).to_le_bytes());
     frame.extend(crc32fast::hash(&frame).to_le_bytes());
     frame.extend(payload);
+    frame.resize(frame.len().next_multiple_of(ZEROS_BYTES_MIN), PADDING);
     Ok(frame)
 }
 
@@ -237,9 +241,11 @@ fn replay_frame(bytes: &[u8], replay: &mut Replay) -> Result<bool, String> {
         let what = format!("frame {} where {} was due", header.sequence, replay.next_sequence);
         return Err(damage(at, &what));
     }
-    let (start, end) = (at + FRAME_HEADER_BYTES, at + FRAME_HEADER_BYTES + header.length);
-    let Some(payload) = bytes.get(start..end) else { return Ok(false) };
-    if crc32fast::hash(payload) != header.payload_crc {
+    let end = at + (FRAME_HEADER_BYTES + header.length).next_multiple_of(ZEROS_BYTES_MIN);
+    let Some(body) = bytes.get(at + FRAME_HEADER_BYTES..end) else { return Ok(false) };
+    let (payload, padding) = body.split_at(header.length);
+    let padded = padding.iter().all(|byte| *byte == PADDING);
+    if !padded || crc32fast::hash(payload) != header.payload_crc {
         let torn = end == bytes.len() && has_unwritten_sector(bytes, at, end);
         return if torn { Ok(false) } else { Err(damage(at, "a frame's checksum does not fit")) };
     }
