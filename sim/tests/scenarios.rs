@@ -63,6 +63,7 @@ scenarios! {
     clocks_drift_apart: "clocks-drift-apart";
     standby_restarts: "standby-restarts";
     standby_lost: "standby-lost";
+    standby_is_listed_again_and_again: "standby-is-listed-again-and-again";
     standby_lost_in_strict: "standby-lost-in-strict";
     failover_in_strict_waits_for_a_second_copy: "failover-in-strict-waits-for-a-second-copy";
     laggard_left_alone: "laggard-left-alone";

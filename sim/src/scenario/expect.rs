@@ -9,8 +9,8 @@ use super::story::{id, millis, secs};
 use crate::postgres::Event;
 use crate::users::Order;
 
-/// What was acknowledged before reaches its client within this.
-const ON_THEIR_WAY: Duration = Duration::from_millis(100);
+/// Who is being stopped acknowledges within the stop's budget, and that is then still on its way.
+const ON_THEIR_WAY: Duration = Duration::from_millis(600);
 
 impl Story<'_, '_> {
     /// The judge found nothing so far.

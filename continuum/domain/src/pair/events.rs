@@ -1,5 +1,7 @@
 //! Taking in events: what is known changes, nothing is decided yet.
 
+use std::time::Duration;
+
 use super::register::{Outstanding, Purpose, Settled};
 use super::types::{Event, Grant, Note, PlaneCommand, PlaneOutcome, SessionView};
 use super::{Approval, Asking, Confirmed, PLANE_RETRY, PairMachine};
@@ -9,6 +11,9 @@ use crate::observation::{ActuatorStatus, Observation, ProcessState};
 use crate::operation::{Step, StepOutcome};
 use crate::sync_names::SyncNames;
 use crate::time::Tick;
+
+/// So long after the names lost one, commits that still wait are woken once more.
+const WAKE_AGAIN: Duration = Duration::from_millis(100);
 
 impl PairMachine {
     pub(super) fn take_in(&mut self, now: Tick, event: Event) {
@@ -190,7 +195,18 @@ impl PairMachine {
             if !sql.in_recovery {
                 self.shrink.observe(at, &sql, &self.me);
                 self.growth_observed(&sql);
+                self.look_after_waiters(at, sql.waiting_commits);
             }
+        }
+    }
+
+    /// A walsender that read the shorter names only after the standby had answered the wake lets go
+    /// at the next answer, which would come with the next write: and all writers wait.
+    fn look_after_waiters(&mut self, at: Tick, waiting: u32) {
+        let due = self.relaxed_at.is_some_and(|since| at >= since + WAKE_AGAIN);
+        if due && !self.growth.busy() {
+            self.relaxed_at = None;
+            self.wake_waiters |= waiting > 0;
         }
     }
 
@@ -380,6 +396,7 @@ impl PairMachine {
         let relaxed = self.names.as_ref().is_none_or(|before| before.loses_a_name(&names));
         if done && relaxed && self.is_primary() {
             self.wake_waiters = true;
+            self.relaxed_at = Some(now);
         }
         self.names = done.then(|| names.clone());
         self.growth_names_set(now, &names, done);

@@ -130,6 +130,8 @@ pub struct PairMachine {
     published: Option<(Epoch, Tick)>,
     last_publish_sent: Option<Tick>,
     wake_waiters: bool,
+    /// When the names last lost one, until it was seen what came of it.
+    relaxed_at: Option<Tick>,
     /// A promotion was asked for and its end was not seen: ask again until it is.
     promote_again: bool,
 
@@ -206,6 +208,7 @@ impl PairMachine {
             published: None,
             last_publish_sent: None,
             wake_waiters: false,
+            relaxed_at: None,
             promote_again: false,
             growth: growth::State::default(),
             shrink: shrink::State::default(),

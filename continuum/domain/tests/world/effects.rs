@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::pair::types::{CasAnswer, Effect, Event, PlaneCommand, PlaneOutcome};
 use continuum_domain::{DataDirectoryId, Epoch, Lsn, PairRecord, Tick, TimelineId, Version};
 
@@ -37,9 +38,9 @@ impl World {
             Effect::Fence { epoch, .. } => self.fence(r, life, epoch),
             Effect::Plane { epoch, command } => self.plane(r, life, epoch, command),
             Effect::AskGrant { epoch, .. } => self.ask_grant(r, life, epoch),
-            Effect::AskReplayed { region, epoch: _, timeline, lsn, wait } => {
+            Effect::AskReplayed { region, epoch, timeline, lsn, wait } => {
                 let peer = self.index(&region);
-                self.ask_replayed(r, life, peer, (timeline, lsn), wait);
+                self.ask_replayed(r, life, peer, (epoch, timeline, lsn), wait);
             }
             Effect::AskIdentity { region, epoch } => {
                 let peer = self.index(&region);
@@ -246,7 +247,7 @@ impl World {
         r: usize,
         life: u64,
         peer: usize,
-        to: (TimelineId, Lsn),
+        to: (Epoch, TimelineId, Lsn),
         wait: Duration,
     ) {
         let question = self.fresh_id();
@@ -269,12 +270,25 @@ impl World {
         });
     }
 
-    fn wait_replayed(&mut self, peer: usize, to: (TimelineId, Lsn), until: u64, done: Proof) {
+    fn wait_replayed(
+        &mut self,
+        peer: usize,
+        to: (Epoch, TimelineId, Lsn),
+        until: u64,
+        done: Proof,
+    ) {
+        let (epoch, timeline, lsn) = to;
         let pg = &self.regions[peer].pg;
         // What a look by SQL can tell: a position, on a timeline of that number.
         let there =
-            pg.running() && !pg.primary && pg.replayed_to() >= to.1 && pg.timeline() == to.0.0;
-        if there && let Some(id) = pg.directory.clone() {
+            pg.running() && !pg.primary && pg.replayed_to() >= lsn && pg.timeline() == timeline.0;
+        let agent = self.regions[peer].agent.as_ref();
+        let proven = agent.is_some_and(|agent| agent.machine.directory_for(epoch).is_some())
+            || planted(Bug::HandOverToStranger);
+        if there
+            && proven
+            && let Some(id) = pg.directory.clone()
+        {
             return done(self, Ok(id));
         }
         if self.now >= until {

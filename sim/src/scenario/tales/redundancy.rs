@@ -23,6 +23,11 @@ fn synchronous() -> Vec<Scenario> {
             standby_lost,
         ),
         scenario(
+            "standby-is-listed-again-and-again",
+            "41, R12: each time it is listed again, what waited for the proof goes on at once",
+            standby_returns,
+        ),
+        scenario(
             "standby-lost-in-strict",
             "42: strict keeps the names: writes wait until the standby is back",
             standby_lost_strict,
@@ -106,6 +111,17 @@ fn standby_lost(story: &mut Story<'_, '_>) -> Told {
     story.expect_whole(secs(30))?;
     story.expect_in_sync(&["fsn", "hel"], secs(0))?;
     story.expect_epoch(epoch)
+}
+
+fn standby_returns(story: &mut Story<'_, '_>) -> Told {
+    for _ in 0..8 {
+        story.region("hel").loses_power_for(secs(4));
+        story.expect_in_sync(&["fsn"], secs(6))?;
+        story.expect_acknowledged(secs(2))?;
+        story.expect_steady_writes(secs(6), millis(600))?;
+        story.expect_in_sync(&["fsn", "hel"], secs(4))?;
+    }
+    story.expect_whole(secs(10))
 }
 
 fn standby_lost_strict(story: &mut Story<'_, '_>) -> Told {
