@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 
+use crate::beats::Beats;
 use crate::config::ServerAddress;
 use crate::driver::PairHandle;
 use crate::journal::Journal;
@@ -111,6 +112,7 @@ pub(crate) struct CoreLink {
     pub handle: CoreHandle,
     pub journal: Journal,
     pub pairs: Pairs,
+    pub beats: Beats,
     pub specs: mpsc::Sender<Specs>,
 }
 
@@ -156,8 +158,11 @@ impl CoreLink {
             Err(_) => return None,
         };
         self.handle.connected(Some(outgoing.clone()));
-        let reporter =
-            seed::spawn(report(self.pairs.clone(), self.clock.clone(), outgoing.clone()));
+        let reporter = seed::spawn(report(
+            (self.pairs.clone(), self.beats.clone()),
+            self.clock.clone(),
+            outgoing.clone(),
+        ));
         let poster = seed::spawn(post(self.journal.clone(), outgoing));
         let leader = self.receive(&mut incoming).await;
         reporter.abort();
@@ -231,37 +236,41 @@ fn order(directive: Directive) -> Event {
             Event::SwitchOver { operation, epoch, to, deadline: Duration::from_millis(deadline_ms) }
         }
         Order::AbortSwitchOver => Event::AbortSwitchOver { operation },
+        Order::TakeOver { deadline_ms } => {
+            Event::TakeOver { operation, epoch, deadline: Duration::from_millis(deadline_ms) }
+        }
         Order::FailOver { allow_data_loss } => {
             Event::FailOver { operation, epoch, allow_data_loss }
         }
     }
 }
 
-fn reports(pairs: &Pairs, clock: &SharedClock) -> BTreeMap<PairId, MemberReport> {
+fn reports((pairs, beats): &(Pairs, Beats), clock: &SharedClock) -> BTreeMap<PairId, MemberReport> {
     let now = clock.now();
     pairs
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .iter()
-        .map(|(pair, handle)| (pair.clone(), member_report(&handle.status.borrow(), now)))
+        .map(|(pair, handle)| (pair.clone(), member_report(&handle.status.borrow(), beats, now)))
         .collect()
 }
 
 /// Sends reports: at once when a role, epoch or blocked state changes, else by the interval.
-async fn report(pairs: Pairs, clock: SharedClock, outgoing: mpsc::Sender<FromAgent>) {
+async fn report(shown: (Pairs, Beats), clock: SharedClock, outgoing: mpsc::Sender<FromAgent>) {
     let digest = |members: &BTreeMap<PairId, MemberReport>| -> Vec<String> {
         let line = |report: &MemberReport| {
             let record = report.record.as_ref().map(|(version, _, _)| *version);
             let blocked = report.blocked.as_ref().map(|blocked| blocked.code.clone());
             let standbys = report.sql.as_ref().map(|(sql, _)| sql.standbys.len());
-            format!("{:?} {record:?} {blocked:?} {standbys:?}", report.role)
+            let takeover = report.takeover_refusals.len();
+            format!("{:?} {record:?} {blocked:?} {standbys:?} {takeover}", report.role)
         };
         members.values().map(line).collect()
     };
     let mut sent = clock.now();
     let mut last = Vec::new();
     loop {
-        let members = reports(&pairs, &clock);
+        let members = reports(&shown, &clock);
         let now_digest = digest(&members);
         if now_digest != last || clock.now().since(sent) >= REPORT_INTERVAL {
             last = now_digest;

@@ -16,6 +16,7 @@ use continuum_runtime::{SharedClock, seed};
 use continuum_witness::RegisterStore;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::beats::Beats;
 use crate::core_link::CoreHandle;
 use crate::edges::Onlooker;
 use crate::effects::Performer;
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub names: Vec<Arc<dyn NameService>>,
     pub peers: Peers,
     pub core: CoreHandle,
+    pub beats: Beats,
     pub journal: Journal,
     pub state: StateDisk,
     pub onlooker: Option<Onlooker>,
@@ -110,6 +112,7 @@ pub(crate) async fn start(
     let plane = parts.plane.clone();
 
     seed::spawn(forward_session(session, events.clone()));
+    seed::spawn(parts.beats.clone().forward(events.clone()));
     seed::spawn(forward_core_link(parts.core.up(), events.clone()));
     seed::spawn(observe(plane.clone(), status.clone(), events.clone(), eager.clone()));
     let performer = Performer::new(parts.clone(), spec, events.clone(), promises.clone());

@@ -421,6 +421,7 @@ async fn run_command(
             plane.follow(epoch, source.as_ref()).await?;
             PlaneOutcome::Done
         }
+        PlaneCommand::StopReceiving => PlaneOutcome::Stopped(plane.stop_receiving(epoch).await?),
         PlaneCommand::StopFast => {
             plane.stop(epoch, StopMode::Fast).await?;
             PlaneOutcome::Done

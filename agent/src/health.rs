@@ -1,5 +1,7 @@
 //! Lease-gated health URLs, for load balancers and name servers. 200 only if true at that instant.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -11,7 +13,10 @@ use continuum_runtime::SharedClock;
 use tokio::sync::watch;
 
 use crate::core_link::{Pairs, find};
-use crate::report::{member_report, role};
+use crate::report::role;
+
+/// A look by SQL that is older says nothing of a standby.
+const LOOK_AGE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Health {
@@ -75,8 +80,13 @@ async fn standby(State(health): State<Health>, Path(pair): Path<String>) -> Answ
     }
     let streaming =
         PairId::new(pair).ok().and_then(|pair| find(&health.pairs, &pair)).is_some_and(|handle| {
-            let report = member_report(&handle.status.borrow(), health.clock.now());
-            report.sql.is_some_and(|(sql, age_ms)| sql.receiver_streaming && age_ms < 5_000)
+            let now = health.clock.now();
+            let status = handle.status.borrow();
+            status
+                .observation
+                .sql
+                .as_ref()
+                .is_some_and(|(at, sql)| sql.receiver_streaming && now.since(*at) < LOOK_AGE_MAX)
         });
     if streaming { (StatusCode::OK, "standby\n".into()) } else { no("not streaming") }
 }

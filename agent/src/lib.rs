@@ -12,6 +12,7 @@
 //! The machines decide; this crate performs their effects and feeds back events. It can fail over
 //! without the core: spec, journal and promises are on its disk.
 
+mod beats;
 pub mod config;
 mod core_link;
 mod driver;

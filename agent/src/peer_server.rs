@@ -11,6 +11,7 @@ use continuum_runtime::net::Caller;
 use continuum_runtime::{Role, SharedClock};
 use tonic::{Request, Response, Status};
 
+use crate::beats::Beats;
 use crate::core_link::{Pairs, find};
 use crate::driver::PairHandle;
 use crate::report::member_report;
@@ -26,6 +27,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct PeerService {
     pub clock: SharedClock,
     pub pairs: Pairs,
+    pub beats: Beats,
 }
 
 #[tonic::async_trait]
@@ -70,6 +72,7 @@ fn proven_directory(handle: &PairHandle, epoch: Epoch) -> Option<DataDirectoryId
 impl PeerService {
     async fn answer(&self, from: &RegionId, ask: PeerAsk) -> PeerAnswer {
         let pair = match &ask {
+            PeerAsk::Beat { sequence } => return PeerAnswer::Beat { sequence: *sequence },
             PeerAsk::Replayed { pair, .. }
             | PeerAsk::Nudge { pair }
             | PeerAsk::Identify { pair, .. }
@@ -79,6 +82,7 @@ impl PeerService {
             return PeerAnswer::Refused { reason: format!("pair {pair} does not run here") };
         };
         match ask {
+            PeerAsk::Beat { sequence } => PeerAnswer::Beat { sequence },
             PeerAsk::Nudge { .. } => {
                 if handle.events.send(Event::Nudged).await.is_err() {
                     return PeerAnswer::Refused { reason: "the pair is stopping".into() };
@@ -165,7 +169,8 @@ impl PeerService {
             },
             OperatorAsk::Show { pair } => match find(&self.pairs, &pair) {
                 Some(handle) => {
-                    let report = member_report(&handle.status.borrow(), self.clock.now());
+                    let report =
+                        member_report(&handle.status.borrow(), &self.beats, self.clock.now());
                     OperatorAnswer::Member { report: Box::new(report) }
                 }
                 None => none(&pair),

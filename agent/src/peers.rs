@@ -12,6 +12,15 @@ use tonic::transport::Channel;
 
 use crate::config::PeerAddress;
 
+/// Why a peer did not say that it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// Its host is there and nobody listens.
+    Refused,
+    /// Nothing came in time, or something else went wrong.
+    Silence,
+}
+
 /// Channels to the other regions' agents.
 #[derive(Clone)]
 pub(crate) struct Peers(BTreeMap<RegionId, PeerClient<Channel>>);
@@ -27,6 +36,25 @@ impl Peers {
 
     pub fn regions(&self) -> impl Iterator<Item = &RegionId> {
         self.0.keys()
+    }
+
+    /// Asks one peer whether it lives.
+    pub async fn beat(
+        &self,
+        region: &RegionId,
+        sequence: u64,
+        deadline: Duration,
+    ) -> Result<(), NoAnswer> {
+        let mut client = self.0.get(region).cloned().ok_or(NoAnswer::Silence)?;
+        let ask = pack(&PeerAsk::Beat { sequence });
+        match tokio::time::timeout(deadline, client.ask(ask)).await {
+            Ok(Ok(answer)) => match unpack(&answer.into_inner()) {
+                Ok(PeerAnswer::Beat { sequence: answered }) if answered == sequence => Ok(()),
+                _ => Err(NoAnswer::Silence),
+            },
+            Ok(Err(status)) if refused(&status) => Err(NoAnswer::Refused),
+            _ => Err(NoAnswer::Silence),
+        }
     }
 
     /// Asks one peer; the error is for people.
@@ -47,4 +75,17 @@ impl Peers {
             .map_err(|status| format!("{region}: {}", status.message()))?;
         unpack(&answer.into_inner()).map_err(|error| format!("{region} answered nonsense: {error}"))
     }
+}
+
+/// Whether a connection was refused by the peer's host.
+fn refused(status: &tonic::Status) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(status);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

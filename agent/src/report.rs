@@ -5,12 +5,14 @@ use continuum_domain::Tick;
 use continuum_domain::pair::types::Note;
 use continuum_domain::pair::{PairStatus, RoleView};
 
-fn millis(from: Tick, to: Tick) -> u64 {
+use crate::beats::Beats;
+
+pub(crate) fn millis(from: Tick, to: Tick) -> u64 {
     u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A report of the member at `now`.
-pub(crate) fn member_report(status: &PairStatus, now: Tick) -> MemberReport {
+pub(crate) fn member_report(status: &PairStatus, beats: &Beats, now: Tick) -> MemberReport {
     let observation = &status.observation;
     MemberReport {
         role: role(status, now),
@@ -32,6 +34,8 @@ pub(crate) fn member_report(status: &PairStatus, now: Tick) -> MemberReport {
         guard_alive: status.actuator.is_some(),
         witness_reachable: status.witness_reachable,
         spec_version: status.spec_version,
+        takeover_refusals: status.takeover_refusals.clone(),
+        peers: beats.report(now),
     }
 }
 
@@ -70,6 +74,7 @@ pub(crate) fn fact(note: Note) -> Fact {
         Note::Released(reason) => Fact::Released { reason },
         Note::Fenced(reason) => Fact::Fenced { reason },
         Note::Ledger { before, after, reason } => Fact::Ledger { before, after, reason },
+        Note::Premise { holds, reasons } => Fact::Premise { holds, reasons },
         Note::Rejoined { how, artefact, span } => Fact::Rejoined {
             how: how.into(),
             commits: artefact.as_ref().map(|(_, commits)| *commits),

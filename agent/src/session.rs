@@ -27,11 +27,13 @@ pub(crate) async fn keep(
     store: Arc<dyn RegisterStore>,
     clock: SharedClock,
     view: watch::Sender<SessionView>,
+    mut sooner: watch::Receiver<Option<Duration>>,
 ) -> Ended {
     let key = session_key(&region);
     let mut session = Session::new(timing, clock.now());
     let mut event = SessionEvent::Wake;
     loop {
+        session.renew_sooner(*sooner.borrow_and_update());
         let effect = session.step(clock.now(), event);
         if view.send(session.view(clock.now())).is_err() {
             return Ended::Unwatched;
@@ -46,7 +48,10 @@ pub(crate) async fn keep(
             None => {
                 let now = clock.now();
                 let pause = now.until(session.next_wake()).max(Duration::from_millis(1));
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    changed = sooner.changed() => if changed.is_err() { return Ended::Unwatched },
+                }
                 SessionEvent::Wake
             }
         };

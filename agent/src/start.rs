@@ -14,6 +14,7 @@ use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::{Role, SharedClock, SharedNetwork, seed};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::beats::Beats;
 use crate::config::{AgentConfig, AgentPair};
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
 use crate::driver::{self, Parts};
@@ -91,8 +92,15 @@ pub async fn run_on(
     let journal = Journal::open(state.disk().clone(), clock.clone())
         .await
         .map_err(io_error("journal on disk"))?;
-    let keeper =
-        Keeper { region: region.clone(), timing, store: store.clone(), clock: clock.clone() };
+    let peers = Peers::new(&network, &config.peers);
+    let beats = Beats::start(&peers, &clock);
+    let keeper = Keeper {
+        region: region.clone(),
+        timing,
+        store: store.clone(),
+        clock: clock.clone(),
+        sooner: beats.wanted(),
+    };
     let (session, ended) = keeper.start(session)?;
     let pairs = Pairs::default();
     let handle = CoreHandle::new();
@@ -106,7 +114,8 @@ pub async fn run_on(
         make: Make {
             core: handle.clone(),
             journal: journal.clone(),
-            peers: Peers::new(&network, &config.peers),
+            peers,
+            beats: beats.clone(),
             store,
             plane,
             names,
@@ -123,11 +132,13 @@ pub async fn run_on(
         handle,
         journal,
         pairs: pairs.clone(),
+        beats: beats.clone(),
         specs: spec_sender,
     };
     seed::spawn(link.run());
     let edge = EdgeLayer::new(&clock);
-    let service = PeerServer::new(PeerService { clock: clock.clone(), pairs: pairs.clone() });
+    let service =
+        PeerServer::new(PeerService { clock: clock.clone(), pairs: pairs.clone(), beats });
     let peer_server = tonic::transport::Server::builder()
         .layer(edge.clone())
         .add_service(service)
@@ -164,6 +175,8 @@ struct Keeper {
     timing: Timing,
     store: StoreFactory,
     clock: SharedClock,
+    /// How often pairs want the session renewed, if sooner than the timing says.
+    sooner: watch::Receiver<Option<Duration>>,
 }
 
 impl Keeper {
@@ -192,9 +205,9 @@ impl Keeper {
     }
 
     async fn keep(self, view: watch::Sender<SessionView>, ended: oneshot::Sender<()>) {
-        let Self { region, timing, store, clock } = self;
+        let Self { region, timing, store, clock, sooner } = self;
         // Made here, because it lives on the runtime it is made on.
-        let why = session::keep(region, timing, store(), clock, view).await;
+        let why = session::keep(region, timing, store(), clock, view, sooner).await;
         tracing::error!(?why, "the session ended");
         if ended.send(()).is_err() {
             tracing::debug!("the agent stopped before its session");
@@ -207,6 +220,7 @@ struct Make {
     core: CoreHandle,
     journal: Journal,
     peers: Peers,
+    beats: Beats,
     store: StoreFactory,
     plane: PlaneFactory,
     names: Vec<Arc<dyn NameService>>,
@@ -270,6 +284,8 @@ impl Manager {
     async fn apply(&self, specs: &Specs) -> BTreeMap<PairId, Tick> {
         let now = self.clock.now();
         let until = |left_ms: &u64| now + Duration::from_millis(*left_ms);
+        let wanted = specs.specs.values().filter_map(|(_, spec)| spec.beat_interval()).min();
+        self.make.beats.ask_every(wanted);
         for (pair, (version, spec)) in &specs.specs {
             let paused = specs.automation_paused.contains_key(pair);
             if find(&self.pairs, pair).is_none() {
@@ -310,6 +326,7 @@ impl Manager {
             plane: (make.plane)(member, spec),
             names: make.names.clone(),
             peers: make.peers.clone(),
+            beats: make.beats.clone(),
             core: make.core.clone(),
             journal: make.journal.clone(),
             state: self.state.clone(),

@@ -212,8 +212,12 @@ impl Lab {
 
     /// Asks for a switchover and returns the accepted operation.
     pub async fn switchover(&self, to: &RegionId, reason: &str) -> Result<Operation, Error> {
-        let request =
-            SwitchoverRequest { to: to.clone(), dry_run: false, reason: reason.to_owned() };
+        let request = SwitchoverRequest {
+            to: to.clone(),
+            method: None,
+            dry_run: false,
+            reason: reason.to_owned(),
+        };
         match self.api.switchover(&self.layout.pair(), &request).await {
             Ok(Started::Operation(operation)) => Ok(operation),
             Ok(Started::Plan(plan)) => Err(Error::Options(format!("only planned: {plan:?}"))),

@@ -136,6 +136,10 @@ pub trait DataPlane: Send + Sync + 'static {
     /// Points a running standby at another upstream, or at none, and reloads.
     async fn follow(&self, epoch: Epoch, upstream: Option<&Upstream>) -> Result<(), PlaneError>;
 
+    /// Takes the upstream of a running standby away and returns once no WAL receiver is left: from
+    /// then on it receives nothing, and this is how far it has received (R18).
+    async fn stop_receiving(&self, epoch: Epoch) -> Result<Lsn, PlaneError>;
+
     /// Stops PostgreSQL and returns when no process of it is left.
     async fn stop(&self, epoch: Epoch, mode: StopMode) -> Result<(), PlaneError>;
 

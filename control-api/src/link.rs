@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use continuum_domain::observation::SqlView;
 use continuum_domain::operation::{Step, StepOutcome};
+use continuum_domain::round_trips::RoundTripsView;
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{
     DataDirectoryId, Epoch, Lsn, OperationId, PairId, PairRecord, RegionId, TimelineId, Version,
@@ -143,6 +144,12 @@ pub enum Order {
     },
     /// To the holder of a switchover not yet committed: return now (R15).
     AbortSwitchOver,
+    /// To a standby of a living holder: stop receiving, acquire, promote. After `deadline_ms` from
+    /// receipt without a commit it follows again by itself.
+    TakeOver {
+        /// Milliseconds from receipt.
+        deadline_ms: u64,
+    },
     /// To a standby: acquire as soon as the rules allow it.
     FailOver {
         /// A person approved a loss for exactly this epoch.
@@ -184,7 +191,8 @@ pub enum Fact {
     },
     /// This region became holder (the entry's epoch is the new one).
     Acquired {
-        /// Why it was allowed: `handover`, `expired`, `vacant`, `returned`, `approved`, `created`.
+        /// Why it was allowed: `handover`, `hot`, `ledger`, `expired`, `vacant`, `returned`,
+        /// `approved`, `created`.
         by: String,
         /// The holder before.
         from: Option<RegionId>,
@@ -209,6 +217,14 @@ pub enum Fact {
         after: Vec<RegionId>,
         /// Why.
         reason: String,
+    },
+    /// The holder waits for every listed member from now on, so that one may take over without its
+    /// ttl; or it does not, and why.
+    Premise {
+        /// Whether it does.
+        holds: bool,
+        /// Why not.
+        reasons: Vec<String>,
     },
     /// A divergent tail was saved and the directory rewound or re-cloned.
     Rejoined {
@@ -291,6 +307,24 @@ pub struct MemberReport {
     pub witness_reachable: bool,
     /// Spec version the agent acts by.
     pub spec_version: u64,
+    /// Holder: why a listed standby must wait for the ttl before it takes over. Standby: why this one
+    /// must. Empty: it need not, where the pair's `takeover` is `ledger` or a move is ordered.
+    #[serde(default)]
+    pub takeover_refusals: Vec<String>,
+    /// The other regions' agents, as this one hears them.
+    #[serde(default)]
+    pub peers: BTreeMap<RegionId, PeerLinkReport>,
+}
+
+/// The link to another region's agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerLinkReport {
+    /// Since it last answered; absent when it never did.
+    pub heard_age_ms: Option<u64>,
+    /// Since its host last refused a connection, if not answered since.
+    pub refused_age_ms: Option<u64>,
+    /// How long answers took, and what that suggests.
+    pub round_trips: Option<RoundTripsView>,
 }
 
 /// One agent asks another.
@@ -309,6 +343,11 @@ pub enum PeerAsk {
         lsn: Lsn,
         /// How long to wait for it.
         wait_ms: u64,
+    },
+    /// Do you live?
+    Beat {
+        /// Repeated in the answer.
+        sequence: u64,
     },
     /// The pair's register changed: read it now.
     Nudge {
@@ -344,6 +383,11 @@ pub enum PeerAnswer {
         data_directory: DataDirectoryId,
         /// Where it has replayed to.
         replay: Lsn,
+    },
+    /// It lives.
+    Beat {
+        /// The question's.
+        sequence: u64,
     },
     /// Understood.
     Noted,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use continuum_domain::operation::Operation;
+use continuum_domain::operation::{Method, Operation};
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,9 @@ pub struct ApplyPair {
 pub struct SwitchoverRequest {
     /// The target.
     pub to: RegionId,
+    /// How; left out: hot where the pair allows it, else clean.
+    #[serde(default)]
+    pub method: Option<Method>,
     /// Only plan: nothing is touched.
     #[serde(default)]
     pub dry_run: bool,
@@ -122,6 +125,12 @@ pub struct Plan {
     pub from: Option<RegionId>,
     /// To which.
     pub to: RegionId,
+    /// A planned move: how it would be made.
+    #[serde(default)]
+    pub method: Option<Method>,
+    /// A planned move: why it would not be made hot.
+    #[serde(default)]
+    pub hot_refusals: Vec<String>,
     /// Whether it would be started.
     pub allowed: bool,
     /// Every candidate with the reasons against it; none means it could take over.

@@ -15,6 +15,7 @@ fn record(epoch: u64, holder: Option<&str>) -> PairRecord {
         in_sync: Default::default(),
         handover_to: None,
         paused: false,
+        waits_for_all: false,
     }
 }
 

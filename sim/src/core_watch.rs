@@ -94,7 +94,8 @@ pub fn judge_journal(
 /// The old holder may be stopped only after the journal says so: a new leader must know it.
 fn unannounced(operation: &Operation) -> Option<String> {
     let OperationKind::Switchover { from, .. } = &operation.kind else { return None };
-    let first = operation.steps.iter().find(|line| line.step == Step::StopWrites)?;
+    let first =
+        operation.steps.iter().find(|line| matches!(line.step, Step::StopWrites | Step::Commit))?;
     let announced = first.region.is_none() && first.outcome == StepOutcome::Started;
     (!announced).then(|| format!("stopped {from} before the journal announced it"))
 }

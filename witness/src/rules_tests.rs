@@ -20,12 +20,13 @@ fn pair(epoch: u64, holder: Option<&str>, paused: bool) -> Vec<u8> {
         )]),
         handover_to: None,
         paused,
+        waits_for_all: false,
     };
     serde_json::to_vec(&record).unwrap()
 }
 
 fn session(incarnation: u64, beat: u64) -> Vec<u8> {
-    serde_json::to_vec(&SessionRecord { incarnation, beat, ttl_ms: 10_000 }).unwrap()
+    serde_json::to_vec(&SessionRecord { incarnation, beat, ttl_ms: 10_000, renew_ms: 0 }).unwrap()
 }
 
 /// The whole verdict on a change, as the server reaches it.

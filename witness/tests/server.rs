@@ -17,7 +17,8 @@ mod common;
 const DEADLINE: Duration = Duration::from_secs(3);
 
 fn session(beat: u64) -> Vec<u8> {
-    serde_json::to_vec(&SessionRecord { incarnation: 1, beat, ttl_ms: 10_000 }).unwrap()
+    serde_json::to_vec(&SessionRecord { incarnation: 1, beat, ttl_ms: 10_000, renew_ms: 0 })
+        .unwrap()
 }
 
 #[tokio::test]
@@ -44,6 +45,7 @@ async fn callers_change_only_what_is_theirs() {
         in_sync: Default::default(),
         handover_to: None,
         paused: false,
+        waits_for_all: false,
     };
     let value = serde_json::to_vec(&record).unwrap();
     let taken = hel.compare_and_swap("pair/app", Version(0), value.clone()).await;

@@ -51,6 +51,30 @@ select json_build_object(
     from pg_stat_replication)
 )::text from (select pg_is_in_recovery() as yes offset 0) r";
 
+/// Every place where commits are told not to wait for a standby's flush. A session is judged by its
+/// last statement: what it set inside a function or by its connection's options is not seen.
+const LOWERED: &str = r"
+select coalesce(json_agg(place), '[]'::json)::text from (
+  select format('the configuration sets synchronous_commit to %s', setting) as place
+    from (select setting from pg_file_settings where name = 'synchronous_commit'
+      order by seqno desc limit 1) f
+    where setting not in ('on', 'remote_apply', 'true', 'yes', '1')
+  union all
+  select format('%s sets synchronous_commit to %s',
+      concat_ws(' in ', 'role ' || r.rolname, 'database ' || d.datname), split_part(c, '=', 2))
+    from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole
+      left join pg_database d on d.oid = s.setdatabase, unnest(s.setconfig) c
+    where c like 'synchronous\_commit=%'
+      and lower(split_part(c, '=', 2)) not in ('on', 'remote_apply', 'true', 'yes', '1')
+  union all
+  select format('session %s of %s sets synchronous_commit lower', pid, usename)
+    from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()
+      and query ~* 'synchronous_commit''?\s*(=|to|,)\s*''?(off|local|remote_write|false|no|0)\y'
+  ) places";
+
+/// How old that may be before it is looked at again.
+const LOWERED_INTERVAL: Duration = Duration::from_millis(500);
+
 #[derive(Deserialize)]
 struct Look {
     in_recovery: bool,
@@ -103,6 +127,8 @@ struct Known {
     /// Newest timeline seen in this life of PostgreSQL, by its start time.
     newest_timeline: Option<(String, u64)>,
     sender_clock: SenderClock,
+    /// What lowers `synchronous_commit`, and when that was looked at.
+    lowered: Option<(Tick, Vec<String>)>,
 }
 
 impl Observer {
@@ -159,9 +185,28 @@ impl Observer {
         };
         let mut look: Look = session.json("observing PostgreSQL", LOOK).await?;
         self.keep_newest_timeline(&mut look);
+        let lowered_commit =
+            if look.in_recovery { None } else { self.lowered(&session, clock).await? };
         *slot = Some(session);
         let upstream_age_ms = self.upstream_age(&look, clock.now());
-        Ok(SqlView { upstream_age_ms, ..view(look, config) })
+        Ok(SqlView { upstream_age_ms, lowered_commit, ..view(look, config) })
+    }
+
+    /// What lowers `synchronous_commit`, looked at now and then.
+    async fn lowered(
+        &self,
+        session: &Session,
+        clock: &SharedClock,
+    ) -> Result<Option<Vec<String>>, PlaneError> {
+        let now = clock.now();
+        let known = self.known().lowered.clone();
+        if let Some((_, places)) = known.filter(|(at, _)| now.since(*at) < LOWERED_INTERVAL) {
+            return Ok(Some(places));
+        }
+        let places: Vec<String> =
+            session.json("looking for a lowered synchronous_commit", LOWERED).await?;
+        self.known().lowered = Some((now, places.clone()));
+        Ok(Some(places))
     }
 
     fn upstream_age(&self, look: &Look, now: Tick) -> Option<u64> {
@@ -273,5 +318,6 @@ fn view(look: Look, config: &PlaneConfig) -> SqlView {
         sync_names: look.sync_names,
         standbys,
         waiting_commits: look.waiting,
+        lowered_commit: None,
     }
 }

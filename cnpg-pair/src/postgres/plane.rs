@@ -32,6 +32,8 @@ const FAST_STOP_LIMIT: Duration = Duration::from_secs(300);
 /// Crash recovery may have much WAL to read.
 const START_LIMIT: Duration = Duration::from_secs(600);
 const PROMOTE_LIMIT: Duration = Duration::from_secs(60);
+/// A receiver ends within milliseconds; one that hangs is not waited for.
+const RECEIVER_LIMIT: Duration = Duration::from_secs(2);
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
 const COMMIT_LIMIT: Duration = Duration::from_secs(30);
 /// Initialise, rewind, clone, save a tail.
@@ -44,6 +46,18 @@ select json_build_object('timeline', t.id, 'history', case when t.id > 1 then
   pg_read_file('pg_wal/' || lpad(upper(to_hex(t.id)), 8, '0') || '.history') end)::text
 from (select ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as id
       offset 0) t";
+
+/// A receiver that still connects is in no statistics view but this one.
+const RECEIVERS: &str = "\
+select json_build_object('receivers',
+    (select count(*) from pg_stat_activity where backend_type = 'walreceiver'),
+  'received', greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()))::text";
+
+#[derive(Deserialize)]
+struct Receivers {
+    receivers: u64,
+    received: Option<Lsn>,
+}
 
 #[derive(Deserialize)]
 struct PromotedNow {
@@ -215,6 +229,25 @@ impl DataPlane for PostgresPlane {
     async fn follow(&self, epoch: Epoch, upstream: Option<&Upstream>) -> Result<(), PlaneError> {
         let command = Command::Follow { upstream: upstream.cloned() };
         self.order("following", Some(epoch), command, CHANGE_LIMIT).await
+    }
+
+    async fn stop_receiving(&self, epoch: Epoch) -> Result<Lsn, PlaneError> {
+        let what = "stopping the WAL receiver";
+        let session = self.local_session(QUICK_LIMIT).await?;
+        let command = Command::Follow { upstream: None };
+        self.order(what, Some(epoch), command, CHANGE_LIMIT).await?;
+        let until = self.clock.now() + RECEIVER_LIMIT;
+        loop {
+            let now: Receivers = session.json(what, RECEIVERS).await?;
+            if now.receivers == 0 {
+                let unknown = || failed(what, &"how far it has received is not known");
+                return now.received.ok_or_else(unknown);
+            }
+            if self.clock.now() >= until {
+                return Err(failed(what, &"it does not end"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     async fn stop(&self, epoch: Epoch, mode: StopMode) -> Result<(), PlaneError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use continuum_control_api::rest::Plan;
 use continuum_domain::candidate::{self, CandidateFacts, Purpose};
+use continuum_domain::operation::Method;
 use continuum_domain::safety;
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, OperationId, PairRecord, RegionId};
@@ -15,8 +16,8 @@ use crate::view::Reports;
 /// A move that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// Planned.
-    Switchover,
+    /// Planned, in this way or in the best that the pair allows.
+    Switchover(Option<Method>),
     /// Unplanned, ordered by a person.
     Failover {
         /// The person approves that acknowledged writes may be lost ...
@@ -61,8 +62,15 @@ pub fn plan(inputs: &Inputs<'_>, to: &RegionId, wish: Wish) -> Plan {
             .map(|reason| reason.text)
             .collect();
     refuse_target(inputs, to, holder.as_ref(), &choice, &mut refusals);
+    let hot_refusals = hot_refusals(inputs, to, holder.as_ref());
+    let method = method(wish, &hot_refusals);
     match wish {
-        Wish::Switchover => refuse_switchover(inputs, holder.as_ref(), &mut refusals),
+        Wish::Switchover(_) => {
+            refuse_switchover(inputs, holder.as_ref(), &mut refusals);
+            if method == Some(Method::Hot) {
+                refusals.extend(hot_refusals.iter().map(|reason| format!("hot: {reason}")));
+            }
+        }
         Wish::Failover { allow_data_loss, loss_epoch } => {
             refuse_failover(inputs, holder.as_ref(), (allow_data_loss, loss_epoch), &mut refusals);
         }
@@ -73,18 +81,57 @@ pub fn plan(inputs: &Inputs<'_>, to: &RegionId, wish: Wish) -> Plan {
         allowed: refusals.is_empty(),
         candidates: choice.refusals,
         refusals,
-        steps: steps(holder.as_ref(), to, wish),
+        steps: steps(holder.as_ref(), to, method),
+        method,
+        hot_refusals: if method.is_some() { hot_refusals } else { Vec::new() },
     }
 }
 
 fn purpose(spec: &PairSpec, wish: Wish) -> Purpose {
     match wish {
-        Wish::Switchover => Purpose::Switchover {
+        Wish::Switchover(_) => Purpose::Switchover {
             needs_ledger: spec.durability.is_synchronous(),
             max_lag_bytes: spec.max_lag_bytes,
         },
         Wish::Failover { allow_data_loss, .. } => Purpose::Failover { allow_data_loss },
     }
+}
+
+/// How a planned move is made: as asked, else hot where nothing speaks against it.
+fn method(wish: Wish, hot_refusals: &[String]) -> Option<Method> {
+    match wish {
+        Wish::Switchover(Some(method)) => Some(method),
+        Wish::Switchover(None) if hot_refusals.is_empty() => Some(Method::Hot),
+        Wish::Switchover(None) => Some(Method::Clean),
+        Wish::Failover { .. } => None,
+    }
+}
+
+/// Every reason against the target's taking over from the living holder (R18). What was not reported
+/// is one.
+fn hot_refusals(inputs: &Inputs<'_>, to: &RegionId, holder: Option<&RegionId>) -> Vec<String> {
+    if !inputs.spec.durability.is_synchronous() {
+        return vec!["durability async: the holder acknowledges alone".into()];
+    }
+    let Some((record, holder)) = inputs.register.zip(holder) else {
+        return vec!["who holds the pair is unknown".into()];
+    };
+    let mut against = Vec::new();
+    if !record.waits_for_all {
+        match inputs.reports.takeover_refusals(holder) {
+            Some(reasons) if !reasons.is_empty() => {
+                against.extend(reasons.iter().map(|reason| format!("{holder}: {reason}")));
+            }
+            _ => against.push(format!(
+                "{holder} has not confirmed yet that it waits for every listed member"
+            )),
+        }
+    }
+    match inputs.reports.takeover_refusals(to) {
+        None => against.push(format!("{to}: its agent did not report whether it may take over")),
+        Some(reasons) => against.extend(reasons.iter().map(|reason| format!("{to}: {reason}"))),
+    }
+    against
 }
 
 fn refuse_target(
@@ -167,10 +214,21 @@ fn refuse_failover(
     }
 }
 
-fn steps(from: Option<&RegionId>, to: &RegionId, wish: Wish) -> Vec<String> {
+fn steps(from: Option<&RegionId>, to: &RegionId, method: Option<Method>) -> Vec<String> {
     let from = from.map_or_else(|| "the old holder".to_owned(), ToString::to_string);
-    match wish {
-        Wish::Switchover => vec![
+    match method {
+        Some(Method::Hot) => vec![
+            "preflight: check everything the move needs".into(),
+            "drain: no traffic switches are configured".into(),
+            format!("stop-writes: {to} stops receiving, so that {from} can acknowledge nothing"),
+            format!("commit: {to} wins the next epoch; from here only forward"),
+            format!("promote: PostgreSQL in {to} accepts writes"),
+            format!("traffic: names and health URLs point at {to}"),
+            format!("rejoin: {from} is stopped, rewound where it must be, and streams from {to}"),
+            format!("restore-ledger: the ledger lists {from} again"),
+            "verify: outcome checked and measured".into(),
+        ],
+        Some(Method::Clean) => vec![
             "preflight: check everything the move needs".into(),
             "drain: no traffic switches are configured".into(),
             format!("stop-writes: stop PostgreSQL in {from} cleanly"),
@@ -183,7 +241,7 @@ fn steps(from: Option<&RegionId>, to: &RegionId, wish: Wish) -> Vec<String> {
             format!("restore-ledger: the ledger lists {from} again"),
             "verify: outcome checked and measured".into(),
         ],
-        Wish::Failover { .. } => vec![
+        None => vec![
             "preflight: check everything the move needs".into(),
             format!("commit: {to} wins the next epoch once {from}'s session has run out"),
             format!("promote: PostgreSQL in {to} accepts writes"),

@@ -77,6 +77,12 @@ impl Reports {
         }
     }
 
+    /// Why a region's member may not take over by the ledger or, if it holds the pair, does not promise
+    /// to wait for every listed member; unknown without a fresh report.
+    pub fn takeover_refusals(&self, region: &RegionId) -> Option<&[String]> {
+        Some(&self.fresh(region, REPORT_AGE_MS_MAX)?.takeover_refusals)
+    }
+
     /// The epoch a region's agent acts by.
     pub fn epoch_seen(&self, region: &RegionId) -> Option<continuum_domain::Epoch> {
         let (_, record, _) = self.get(region)?.1.record.as_ref()?;

@@ -30,6 +30,7 @@ async fn pair_at_rest() -> (Cluster, ApiClient, Arc<Agent>, Arc<Agent>) {
         in_sync: BTreeMap::from(in_sync),
         handover_to: None,
         paused: false,
+        waits_for_all: false,
     };
     let value = serde_json::to_vec(&record).unwrap();
     cluster.store.compare_and_swap("pair/shop", Version::ABSENT, value).await.unwrap();
@@ -42,7 +43,8 @@ async fn pair_at_rest() -> (Cluster, ApiClient, Arc<Agent>, Arc<Agent>) {
 
 /// Waits until a dry run has nothing against the move to hel.
 async fn ready_for_a_move(client: &ApiClient) {
-    let dry = SwitchoverRequest { to: region("hel"), dry_run: true, reason: String::new() };
+    let dry =
+        SwitchoverRequest { to: region("hel"), method: None, dry_run: true, reason: String::new() };
     eventually("a plan without refusals", || async {
         match client.switchover(&shop(), &dry).await {
             Ok(Started::Plan(plan)) if plan.allowed => Some(()),
@@ -53,7 +55,12 @@ async fn ready_for_a_move(client: &ApiClient) {
 }
 
 async fn start(client: &ApiClient) -> Operation {
-    let request = SwitchoverRequest { to: region("hel"), dry_run: false, reason: "test".into() };
+    let request = SwitchoverRequest {
+        to: region("hel"),
+        method: None,
+        dry_run: false,
+        reason: "test".into(),
+    };
     match client.switchover(&shop(), &request).await {
         Ok(Started::Operation(operation)) => operation,
         other => panic!("{other:?}"),
@@ -92,7 +99,12 @@ async fn a_switchover_asked_of_a_follower_is_done_and_told_in_full() {
     let operation = start(&through_follower).await;
     assert_eq!(operation.actor, "operator/alice", "the caller's name is carried along");
     // The same request again, by a client that lost the answer.
-    let again = SwitchoverRequest { to: region("hel"), dry_run: false, reason: "test".into() };
+    let again = SwitchoverRequest {
+        to: region("hel"),
+        method: None,
+        dry_run: false,
+        reason: "test".into(),
+    };
     if let Ok(Started::Operation(same)) = client.switchover(&shop(), &again).await {
         assert_eq!(same.id, operation.id);
     }

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use continuum_control::raft::Machine;
 use continuum_control::state::{Change, Command, CoreState, FailoverAsk, Reply};
 use continuum_control_api::link::{Fact, GrantAnswer, JournalEntry};
-use continuum_domain::operation::{Operation, OperationKind, OperationState, Step, StepOutcome};
+use continuum_domain::operation::{
+    Method, Operation, OperationKind, OperationState, Step, StepOutcome,
+};
 use continuum_domain::spec::{Durability, LossApproval, MemberSpec, PairMode, PairSpec};
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use proptest::prelude::*;
@@ -452,7 +454,11 @@ fn a_hand_over_belongs_to_its_switchover_and_a_late_one_gets_its_own_record() {
     core.apply(Change::Start {
         id: id.clone(),
         pair: pair("shop"),
-        kind: OperationKind::Switchover { from: region("fsn"), to: region("hel") },
+        kind: OperationKind::Switchover {
+            from: region("fsn"),
+            to: region("hel"),
+            method: Method::Clean,
+        },
         at_epoch: Epoch(1),
         reason: String::new(),
     });
@@ -539,7 +545,11 @@ fn change() -> impl Strategy<Value = Change> {
         (name.clone(), id.clone(), 1..4u64).prop_map(|(name, id, epoch)| Change::Start {
             id: OperationId::new(id).unwrap(),
             pair: pair(name),
-            kind: OperationKind::Switchover { from: region("fsn"), to: region("hel") },
+            kind: OperationKind::Switchover {
+                from: region("fsn"),
+                to: region("hel"),
+                method: Method::Clean,
+            },
             at_epoch: Epoch(epoch),
             reason: String::new(),
         }),

@@ -16,6 +16,7 @@ pub mod observation;
 pub mod operation;
 pub mod pair;
 pub mod record;
+pub mod round_trips;
 pub mod safety;
 pub mod sequence;
 pub mod session;

@@ -34,6 +34,18 @@ pub enum Bug {
     GrowWithoutCanary,
     /// The ledger is grown by a standby that does not replay.
     GrowUnreplayed,
+    /// R8: a holder does not read its register again, and is not bounded by its last read of it.
+    HolderNeverReads,
+    /// R18: a ledger takeover by a member that is not listed, under an approval.
+    TakeoverUnlisted,
+    /// R18: whether the holder waits for every listed member is not looked at.
+    PremiseUnchecked,
+    /// R18: a takeover does not stop what it receives.
+    ReceiverKept,
+    /// A holder is suspected although its session beats.
+    SuspicionByOneSignal,
+    /// Names ask for any one of the listed members.
+    NamesAnyOne,
     /// R13: the ledger's data-directory identity is not compared.
     IgnoreDataDirectory,
     /// I2: acquire without being in the in-sync set.

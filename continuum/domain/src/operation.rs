@@ -68,6 +68,19 @@ pub struct StepRecord {
     pub detail: String,
 }
 
+/// How a planned move is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// The old primary is stopped, its last WAL proven at the target, the lease handed over. For every
+    /// durability.
+    #[default]
+    Clean,
+    /// The target takes over from the living primary by the ledger, which is stopped afterwards and
+    /// rejoins by rewind. A tenth of the write gap; where the ledger decides who can acknowledge.
+    Hot,
+}
+
 /// What kind of operation it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -78,6 +91,9 @@ pub enum OperationKind {
         from: RegionId,
         /// The target.
         to: RegionId,
+        /// How.
+        #[serde(default)]
+        method: Method,
     },
     /// Unplanned move.
     Failover {

@@ -29,12 +29,21 @@ pub struct SessionRecord {
     pub beat: u64,
     /// The holder's ttl, by which a challenger waits.
     pub ttl_ms: u64,
+    /// How often the holder means to renew; 0: not said. Silence for less than a few of these says
+    /// nothing.
+    #[serde(default)]
+    pub renew_ms: u64,
 }
 
 impl SessionRecord {
     /// The ttl as a duration.
     pub fn ttl(&self) -> Duration {
         Duration::from_millis(self.ttl_ms)
+    }
+
+    /// The interval between renewals, if it was said.
+    pub fn renew(&self) -> Option<Duration> {
+        (self.renew_ms > 0).then(|| Duration::from_millis(self.renew_ms))
     }
 }
 
@@ -51,6 +60,11 @@ pub struct PairRecord {
     pub handover_to: Option<RegionId>,
     /// Bars challengers, not the return of the recorded holder (R21).
     pub paused: bool,
+    /// The holder has checked that it acknowledges nothing without every listed member, and reads
+    /// this register in every round (R8). Only then may a listed member take over without waiting
+    /// for the holder's ttl (R18). A holder that finds it otherwise takes this back.
+    #[serde(default)]
+    pub waits_for_all: bool,
 }
 
 impl PairRecord {

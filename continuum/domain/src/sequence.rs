@@ -121,6 +121,12 @@ pub enum CoreOrder {
     },
     /// Return now (R15).
     AbortSwitchOver,
+    /// Stop receiving, acquire and promote while the holder lives (R18); follow again alone after
+    /// `deadline_ms`.
+    TakeOver {
+        /// Milliseconds from receipt.
+        deadline_ms: u64,
+    },
     /// Acquire as soon as the rules allow it.
     FailOver {
         /// A person approved a loss for exactly this epoch.
@@ -205,8 +211,9 @@ pub fn decide(operation: &Operation, facts: &MoveFacts, now_ms: i64) -> Vec<Core
         (Position::Before, _) if was_moved(operation) && !planted(Bug::MovedTwice) => {
             failed(texts::register_behind(operation, operation.at_epoch))
         }
-        (_, OperationKind::Switchover { from, to }) => {
-            switchover::decide(operation, (from, to), facts, &position, now_ms)
+        (_, OperationKind::Switchover { from, to, method }) => {
+            let route = switchover::Route { from, to, method: *method };
+            switchover::decide(operation, route, facts, &position, now_ms)
         }
         (_, OperationKind::Failover { trigger, allow_data_loss, .. }) => {
             let ordered = trigger == TRIGGER_ORDERED;

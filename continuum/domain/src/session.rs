@@ -83,6 +83,8 @@ pub struct Session {
     answered: Option<Tick>,
     /// Another agent of this region holds the register: this one must not go on.
     superseded: bool,
+    /// Interval between renewals, where a pair wants them sooner than the timing says.
+    sooner: Option<Duration>,
 }
 
 impl Session {
@@ -98,7 +100,18 @@ impl Session {
             next_action: now,
             answered: None,
             superseded: false,
+            sooner: None,
         }
+    }
+
+    /// Renews this often from now on, if that is sooner than the timing says: a pair with ledger
+    /// takeover wants the silence of a holder to be seen early. Validity does not depend on it.
+    pub fn renew_sooner(&mut self, interval: Option<Duration>) {
+        self.sooner = interval;
+    }
+
+    fn renew(&self) -> Duration {
+        self.sooner.map_or(self.timing.renew, |sooner| sooner.min(self.timing.renew))
     }
 
     /// What the pair machines see.
@@ -153,7 +166,7 @@ impl Session {
     }
 
     fn retry_pause(&self) -> Duration {
-        (self.timing.renew / 8).max(Duration::from_millis(10))
+        (self.renew() / 8).max(Duration::from_millis(10))
     }
 
     /// A late acknowledgement cannot revive what has lapsed: validity is only ever extended while
@@ -178,8 +191,10 @@ impl Session {
             }
         }
         let ttl_ms = u64::try_from(self.timing.ttl.as_millis()).unwrap_or(u64::MAX);
-        let (version, value) =
-            found.unwrap_or((Version::ABSENT, SessionRecord { incarnation: 0, beat: 0, ttl_ms }));
+        let (version, value) = found.unwrap_or((
+            Version::ABSENT,
+            SessionRecord { incarnation: 0, beat: 0, ttl_ms, renew_ms: 0 },
+        ));
         if value.incarnation > self.incarnation {
             if self.life > 0 {
                 self.superseded = true;
@@ -222,7 +237,7 @@ impl Session {
             return;
         }
         self.valid_until = Some(until);
-        self.next_action = (attempt.first_sent + self.timing.renew).max(now);
+        self.next_action = (attempt.first_sent + self.renew()).max(now);
     }
 
     fn act(&mut self, now: Tick) -> Option<SessionEffect> {
@@ -236,12 +251,13 @@ impl Session {
             }
             State::Idle { version, value } => {
                 let ttl_ms = u64::try_from(self.timing.ttl.as_millis()).unwrap_or(u64::MAX);
+                let renew_ms = u64::try_from(self.renew().as_millis()).unwrap_or(u64::MAX);
                 let opens = self.valid_until.is_none();
                 let next = if opens {
                     self.incarnation = self.incarnation.max(value.incarnation) + 1;
-                    SessionRecord { incarnation: self.incarnation, beat: 0, ttl_ms }
+                    SessionRecord { incarnation: self.incarnation, beat: 0, ttl_ms, renew_ms }
                 } else {
-                    SessionRecord { beat: value.beat + 1, ..value }
+                    SessionRecord { beat: value.beat + 1, renew_ms, ..value }
                 };
                 let attempt = Attempt { expected: version, value: next, first_sent: now, opens };
                 Some(self.send(attempt))
@@ -327,7 +343,7 @@ mod tests {
     fn a_second_agent_of_the_region_ends_this_one() {
         let (mut session, _, _) = opened();
         session.step(at(2_001), SessionEvent::Wake);
-        let other = SessionRecord { incarnation: 2, beat: 0, ttl_ms: 10_000 };
+        let other = SessionRecord { incarnation: 2, beat: 0, ttl_ms: 10_000, renew_ms: 0 };
         session.step(at(2_010), SessionEvent::Refused(Some((Version(2), other))));
         assert!(session.superseded());
         assert!(!session.view(at(2_011)).valid(at(2_011)));

@@ -54,6 +54,18 @@ pub enum WitnessLossPolicy {
     Failsafe,
 }
 
+/// When a listed standby may take over from a holder that is silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takeover {
+    /// When the holder's ttl has run out.
+    #[default]
+    Ttl,
+    /// As soon as the holder is suspected: it can acknowledge nothing without every listed member
+    /// (R18). Needs a synchronous durability; where its premise does not hold, the ttl counts.
+    Ledger,
+}
+
 /// One member of a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +147,13 @@ pub struct PairSpec {
     /// member is in sync.
     #[serde(default = "default_write_stall", with = "duration_text")]
     pub write_stall_timeout: Duration,
+    /// When a listed standby may take over from a silent holder.
+    #[serde(default)]
+    pub takeover: Takeover,
+    /// `takeover = "ledger"`: for how long the holder must have been silent, at the witness and to
+    /// the standby's agent, before it is suspected. Longer where the link is slower.
+    #[serde(default = "default_suspect_after", with = "duration_text")]
+    pub suspect_after: Duration,
     /// What the holder does without a witness.
     #[serde(default)]
     pub on_witness_loss: WitnessLossPolicy,
@@ -167,12 +186,19 @@ fn default_max_lag() -> u64 {
 fn default_restarts() -> u32 {
     3
 }
+fn default_suspect_after() -> Duration {
+    Duration::from_millis(600)
+}
 fn default_write_stall() -> Duration {
     Duration::from_secs(20)
 }
 fn default_restart_budget() -> Duration {
     Duration::from_secs(10)
 }
+
+/// Bounds of `suspect_after`: below, ordinary scheduling noise is suspect; above, the ttl is there.
+const SUSPECT_MIN: Duration = Duration::from_millis(200);
+const SUSPECT_MAX: Duration = Duration::from_secs(60);
 
 /// Why a spec is refused, with the path of the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -206,6 +232,8 @@ impl PairSpec {
             restarts_in_place: default_restarts(),
             restart_budget: default_restart_budget(),
             write_stall_timeout: default_write_stall(),
+            takeover: Takeover::default(),
+            suspect_after: default_suspect_after(),
             on_witness_loss: WitnessLossPolicy::default(),
             loss_approval: None,
             names: Vec::new(),
@@ -241,10 +269,26 @@ impl PairSpec {
                 return fail(path, "must be longer than zero");
             }
         }
+        if !(SUSPECT_MIN..=SUSPECT_MAX).contains(&self.suspect_after) {
+            return fail("suspect_after", "200ms to 60s is accepted");
+        }
+        if self.takeover == Takeover::Ledger && !self.durability.is_synchronous() {
+            return fail(
+                "takeover",
+                "\"ledger\" needs durability strict or available: in async the holder acknowledges \
+                 alone",
+            );
+        }
         if self.durability.is_synchronous() && self.loss_approval.is_some() {
             return fail("loss_approval", "is only for durability async");
         }
         Ok(())
+    }
+
+    /// How often a member renews its session and asks its peers whether they live, for this pair's
+    /// sake: several times within `suspect_after`. `None`: no sooner than otherwise.
+    pub fn beat_interval(&self) -> Option<Duration> {
+        (self.takeover == Takeover::Ledger).then(|| self.suspect_after / 5)
     }
 
     /// All members but `me`.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::RegionId;
+use crate::mutation::{Bug, planted};
 
 /// The standbys a commit must wait for: every one listed, never a quorum of them, so that "in the
 /// ledger" means "has every acknowledged commit".
@@ -52,7 +53,11 @@ impl fmt::Display for SyncNames {
             return Ok(());
         }
         let count = self.members.len() + usize::from(self.probe);
-        write!(f, "FIRST {count} (")?;
+        if planted(Bug::NamesAnyOne) && !self.probe {
+            write!(f, "ANY 1 (")?;
+        } else {
+            write!(f, "FIRST {count} (")?;
+        }
         let names =
             self.members.iter().map(RegionId::as_str).chain(self.probe.then_some(PROBE_NAME));
         for (index, name) in names.enumerate() {
@@ -63,6 +68,20 @@ impl fmt::Display for SyncNames {
         }
         f.write_str(")")
     }
+}
+
+/// Whether `shown`, a value of `synchronous_standby_names`, makes a commit wait for each of `members`.
+pub fn requires_all(shown: &str, members: &[RegionId]) -> bool {
+    if members.is_empty() || planted(Bug::NamesAnyOne) {
+        return true;
+    }
+    let Some((count, list)) = shown.strip_prefix("FIRST ").and_then(|rest| rest.split_once(" ("))
+    else {
+        return false;
+    };
+    let names: BTreeSet<&str> =
+        list.trim_end_matches(')').split(',').map(|name| name.trim().trim_matches('"')).collect();
+    count.parse() == Ok(names.len()) && members.iter().all(|member| names.contains(member.as_str()))
 }
 
 #[cfg(test)]

@@ -153,6 +153,7 @@ fn record() -> PairRecord {
         ]),
         handover_to: None,
         paused: false,
+        waits_for_all: false,
     }
 }
 

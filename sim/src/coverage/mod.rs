@@ -126,6 +126,9 @@ impl Coverage {
                     "send switch-over".into()
                 }
                 CoreEffect::Send { order: CoreOrder::AbortSwitchOver, .. } => "send abort".into(),
+                CoreEffect::Send { order: CoreOrder::TakeOver { .. }, .. } => {
+                    "send take-over".into()
+                }
                 CoreEffect::Send { order: CoreOrder::FailOver { .. }, .. } => {
                     "send fail-over".into()
                 }

@@ -6,6 +6,7 @@
 //! nobody is named any more, or by a cancel: never by a reload that merely shortens the list.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use continuum_domain::{Lsn, SyncNames, TimelineId};
 use rand::RngExt;
@@ -16,6 +17,8 @@ use super::world::World;
 
 /// Positions are multiples of this.
 const ALIGNMENT: u64 = 8;
+/// How often it is seen whether a receiver that hangs runs again.
+const STUCK_POLL: Duration = Duration::from_millis(50);
 
 impl World {
     /// Writes a record at the end of a member's WAL and starts its flush. `None`: it has no WAL.
@@ -170,8 +173,27 @@ impl World {
             let upstream = w.upstream(r);
             let receiver = w.pg(r).and_then(|pg| pg.receiver.as_ref());
             if moved && receiver.is_some_and(|receiver| Some(receiver.from) != upstream) {
+                if w.members[r].host.receiver_stuck {
+                    return w.end_receiver_in_time(r);
+                }
                 w.end_receiver(r);
             }
+            w.connect_upstream(r);
+        });
+    }
+
+    /// A receiver that hangs ends when it runs again.
+    fn end_receiver_in_time(&mut self, r: usize) {
+        self.after_in(r, STUCK_POLL, move |w| {
+            let upstream = w.upstream(r);
+            let receiver = w.pg(r).and_then(|pg| pg.receiver.as_ref());
+            if receiver.is_none_or(|receiver| Some(receiver.from) == upstream) {
+                return w.connect_upstream(r);
+            }
+            if w.members[r].host.receiver_stuck {
+                return w.end_receiver_in_time(r);
+            }
+            w.end_receiver(r);
             w.connect_upstream(r);
         });
     }

@@ -1,14 +1,19 @@
 //! Start, promotion, settings, and what PostgreSQL does on them.
 
+use std::time::Duration;
+
 use continuum_cnpg_pair::PlaneError;
 use continuum_cnpg_pair::plane::{Promoted, Upstream};
-use continuum_domain::{SyncNames, TimelineId};
+use continuum_domain::{Lsn, SyncNames, TimelineId};
 
 use super::guard::{Ticket, failed, refused};
 use super::judge::{Content, Event};
 use super::member::Process;
 use super::reply::Reply;
 use super::world::World;
+
+/// How often an ending WAL receiver is looked at.
+const RECEIVER_POLL: Duration = Duration::from_millis(2);
 
 /// R10: names with `more` added; nothing is taken away.
 fn add_names(to: &mut SyncNames, more: &SyncNames) {
@@ -150,6 +155,23 @@ impl World {
                 w.leave(r);
             });
         });
+    }
+
+    /// Waits until the WAL receiver is gone, and says how far it has received.
+    pub fn receiver_gone(&mut self, r: usize, until: Duration, reply: Reply<Lsn>) {
+        let what = "stopping the WAL receiver";
+        let member = &self.members[r];
+        let (Some(pg), Some(directory)) = (&member.pg, &member.directory) else {
+            return self.answer(r, reply, Err(failed(what, "PostgreSQL ended")));
+        };
+        if pg.receiver.is_none() && pg.connecting.is_none() {
+            let received = pg.received.unwrap_or_default().max(directory.applied_to());
+            return self.answer(r, reply, Ok(received));
+        }
+        if self.now >= until {
+            return self.answer(r, reply, Err(failed(what, "it does not end")));
+        }
+        self.after_in(r, RECEIVER_POLL, move |w| w.receiver_gone(r, until, reply));
     }
 
     /// Writes names and upstream to state and configuration, and has PostgreSQL reload.

@@ -164,6 +164,8 @@ pub(super) struct Member {
     pub pg: Option<Process>,
     /// Names that somebody set behind the guard's back; they win until the guard strips them.
     pub tampered: Option<SyncNames>,
+    /// What lowers `synchronous_commit` here, as a look by SQL finds it.
+    pub lowered_commit: Vec<String>,
 }
 
 impl Process {
@@ -229,6 +231,7 @@ impl Member {
             directory: None,
             pg: None,
             tampered: None,
+            lowered_commit: Vec::new(),
         }
     }
 

@@ -26,6 +26,7 @@ const IMMEDIATE_STOP: Duration = Duration::from_secs(30);
 const FAST_STOP: Duration = Duration::from_secs(300);
 const START: Duration = Duration::from_secs(600);
 const PROMOTE: Duration = Duration::from_secs(60);
+const RECEIVER: Duration = Duration::from_secs(2);
 const CHECKPOINT: Duration = Duration::from_secs(600);
 const COMMIT: Duration = Duration::from_secs(30);
 const HISTORY: Duration = Duration::from_secs(310);
@@ -241,6 +242,16 @@ impl DataPlane for ModelPlane {
         let upstream = upstream.cloned();
         let follow = move |w: &mut World, r, ticket, reply| w.follow(r, ticket, upstream, reply);
         self.order("following", CHANGE, Some(epoch), follow).await
+    }
+
+    async fn stop_receiving(&self, epoch: Epoch) -> Result<Lsn, PlaneError> {
+        self.follow(epoch, None).await?;
+        let (what, r) = ("stopping the WAL receiver", self.member);
+        self.ask(what, CHANGE, move |w, reply| {
+            let until = w.now + RECEIVER;
+            w.receiver_gone(r, until, reply);
+        })
+        .await
     }
 
     async fn stop(&self, epoch: Epoch, mode: StopMode) -> Result<(), PlaneError> {

@@ -146,7 +146,8 @@ impl Operator {
         let region = |name: &str| RegionId::new(name).expect("a valid name");
         match fault {
             Fault::Switchover { to } => {
-                let body = SwitchoverRequest { to: region(&to), dry_run: false, reason };
+                let body =
+                    SwitchoverRequest { to: region(&to), method: None, dry_run: false, reason };
                 self.change("POST", &format!("/pairs/{}/switchover", pair()), &body).await;
             }
             Fault::Failover { to, allow_data_loss } => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use continuum_agent::config::ServerAddress;
+use continuum_domain::operation::Method;
 use continuum_domain::{OperationId, PairId, RegionId, duration_text};
 
 use crate::config::client::{self, OutputFormat};
@@ -86,6 +87,24 @@ pub enum PairVerb {
     },
 }
 
+/// How a planned move is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MethodArg {
+    /// The primary is stopped, its last WAL proven at the target, the lease handed over
+    Clean,
+    /// The target takes over from the living primary; a tenth of the write gap
+    Hot,
+}
+
+impl From<MethodArg> for Method {
+    fn from(method: MethodArg) -> Self {
+        match method {
+            MethodArg::Clean => Method::Clean,
+            MethodArg::Hot => Method::Hot,
+        }
+    }
+}
+
 /// `switchover`.
 #[derive(Debug, Args)]
 pub struct SwitchoverArgs {
@@ -94,6 +113,9 @@ pub struct SwitchoverArgs {
     /// The target
     #[arg(long, value_name = "REGION")]
     pub to: RegionId,
+    /// How; left out: hot where the pair allows it, else clean
+    #[arg(long, value_enum)]
+    pub method: Option<MethodArg>,
     /// Only plan: checks everything, touches nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -13,7 +13,12 @@ use crate::render::{self, show};
 /// Plans or starts a switchover.
 pub async fn switchover(args: SwitchoverArgs, variables: &Variables) -> Result<Exit, Failure> {
     let session = Session::open(&args.client, variables)?;
-    let body = SwitchoverRequest { to: args.to, dry_run: args.dry_run, reason: args.reason };
+    let body = SwitchoverRequest {
+        to: args.to,
+        method: args.method.map(Into::into),
+        dry_run: args.dry_run,
+        reason: args.reason,
+    };
     let started = session.ask(async || session.api.switchover(&args.pair, &body).await).await?;
     follow(&session, started, args.wait).await
 }

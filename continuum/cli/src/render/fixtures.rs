@@ -8,7 +8,7 @@ use continuum_control_api::rest::{
 };
 use continuum_domain::observation::{SqlView, StandbyView};
 use continuum_domain::operation::{
-    Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
+    Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::spec::{MemberSpec, PairSpec};
 use continuum_domain::{
@@ -33,6 +33,7 @@ fn record() -> PairRecord {
         in_sync: [(region("fsn"), directory("d1")), (region("hel"), directory("d2"))].into(),
         handover_to: None,
         paused: false,
+        waits_for_all: true,
     }
 }
 
@@ -68,6 +69,7 @@ pub fn report(role: MemberRole) -> MemberReport {
                     BTreeMap::new()
                 },
                 waiting_commits: 0,
+                lowered_commit: is_primary.then(Vec::new),
             },
             200,
         )),
@@ -78,6 +80,8 @@ pub fn report(role: MemberRole) -> MemberReport {
         guard_alive: true,
         witness_reachable: true,
         spec_version: 1,
+        takeover_refusals: Vec::new(),
+        peers: BTreeMap::new(),
     }
 }
 
@@ -147,7 +151,11 @@ pub fn operation() -> Operation {
     Operation {
         id: OperationId::new("sw-k3f9").unwrap(),
         pair: pair_id(),
-        kind: OperationKind::Switchover { from: region("fsn"), to: region("hel") },
+        kind: OperationKind::Switchover {
+            from: region("fsn"),
+            to: region("hel"),
+            method: Method::Clean,
+        },
         at_epoch: Epoch(7),
         actor: "operator/anna".into(),
         reason: "kernel update".into(),

@@ -2,7 +2,7 @@
 
 use continuum_control_api::rest::Plan;
 use continuum_domain::operation::{
-    Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
+    Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
 
 use super::style::{Style, Tone};
@@ -11,7 +11,10 @@ use super::text::*;
 /// What it is: `switchover fsn -> hel`.
 pub fn kind(operation: &Operation) -> String {
     match &operation.kind {
-        OperationKind::Switchover { from, to } => format!("switchover {from} -> {to}"),
+        OperationKind::Switchover { from, to, method } => {
+            let hot = if *method == Method::Hot { ", hot" } else { "" };
+            format!("switchover {from} -> {to}{hot}")
+        }
         OperationKind::Failover { from, to, .. } => {
             format!("failover {} -> {to}", or_unknown(from.as_ref()))
         }
@@ -203,7 +206,15 @@ pub fn plan(plan: &Plan, style: Style) -> String {
     } else {
         style.paint(Tone::Bad, "would be refused")
     };
-    let mut out = format!("{from} -> {}: {verdict}; nothing was touched\n", plan.to);
+    let how = match plan.method {
+        Some(Method::Hot) => ", hot",
+        Some(Method::Clean) => ", clean",
+        None => "",
+    };
+    let mut out = format!("{from} -> {}{how}: {verdict}; nothing was touched\n", plan.to);
+    for reason in &plan.hot_refusals {
+        out.push_str(&format!("  not hot: {reason}\n"));
+    }
     for refusal in &plan.refusals {
         out.push_str(&format!("  - {}\n", one_line(refusal)));
     }

@@ -3,7 +3,7 @@
 use continuum_control_api::link::MemberRole;
 use continuum_control_api::rest::{AuditRecord, AuditVerdict, Plan, SpecVersion};
 use continuum_domain::PairId;
-use continuum_domain::operation::OperationState;
+use continuum_domain::operation::{Method, OperationState};
 
 use super::fixtures::{self, NOW_MS, region};
 use super::style::Style;
@@ -85,6 +85,8 @@ fn a_plan_lists_every_reason() {
     let plan = Plan {
         from: Some(region("fsn")),
         to: region("hel"),
+        method: Some(Method::Clean),
+        hot_refusals: vec!["durability async: the holder acknowledges alone".into()],
         allowed: false,
         candidates: [
             (region("ash"), vec!["lags 20 MB".into(), "no session".into()]),

@@ -18,7 +18,8 @@ pub(super) async fn switchover(
     pair: &PairId,
     body: SwitchoverRequest,
 ) -> Result<Started, ApiError> {
-    let looked = look(core, pair, &body.to, Wish::Switchover, &who.0.to_string()).await?;
+    let looked =
+        look(core, pair, &body.to, Wish::Switchover(body.method), &who.0.to_string()).await?;
     if body.dry_run {
         return Ok(Started::Plan(looked.plan));
     }
@@ -29,7 +30,8 @@ pub(super) async fn switchover(
     else {
         return Err(refused(&looked.plan));
     };
-    let kind = OperationKind::Switchover { from: from.clone(), to: body.to };
+    let method = looked.plan.method.unwrap_or_default();
+    let kind = OperationKind::Switchover { from: from.clone(), to: body.to, method };
     start(core, who, (pair, kind, record.epoch), body.reason).await
 }
 
@@ -102,8 +104,8 @@ async fn look(
     let plan = plan::plan(&inputs, to, wish);
     let same = running.filter(|running| {
         let same_move = match (&running.kind, wish) {
-            (OperationKind::Switchover { to: running_to, .. }, Wish::Switchover) => {
-                running_to == to
+            (OperationKind::Switchover { to: running_to, method, .. }, Wish::Switchover(asked)) => {
+                running_to == to && asked.is_none_or(|asked| asked == *method)
             }
             (
                 OperationKind::Failover { to: running_to, trigger, allow_data_loss, .. },

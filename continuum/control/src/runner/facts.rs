@@ -68,7 +68,7 @@ fn preflight(
     record: &PairRecord,
 ) -> Vec<String> {
     let wish = match &operation.kind {
-        OperationKind::Switchover { .. } => Wish::Switchover,
+        OperationKind::Switchover { method, .. } => Wish::Switchover(Some(*method)),
         OperationKind::Failover { allow_data_loss, .. } => Wish::Failover {
             allow_data_loss: *allow_data_loss,
             loss_epoch: allow_data_loss.then_some(operation.at_epoch),

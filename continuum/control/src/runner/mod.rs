@@ -165,6 +165,7 @@ fn send(
     let order = match order {
         CoreOrder::SwitchOver { to, deadline_ms } => Order::SwitchOver { to, deadline_ms },
         CoreOrder::AbortSwitchOver => Order::AbortSwitchOver,
+        CoreOrder::TakeOver { deadline_ms } => Order::TakeOver { deadline_ms },
         CoreOrder::FailOver { allow_data_loss } => Order::FailOver { allow_data_loss },
     };
     let directive = Directive {

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 
 use continuum_control_api::link::{Fact, JournalEntry};
 use continuum_domain::operation::{
-    Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
+    Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
+use continuum_domain::pair::BY_HOT;
 use continuum_domain::sequence;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use sha2::{Digest, Sha256};
@@ -101,6 +102,7 @@ impl CoreState {
                 self.add_line(by, &operation, line)
             }
             Fact::Released { .. }
+            | Fact::Premise { .. }
             | Fact::Fenced { .. }
             | Fact::Ledger { .. }
             | Fact::Blocked { .. } => {
@@ -174,7 +176,7 @@ impl CoreState {
         acquisition: &Acquisition,
     ) -> Option<AddedLine> {
         self.audit_fact(by, entry);
-        let planned = acquisition.why == "handover";
+        let planned = matches!(acquisition.why.as_str(), "handover" | BY_HOT);
         let moves = planned || !matches!(acquisition.why.as_str(), "returned" | "created");
         let mut operation = None;
         let mut added = None;
@@ -271,9 +273,16 @@ impl CoreState {
     ) -> OperationId {
         let at_epoch = Epoch(entry.epoch.0.saturating_sub(1));
         let kind = match (&acquisition.from, acquisition.why.as_str()) {
-            (Some(from), "handover") => {
-                OperationKind::Switchover { from: from.clone(), to: region.clone() }
-            }
+            (Some(from), "handover") => OperationKind::Switchover {
+                from: from.clone(),
+                to: region.clone(),
+                method: Method::Clean,
+            },
+            (Some(from), BY_HOT) => OperationKind::Switchover {
+                from: from.clone(),
+                to: region.clone(),
+                method: Method::Hot,
+            },
             (from, why) => OperationKind::Failover {
                 from: from.clone(),
                 to: region.clone(),
@@ -388,6 +397,12 @@ fn fact_text(fact: &Fact) -> (&'static str, String) {
             ("acquired", format!("acquired by {by}{alone}"))
         }
         Fact::Released { reason } => ("released", format!("released: {reason}")),
+        Fact::Premise { holds: true, .. } => {
+            ("premise", "commits wait for every listed member: ledger takeover may be used".into())
+        }
+        Fact::Premise { reasons, .. } => {
+            ("premise", format!("ledger takeover may not be used: {}", reasons.join("; ")))
+        }
         Fact::Fenced { reason } => ("fenced", format!("fenced: {reason}")),
         Fact::Ledger { after, reason, .. } => ("ledger", format!("{}: {reason}", regions(after))),
         Fact::Rejoined { how, artefact, fork, end, commits } => {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use continuum_control_api::rest::{AuditRecord, AuditVerdict, AutomationPause, SpecVersion};
-use continuum_domain::operation::{Operation, OperationKind, OperationState, StepRecord};
+use continuum_domain::operation::{Method, Operation, OperationKind, OperationState, StepRecord};
 use continuum_domain::safety::Pause;
 use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::spec::PairSpec;
@@ -328,7 +328,10 @@ fn state_word(state: &OperationState) -> String {
 /// From where to where, for the audit chain.
 fn kind_text(kind: &OperationKind) -> String {
     match kind {
-        OperationKind::Switchover { from, to } => format!("{from} -> {to}"),
+        OperationKind::Switchover { from, to, method: Method::Clean } => format!("{from} -> {to}"),
+        OperationKind::Switchover { from, to, method: Method::Hot } => {
+            format!("{from} -> {to} (hot)")
+        }
         OperationKind::Failover { from, to, trigger, .. } => {
             let from = from.as_ref().map_or("unknown", RegionId::as_str);
             format!("{from} -> {to} ({trigger})")

@@ -129,6 +129,7 @@ impl Agent {
             in_sync: BTreeMap::from([(self.region.clone(), disk(&self.region))]),
             handover_to: None,
             paused: false,
+            waits_for_all: false,
         };
         let epoch = new.epoch;
         assert!(self.write(version, &new).await);
@@ -286,6 +287,7 @@ impl Agent {
             sync_names: String::new(),
             standbys: if primary { BTreeMap::from([(other, standby)]) } else { BTreeMap::new() },
             waiting_commits: 0,
+            lowered_commit: Some(Vec::new()),
         };
         MemberReport {
             role,
@@ -301,6 +303,8 @@ impl Agent {
             guard_alive: true,
             witness_reachable: true,
             spec_version: 1,
+            takeover_refusals: Vec::new(),
+            peers: BTreeMap::new(),
         }
     }
 

@@ -12,10 +12,10 @@ use crate::spec::PairMode;
 use crate::time::Tick;
 
 /// Permission to take over.
-struct Permit {
-    operation: Option<OperationId>,
-    autonomous: bool,
-    allow_data_loss: bool,
+pub(super) struct Permit {
+    pub operation: Option<OperationId>,
+    pub autonomous: bool,
+    pub allow_data_loss: bool,
 }
 
 impl PairMachine {
@@ -61,6 +61,7 @@ impl PairMachine {
             return;
         }
         match holder {
+            Some(holder) if self.take_over_by_ledger(now, record, holder, &id) => {}
             Some(holder) => self.consider_challenge(now, record, holder, id),
             None => self.consider_vacancy(now, record, id),
         }
@@ -116,7 +117,7 @@ impl PairMachine {
         self.step_note(Step::Detect, StepOutcome::Done, silent, detail);
     }
 
-    fn acquire(
+    pub(super) fn acquire(
         &mut self,
         now: Tick,
         record: &PairRecord,
@@ -133,6 +134,7 @@ impl PairMachine {
             in_sync: [(self.me.clone(), id)].into(),
             handover_to,
             paused: record.paused,
+            waits_for_all: false,
         };
         self.acquiring_from = record.holder.clone();
         self.write(now, value, Purpose::Acquire { by, autonomous });
@@ -151,7 +153,7 @@ impl PairMachine {
 
     /// The core's grant, a person's approval, or autonomy; `None` with a named state while there
     /// is none.
-    fn permission(
+    pub(super) fn permission(
         &mut self,
         now: Tick,
         record: &PairRecord,

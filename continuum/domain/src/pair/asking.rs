@@ -12,13 +12,17 @@ use crate::time::Tick;
 
 /// Pause between tries to resolve a write while the witness fails.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// A standby whose takeover is unresolved for so long follows the holder again meanwhile.
+const UNRESOLVED_PATIENCE: Duration = Duration::from_secs(1);
 
 impl PairMachine {
     /// Keeps the register, and the holder's session for a challenger, fresh enough.
     pub(super) fn keep_reading(&mut self, now: Tick) {
         let pace = if self.eager() { Duration::from_millis(20) } else { self.pace() };
-        let interval = if self.is_primary() { self.timing.renew } else { pace };
-        let due = self.register.last_read_sent.is_none_or(|sent| now.since(sent) >= interval);
+        let interval = if self.is_primary() { self.round() } else { pace };
+        let blind = self.is_primary() && planted(Bug::HolderNeverReads);
+        let due =
+            !blind && self.register.last_read_sent.is_none_or(|sent| now.since(sent) >= interval);
         if due && !self.register.reading {
             self.read_pair(now);
         }
@@ -71,6 +75,16 @@ impl PairMachine {
         }
     }
 
+    /// Whether an own write keeps this standby from following. One that was to take over by the ledger
+    /// does not for ever: what it receives while nobody knows, it keeps (R19), and the holder waits.
+    pub(super) fn waits_for_its_write(&self, now: Tick) -> bool {
+        self.register.outstanding.as_ref().is_some_and(|write| {
+            let by_ledger = matches!(&write.purpose, Purpose::Acquire { by, .. }
+                if [super::BY_LEDGER, super::BY_HOT].contains(by));
+            !by_ledger || write.in_flight || now.since(write.started) < UNRESOLVED_PATIENCE
+        })
+    }
+
     pub(super) fn write(&mut self, now: Tick, value: PairRecord, purpose: Purpose) {
         let expected = self.register.begin(now, self.session.life, value.clone(), purpose);
         self.out.push(Effect::Cas { expected, value });
@@ -80,6 +94,9 @@ impl PairMachine {
     pub(super) fn command(&mut self, now: Tick, epoch: Epoch, command: PlaneCommand) {
         if self.plane.is_some() || self.fencing || now < self.plane_not_before {
             return;
+        }
+        if matches!(command, PlaneCommand::Follow(Some(_)) | PlaneCommand::Start { .. }) {
+            self.takeover.receives();
         }
         self.plane = Some(PlaneSlot { command: command.clone(), epoch, started: now });
         self.out.push(Effect::Plane { epoch, command });

@@ -43,6 +43,8 @@ impl PairMachine {
             Event::SessionRead { region, sent, answer } => {
                 self.reading_session = false;
                 if let Ok(record) = answer {
+                    let (after, seen) = (self.spec.suspect_after, record.clone());
+                    self.takeover.suspicion.session_read(now, sent, &region, seen, after);
                     let gap = self.timing.renew.max(self.pace() * 4);
                     self.window.session_read(now, sent, &region, record, &self.timing, gap);
                 }
@@ -68,7 +70,17 @@ impl PairMachine {
             Event::SwitchOver { operation, epoch, to, deadline } => {
                 self.begin_handover(now, operation, epoch, to, deadline);
             }
-            Event::AbortSwitchOver { operation } => self.abort_handover(&operation),
+            Event::AbortSwitchOver { operation } => {
+                self.abort_handover(&operation);
+                self.drop_hot_switchover(&operation, "cancelled by the core".into());
+            }
+            Event::TakeOver { operation, epoch, deadline } => {
+                self.begin_hot_switchover(now, operation, epoch, deadline);
+            }
+            Event::PeerHeard { region, at } => {
+                self.takeover.suspicion.heard(at, &region, self.spec.suspect_after);
+            }
+            Event::PeerRefused { region, at } => self.takeover.suspicion.refused(at, &region),
             Event::FailOver { operation, epoch, allow_data_loss } => {
                 let epoch = if planted(Bug::OrderForAnyEpoch) { self.epoch() } else { epoch };
                 if epoch == self.epoch() {
@@ -123,6 +135,7 @@ impl PairMachine {
         self.arm_sent = None;
         self.names = None;
         self.following = None;
+        self.takeover.receives();
         self.replication_ready = false;
         self.growth.abandon();
         self.actuator = Some(status);
@@ -149,6 +162,7 @@ impl PairMachine {
             self.process_gone = now;
             self.promote_again = false;
             self.following = None;
+            self.takeover.receives();
             self.replication_ready = false;
             self.growth.abandon();
             self.shrink.forget();
@@ -273,6 +287,7 @@ impl PairMachine {
                 self.note(Note::Ledger { before, after, reason });
                 self.step_note(Step::RestoreLedger, StepOutcome::Done, None, String::new());
             }
+            Purpose::Premise => self.premise_written(&write),
             Purpose::HandOver => self.handed_over(now),
             Purpose::Release { reason } => {
                 self.confirmed = None;
@@ -294,7 +309,8 @@ impl PairMachine {
         autonomous: bool,
     ) {
         let epoch = write.value.epoch;
-        if let Some(approval) = self.approval.take()
+        let approval = self.approval.take();
+        if let Some(approval) = self.order_taken().or(approval)
             && approval.epoch < epoch
         {
             self.operation = Some((approval.epoch, approval.operation));
@@ -366,7 +382,11 @@ impl PairMachine {
                 }
             }
             PlaneCommand::Promote { .. } => self.promote_ended(now, &outcome, slot.started),
+            PlaneCommand::StopReceiving => {
+                self.receiving_stopped(now, &outcome, slot.started);
+            }
             PlaneCommand::Follow(upstream) => {
+                self.takeover.receives();
                 self.following = failed.is_none().then_some(upstream);
             }
             PlaneCommand::EnsureReplication => self.replication_ready = failed.is_none(),
@@ -424,6 +444,7 @@ fn by_the_guard(command: &PlaneCommand) -> bool {
         | PlaneCommand::Promote { .. }
         | PlaneCommand::SetNames(_)
         | PlaneCommand::Follow(_)
+        | PlaneCommand::StopReceiving
         | PlaneCommand::StopFast
         | PlaneCommand::SaveTail { .. }
         | PlaneCommand::Rewind(_)

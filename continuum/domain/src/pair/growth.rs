@@ -284,6 +284,7 @@ impl PairMachine {
         }
         let mut value = record.clone();
         value.in_sync.insert(proof.member.clone(), proof.id.clone());
+        value.waits_for_all = self.waits_for_all_holds(now);
         self.write(now, value, Purpose::Grow);
     }
 }

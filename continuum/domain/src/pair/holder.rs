@@ -10,7 +10,7 @@ use crate::mutation::{Bug, planted};
 use crate::observation::ProcessState;
 use crate::operation::{Step, StepOutcome};
 use crate::record::PairRecord;
-use crate::spec::{Durability, WitnessLossPolicy};
+use crate::spec::{Durability, Takeover, WitnessLossPolicy};
 use crate::sync_names::SyncNames;
 use crate::time::Tick;
 
@@ -123,6 +123,7 @@ impl PairMachine {
                 epoch: record.epoch.next(),
                 holder: None,
                 handover_to: None,
+                waits_for_all: false,
                 ..record.clone()
             };
             self.write(now, value, Purpose::Release { reason: reason.into() });
@@ -168,6 +169,9 @@ impl PairMachine {
         let listed = self.on_listed_directory(record);
         let armed = self.armed_for(record.epoch, now) || planted(Bug::PromoteUnarmed);
         if listed && armed && self.authorised(now) && record.handover_to.is_none() {
+            if self.spec.takeover == Takeover::Ledger && !self.receives_no_more(now, record.epoch) {
+                return;
+            }
             let names = self.needed_names();
             self.command(now, record.epoch, PlaneCommand::Promote { names });
         }
@@ -195,6 +199,7 @@ impl PairMachine {
             self.growth.abandon();
         }
         self.decide_shrink(now, record);
+        self.decide_premise(now, record);
         self.warn_of_waiting(record);
         self.restore_noted(now);
     }

@@ -30,6 +30,7 @@ mod events;
 mod growth;
 mod handover;
 mod holder;
+mod premise;
 mod promise;
 mod register;
 mod rejoin;
@@ -37,10 +38,13 @@ mod shrink;
 mod stall;
 mod standby;
 mod status;
+mod suspicion;
+mod takeover;
 pub mod types;
 mod window;
 
 pub use status::{PairStatus, RoleView};
+pub use takeover::{BY_HOT, BY_LEDGER};
 
 use register::{Purpose, Register};
 use types::{Blocked, Effect, Event, Note, PlaneCommand, SessionView};
@@ -141,6 +145,8 @@ pub struct PairMachine {
     handover: Option<handover::Handover>,
     rejoin: rejoin::State,
     promise: promise::State,
+    takeover: takeover::State,
+    premise: premise::State,
 
     core_up: bool,
     core_changed: Tick,
@@ -216,6 +222,8 @@ impl PairMachine {
             handover: None,
             rejoin: rejoin::State::new(now),
             promise: promise::State::new(promised_until),
+            takeover: takeover::State::default(),
+            premise: premise::State::default(),
             core_up: false,
             core_changed: now,
             approval: None,
@@ -239,6 +247,7 @@ impl PairMachine {
     /// Takes in one event and returns everything that is due now.
     pub fn step(&mut self, now: Tick, event: Event) -> Vec<Effect> {
         self.out.clear();
+        self.takeover.suspicion.step(now, self.spec.suspect_after);
         self.take_in(now, event);
         self.decide(now);
         std::mem::take(&mut self.out)
@@ -260,12 +269,20 @@ impl PairMachine {
         self.handover.is_some()
             || self.growth.busy()
             || (self.confirmed.is_some() && !self.is_primary())
+            || self.takeover.under_way()
             || self.closing()
     }
 
     /// The interval of routine looks.
     pub fn pace(&self) -> Duration {
-        (self.timing.renew / 8).clamp(Duration::from_millis(20), Duration::from_millis(100))
+        let round = self.round();
+        (round / 8).clamp(Duration::from_millis(20), Duration::from_millis(100))
+    }
+
+    /// The interval of renewal rounds: the session's own, or what the pair's takeover asks for.
+    fn round(&self) -> Duration {
+        let sooner = self.spec.beat_interval();
+        sooner.map_or(self.timing.renew, |sooner| sooner.min(self.timing.renew))
     }
 
     fn decide(&mut self, now: Tick) {
@@ -299,7 +316,10 @@ impl PairMachine {
         let Some(known) = self.register.known.clone() else { return };
         match known.record {
             None => self.decide_new(now),
-            Some(record) if record.held_by(&self.me) => self.decide_holder(now, &record),
+            Some(record) if record.held_by(&self.me) => {
+                self.takeover.pause();
+                self.decide_holder(now, &record);
+            }
             Some(record) => match record.holder.clone() {
                 Some(holder) => self.decide_standby(now, &record, &holder),
                 None => self.decide_vacant(now, &record),
@@ -323,6 +343,7 @@ impl PairMachine {
                         in_sync: [(self.me.clone(), id)].into(),
                         handover_to: None,
                         paused: false,
+                        waits_for_all: false,
                     };
                     self.write(now, value, Purpose::Create);
                 }
@@ -385,7 +406,9 @@ impl PairMachine {
         let confirmed = self.confirmed?;
         let by_session =
             (confirmed.life == self.session.life).then_some(self.session.valid_until).flatten();
-        by_session.max(self.promise.cover(confirmed.epoch))
+        by_session
+            .map(|until| self.bounded_by_the_read(until))
+            .max(self.promise.cover(confirmed.epoch))
     }
 
     fn authorised(&self, now: Tick) -> bool {

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Shrink { reason: String },
     /// A member enters the ledger.
     Grow,
+    /// The holder says whether it waits for every listed member (R18).
+    Premise,
     /// The stopped holder names its successor (R14).
     HandOver,
     /// The stopped holder lets go (R16).

@@ -11,8 +11,10 @@ use crate::time::Tick;
 
 impl PairMachine {
     pub(super) fn decide_standby(&mut self, now: Tick, record: &PairRecord, holder: &RegionId) {
+        self.takeover.pause();
         self.consider_acquiring(now, record, Some(holder));
-        if self.promoted() || self.fencing || self.register.outstanding.is_some() {
+        let busy = self.takeover.went_on() || self.waits_for_its_write(now);
+        if self.promoted() || self.fencing || busy {
             // Still a primary on its way out, or on the way to become one: nothing else is done.
             return;
         }

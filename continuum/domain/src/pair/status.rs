@@ -53,6 +53,9 @@ pub struct PairStatus {
     /// Standby: the epoch for whose holder its WAL is proven. Only under that epoch may it be listed,
     /// or a lease be handed to it; see [`PairMachine::directory_for`].
     pub proven_at: Option<Epoch>,
+    /// Holder: why it does not promise to wait for every listed member. Standby: why it may not take
+    /// over by the ledger, suspicion aside.
+    pub takeover_refusals: Vec<String>,
 }
 
 impl PairMachine {
@@ -73,6 +76,11 @@ impl PairMachine {
                 && self.session.witness_answered.is_some(),
             spec_version: self.spec_version,
             proven_at: self.proven_at(),
+            takeover_refusals: if self.is_primary() {
+                self.premise_reasons(now)
+            } else {
+                self.takeover_refusals(now)
+            },
         }
     }
 

@@ -64,6 +64,8 @@ pub enum PlaneOutcome {
     },
     /// Position at or past the record that was written.
     Woken(Lsn),
+    /// No WAL receiver is left, and WAL was received up to here.
+    Stopped(Lsn),
     /// A data directory was made or changed.
     Directory(DataDirectoryId),
     /// Lineage of the stopped member.
@@ -163,6 +165,29 @@ pub enum Event {
         /// A person approved a loss for exactly this epoch.
         allow_data_loss: bool,
     },
+    /// The core ordered this standby to take over from the living holder, decided at `epoch`.
+    TakeOver {
+        /// The operation.
+        operation: OperationId,
+        /// The epoch it was decided at.
+        epoch: Epoch,
+        /// From now; after it the standby follows again by itself.
+        deadline: Duration,
+    },
+    /// The agent of another region answered when it was asked whether it lives.
+    PeerHeard {
+        /// Which.
+        region: RegionId,
+        /// When the answer came.
+        at: Tick,
+    },
+    /// The host of another region's agent is there, and nobody listens.
+    PeerRefused {
+        /// Which.
+        region: RegionId,
+        /// When.
+        at: Tick,
+    },
     /// A peer answered whether it replayed to the shutdown checkpoint.
     PeerReplayed {
         /// Who.
@@ -233,6 +258,9 @@ impl Event {
             Self::SwitchOver { .. } => "switch-over",
             Self::AbortSwitchOver { .. } => "abort-switch-over",
             Self::FailOver { .. } => "fail-over",
+            Self::TakeOver { .. } => "take-over",
+            Self::PeerHeard { .. } => "peer-heard",
+            Self::PeerRefused { .. } => "peer-refused",
             Self::PeerReplayed { .. } => "peer-replayed",
             Self::PeerIdentity { .. } => "peer-identity",
             Self::PeerPromised { .. } => "peer-promised",
@@ -278,6 +306,8 @@ pub enum PlaneCommand {
     SetNames(SyncNames),
     /// Stream from there, or from nobody.
     Follow(Option<RegionId>),
+    /// Stream from nobody, and see that no WAL receiver is left (R18).
+    StopReceiving,
     /// Stop cleanly.
     StopFast,
     /// Checkpoint.
@@ -342,6 +372,13 @@ pub enum Note {
         after: Vec<RegionId>,
         /// Why.
         reason: String,
+    },
+    /// The holder waits for every listed member from now on, or does not, and why.
+    Premise {
+        /// Whether it does.
+        holds: bool,
+        /// Why not.
+        reasons: Vec<String>,
     },
     /// The member follows the holder again.
     Rejoined {

@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn beat(beat: u64) -> Option<SessionRecord> {
-        Some(SessionRecord { incarnation: 1, beat, ttl_ms: 10_000 })
+        Some(SessionRecord { incarnation: 1, beat, ttl_ms: 10_000, renew_ms: 0 })
     }
 
     fn watch(window: &mut Window, from_ms: u64, to_ms: u64, value: u64) {

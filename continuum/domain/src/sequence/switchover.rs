@@ -6,18 +6,54 @@ use super::{
 };
 use crate::ids::RegionId;
 use crate::mutation::{Bug, planted};
-use crate::operation::{Operation, Step, StepOutcome};
+use crate::operation::{Method, Operation, Step, StepOutcome};
+
+/// From where to where, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Route<'a> {
+    pub from: &'a RegionId,
+    pub to: &'a RegionId,
+    pub method: Method,
+}
+
+impl Route<'_> {
+    /// Whose agent is asked: the holder's, which stops and hands over, or the target's, which takes.
+    fn asked(&self) -> &RegionId {
+        match self.method {
+            Method::Clean => self.from,
+            Method::Hot => self.to,
+        }
+    }
+
+    fn order(&self, deadline_ms: u64) -> CoreOrder {
+        match self.method {
+            Method::Clean => CoreOrder::SwitchOver { to: self.to.clone(), deadline_ms },
+            Method::Hot => CoreOrder::TakeOver { deadline_ms },
+        }
+    }
+
+    /// The line from which on something may be touched.
+    fn announcement(&self) -> (Step, String) {
+        let Route { from, to, method } = self;
+        match method {
+            Method::Clean => (Step::StopWrites, format!("asking {from} to stop and hand over")),
+            Method::Hot => (Step::Commit, format!("asking {to} to take over from {from}")),
+        }
+    }
+}
 
 pub(super) fn decide(
     operation: &Operation,
-    (from, to): (&RegionId, &RegionId),
+    route: Route<'_>,
     facts: &MoveFacts,
     position: &Position,
     now_ms: i64,
 ) -> Vec<CoreEffect> {
-    let Some(announced_ms) = core_line(operation, Step::StopWrites, &StepOutcome::Started) else {
+    let from = route.from;
+    let (announcement, _) = route.announcement();
+    let Some(announced_ms) = core_line(operation, announcement, &StepOutcome::Started) else {
         return match position {
-            Position::Before => prepare(operation, (from, to), facts, now_ms),
+            Position::Before => prepare(operation, route, facts, now_ms),
             _ => undone(texts::moved_on_untouched(facts.register.as_ref())),
         };
     };
@@ -35,7 +71,7 @@ pub(super) fn decide(
         Position::Elsewhere(epoch, Some(third)) => failed(texts::third(third, *epoch)),
         Position::Before => {
             let times = Times { now_ms, returns_ms, out_of_time };
-            stopping(operation, (from, to), facts, &times)
+            asked(operation, route, facts, &times)
         }
         _ => Vec::new(),
     }
@@ -50,7 +86,7 @@ struct Times {
 /// Nothing was touched yet.
 fn prepare(
     operation: &Operation,
-    (from, to): (&RegionId, &RegionId),
+    route: Route<'_>,
     facts: &MoveFacts,
     now_ms: i64,
 ) -> Vec<CoreEffect> {
@@ -66,20 +102,22 @@ fn prepare(
     }
     if planted(Bug::StopUnannounced) && facts.directive_age_ms.is_none() {
         let deadline_ms = u64::try_from(facts.switchover_deadline_ms).unwrap_or(0);
-        return send_if_due(facts, from, CoreOrder::SwitchOver { to: to.clone(), deadline_ms });
+        return send_if_due(facts, route.asked(), route.order(deadline_ms));
     }
-    // From this line on the old holder may be stopped at any time.
-    journal(Step::StopWrites, StepOutcome::Started, format!("asking {from} to stop and hand over"))
+    // From this line on the old holder may be stopped, or taken over from, at any time.
+    let (step, detail) = route.announcement();
+    journal(step, StepOutcome::Started, detail)
 }
 
 /// The directive is announced; the register still shows the old epoch.
-fn stopping(
+fn asked(
     operation: &Operation,
-    (from, to): (&RegionId, &RegionId),
+    route: Route<'_>,
     facts: &MoveFacts,
     times: &Times,
 ) -> Vec<CoreEffect> {
-    let gave_up = agent_gave_up(operation, from);
+    let (from, asked) = (route.from, route.asked());
+    let gave_up = agent_gave_up(operation, asked);
     let settled = facts.aborting_for_ms.is_some_and(|age| age >= ABORT_SETTLE_MS);
     let intact = facts.from_writable == Some(true)
         && facts.register.as_ref().is_some_and(|record| record.handover_to.is_none());
@@ -92,35 +130,35 @@ fn stopping(
     if operation.cancel_requested || times.now_ms >= times.returns_ms {
         // Cancel is honoured up to the commit point. An abort that comes after it finds another
         // epoch in the register and is refused by the agent.
-        return send_if_due(facts, from, CoreOrder::AbortSwitchOver);
+        return send_if_due(facts, asked, CoreOrder::AbortSwitchOver);
     }
-    if gave_up || agent_works(operation, from) {
+    if gave_up || agent_works(operation, asked) {
         return Vec::new();
     }
     let deadline_ms = u64::try_from(times.returns_ms - times.now_ms).unwrap_or(0);
-    send_if_due(facts, from, CoreOrder::SwitchOver { to: to.clone(), deadline_ms })
+    send_if_due(facts, asked, route.order(deadline_ms))
 }
 
 fn send_if_due(facts: &MoveFacts, to: &RegionId, order: CoreOrder) -> Vec<CoreEffect> {
     if due(facts) { vec![CoreEffect::Send { to: to.clone(), order }] } else { Vec::new() }
 }
 
-/// Steps the old holder's agent reports on its way to the commit point.
-fn is_holder_step(step: Step) -> bool {
+/// Steps the asked agent reports on its way to the commit point.
+fn is_asked_step(step: Step) -> bool {
     matches!(step, Step::StopWrites | Step::ProveCatchUp | Step::HandOver | Step::Commit)
 }
 
-fn agent_works(operation: &Operation, from: &RegionId) -> bool {
+fn agent_works(operation: &Operation, asked: &RegionId) -> bool {
     operation
         .steps
         .iter()
-        .any(|line| line.region.as_ref() == Some(from) && is_holder_step(line.step))
+        .any(|line| line.region.as_ref() == Some(asked) && is_asked_step(line.step))
 }
 
-fn agent_gave_up(operation: &Operation, from: &RegionId) -> bool {
+fn agent_gave_up(operation: &Operation, asked: &RegionId) -> bool {
     operation.steps.iter().any(|line| {
-        line.region.as_ref() == Some(from)
-            && is_holder_step(line.step)
+        line.region.as_ref() == Some(asked)
+            && is_asked_step(line.step)
             && matches!(line.outcome, StepOutcome::Failed { .. } | StepOutcome::Undone)
     })
 }

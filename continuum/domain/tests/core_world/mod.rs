@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use continuum_domain::operation::{
-    Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
+    Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::sequence::{self, CoreEffect, CoreOrder, MoveFacts, Recorded, decide};
 use continuum_domain::{DataDirectoryId, Epoch, OperationId, PairId, PairRecord, RegionId};
@@ -36,7 +36,11 @@ pub fn operation(kind: OperationKind) -> Operation {
 }
 
 pub fn switchover() -> Operation {
-    operation(OperationKind::Switchover { from: region("fsn"), to: region("hel") })
+    operation(OperationKind::Switchover {
+        from: region("fsn"),
+        to: region("hel"),
+        method: Method::Clean,
+    })
 }
 
 pub fn failover(trigger: &str) -> Operation {
@@ -177,6 +181,7 @@ impl World {
             in_sync,
             handover_to: None,
             paused: false,
+            waits_for_all: false,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use continuum_domain::spec::{Durability, LossApproval, WitnessLossPolicy};
+use continuum_domain::spec::{Durability, LossApproval, Takeover, WitnessLossPolicy};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -114,6 +114,7 @@ prop_compose! {
         ]),
         failsafe in any::<bool>(),
         approved in any::<bool>(),
+        ledger in any::<bool>(),
         rates in prop::array::uniform3(prop::sample::select(vec![0i64, -5_000, 5_000])),
         loss in prop::sample::select(vec![0u64, 5, 30]),
         write_interval_ms in prop::sample::select(vec![40u64, 10, 120]),
@@ -131,6 +132,11 @@ prop_compose! {
                 WitnessLossPolicy::Failsafe
             } else {
                 WitnessLossPolicy::Fence
+            },
+            takeover: if ledger && durability.is_synchronous() {
+                Takeover::Ledger
+            } else {
+                Takeover::Ttl
             },
             loss_approval: (approved && durability == Durability::Async).then_some(approval),
             timing: short_timing(),

@@ -99,7 +99,7 @@ fn sessions(events: &mut Vec<Event>, now: Tick) {
         let view = SessionView { life, valid_until, witness_answered: Some(now) };
         events.push(Event::Session(view));
     }
-    let record = SessionRecord { incarnation: 3, beat: 7, ttl_ms: 3_000 };
+    let record = SessionRecord { incarnation: 3, beat: 7, ttl_ms: 3_000, renew_ms: 80 };
     for answer in [Ok(Some(record)), Ok(None), Err("lost".to_owned())] {
         events.push(Event::SessionRead { region: region("fsn"), sent: now - ms(5), answer });
     }
@@ -113,12 +113,14 @@ fn registers(events: &mut Vec<Event>, machine: &PairMachine, now: Tick) {
     let mut found = vec![None];
     for holder in [None, Some(region("ash")), Some(region("fsn"))] {
         for handover_to in [None, Some(region("ash"))] {
+            let waits_for_all = handover_to.is_none();
             let mut record = PairRecord {
                 epoch: Epoch(40),
                 holder: holder.clone(),
                 in_sync: [(region("ash"), directory("other"))].into(),
                 handover_to,
                 paused: false,
+                waits_for_all,
             };
             found.push(Some((Version(version.0 + 1), record.clone())));
             record.in_sync = known.as_ref().map(|r| r.in_sync.clone()).unwrap_or_default();
@@ -170,6 +172,7 @@ fn data_plane(events: &mut Vec<Event>, machine: &PairMachine, now: Tick, epoch: 
         PlaneOutcome::Canary { waiting: true, commit_lsn: Some(Lsn(900)) },
         PlaneOutcome::Canary { waiting: false, commit_lsn: None },
         PlaneOutcome::Woken(Lsn(900)),
+        PlaneOutcome::Stopped(Lsn(900)),
         PlaneOutcome::Directory(directory("fresh")),
         PlaneOutcome::Lineage(Lineage::Follows),
         PlaneOutcome::Lineage(Lineage::Diverged {
@@ -205,9 +208,12 @@ fn peers_and_core(events: &mut Vec<Event>, now: Tick, epoch: Epoch) {
         events.push(Event::Granted { epoch, grant });
         events.push(Event::FailOver { operation, epoch, allow_data_loss });
     }
+    events.push(Event::TakeOver { operation: operation.clone(), epoch, deadline: ms(500) });
     events.push(Event::Granted { epoch, grant: Grant::Denied(vec!["a freeze".into()]) });
     for name in ["ash", "fsn", "elsewhere"] {
         let region = region(name);
+        events.push(Event::PeerHeard { region: region.clone(), at: now });
+        events.push(Event::PeerRefused { region: region.clone(), at: now });
         for answer in [Ok(directory("other")), Err("not yet".to_owned())] {
             events.push(Event::PeerReplayed { region: region.clone(), answer });
         }

@@ -47,7 +47,11 @@ impl World {
         region.agent = Some(Agent {
             life,
             machine,
-            session: Session::new(self.timing, now),
+            session: {
+                let mut session = Session::new(self.timing, now);
+                session.renew_sooner(self.spec.beat_interval());
+                session
+            },
             generation: None,
             observation: Observation::default(),
             status_sent: 0,
@@ -63,6 +67,43 @@ impl World {
         self.feed(r, Event::Wake);
         self.core_link_changed(r);
         self.observe_soon(r, life);
+        self.beat(r, life);
+    }
+
+    /// Asks every other agent whether it lives, again and again.
+    fn beat(&mut self, r: usize, life: u64) {
+        if !self.agent_is(r, life) {
+            return;
+        }
+        for peer in (0..self.regions.len()).filter(|peer| *peer != r) {
+            self.ask_whether_it_lives(r, life, peer);
+        }
+        let interval = self.spec.beat_interval().unwrap_or(self.timing.renew);
+        self.after(interval, Host::Agent(r), move |w| w.beat(r, life));
+    }
+
+    fn ask_whether_it_lives(&mut self, r: usize, life: u64, peer: usize) {
+        if !self.net.linked(r, peer, self.now) || self.net.lost(&mut self.rng) {
+            return;
+        }
+        let delay = self.net.far(&mut self.rng);
+        // The agent itself answers: one that hangs does so late.
+        self.after(delay, Host::Agent(peer), move |w| {
+            let there = w.regions[peer].agent.is_some();
+            if !w.net.linked(r, peer, w.now) || w.net.lost(&mut w.rng) {
+                return;
+            }
+            let back = w.net.far(&mut w.rng);
+            w.after(back, Host::Agent(r), move |w| {
+                let (at, region) = (w.local(r), w.regions[peer].name.clone());
+                let event = if there {
+                    Event::PeerHeard { region, at }
+                } else {
+                    Event::PeerRefused { region, at }
+                };
+                w.feed_if(r, life, event);
+            });
+        });
     }
 
     pub fn stop_agent(&mut self, r: usize) {
@@ -93,6 +134,7 @@ impl World {
                 | Event::SessionRead { .. }
                 | Event::Session(_)
                 | Event::PairRead { .. }
+                | Event::PeerHeard { .. }
                 | Event::PeerIdentity { .. }
                 | Event::Armed { .. }
         );

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use continuum_domain::pair::PairMachine;
 use continuum_domain::pair::types::{CasAnswer, Event, Note};
 use continuum_domain::spec::Durability;
-use continuum_domain::{Epoch, Lsn, PairRecord, Tick, Version};
+use continuum_domain::{Epoch, Lsn, PairRecord, Tick, Timing, Version};
 
 use super::{World, ms};
 
@@ -29,6 +29,10 @@ pub struct Judge {
     pub acked: BTreeMap<u64, Acked>,
     /// When the last renewal of whoever was the holder landed.
     holder_beat: u64,
+    /// From whom the pair was taken over while its session beat, and when.
+    taken_from: Option<(usize, u64)>,
+    /// How old that was when the pair was last taken over.
+    beat_age: u64,
     pub acknowledgements: u64,
     pub last_ack: u64,
     pub lost_by_approval: u64,
@@ -169,6 +173,7 @@ impl World {
             self.judge.tenure = value.epoch;
         }
         if let Some(before) = &before {
+            self.judge_premise(writer, before, value);
             self.judge_succession(writer, before, value);
             self.judge_new_holder(before, value);
         }
@@ -180,6 +185,42 @@ impl World {
                     "I2: the register lists {member}, which does not hold acknowledged {missing}"
                 ));
             }
+        }
+    }
+
+    /// R18: who takes over while the holder may still hold receives nothing any more, is listed, and
+    /// the holder had said that it waits for every listed member.
+    fn judge_premise(&mut self, writer: Option<usize>, before: &PairRecord, value: &PairRecord) {
+        let (Some(writer), Some(old), Some(new)) = (writer, &before.holder, &value.holder) else {
+            return;
+        };
+        if old == new || before.handover_to.as_ref() == Some(new) {
+            return;
+        }
+        let beat_age = self.now.saturating_sub(self.judge.holder_beat);
+        self.judge.beat_age = beat_age;
+        if beat_age >= self.timing.ttl.as_nanos() as u64 {
+            return;
+        }
+        self.judge.taken_from = Some((self.index(old), self.now));
+        let (name, pg) = (&self.regions[writer].name, &self.regions[writer].pg);
+        let listed = pg.directory.as_ref().is_some_and(|id| before.lists(name, id));
+        let receives = pg.receiver.is_some();
+        if !listed || !before.waits_for_all {
+            self.violated(format!(
+                "R18: {writer} took over {beat_age} ns after the holder's last beat; listed {listed}, \
+                 {before:?}"
+            ));
+        } else if receives {
+            self.violated(format!("R18: {writer} took over and receives from the old holder"));
+        }
+    }
+
+    /// Suspicion needs both signals: the holder's session had stood still.
+    fn judge_takeover(&mut self, r: usize) {
+        let least = self.spec.suspect_after.as_nanos() as u64 / 4;
+        if self.judge.beat_age < least {
+            self.violated(format!("{r} took over from a holder that had beaten just before"));
         }
     }
 
@@ -338,11 +379,19 @@ impl World {
             let tenure = self.judge.tenure..=record.epoch;
             record.held_by(&self.regions[r].name) && tenure.contains(&epoch)
         });
-        if !holds {
+        if !holds && !self.may_not_know(r) {
             self.violated(format!(
                 "I3: {r} published names under epoch {epoch} without holding it"
             ));
         }
+    }
+
+    /// R8: who was taken over from while its session beat learns of it at its next look, and is bounded
+    /// by its last one. Until then the older epoch of what it publishes is what names refuse it by.
+    fn may_not_know(&self, r: usize) -> bool {
+        let Timing { ttl, stop_budget, guard, .. } = self.timing;
+        let bound = (ttl - stop_budget - guard).as_nanos() as u64 * 11 / 10;
+        self.judge.taken_from.is_some_and(|(from, at)| from == r && self.now - at < bound)
     }
 
     pub fn judge_fenced(&mut self, r: usize) {
@@ -357,7 +406,10 @@ impl World {
         }
     }
 
-    pub fn judge_note(&mut self, _r: usize, note: &Note) {
+    pub fn judge_note(&mut self, r: usize, note: &Note) {
+        if let Note::Acquired { by: "ledger", .. } = note {
+            self.judge_takeover(r);
+        }
         let key = match note {
             Note::Acquired { by, .. } => format!("acquired:{by}"),
             Note::Step { step, outcome, .. } => format!("step:{step:?}:{outcome:?}"),
@@ -366,6 +418,7 @@ impl World {
             Note::Ledger { before, after, .. } if after.len() < before.len() => "shrunk".into(),
             Note::Ledger { .. } => "grown".into(),
             Note::Rejoined { how, .. } => format!("rejoined:{how}"),
+            Note::Premise { holds, .. } => format!("premise:{holds}"),
             Note::Blocked(Some(blocked)) => format!("blocked:{}", blocked.code),
             Note::Blocked(None) => return,
         };

@@ -97,6 +97,8 @@ pub struct World {
     pub steps: u64,
     /// Which events were fed in which states (kind of role, process, event).
     pub coverage: BTreeMap<(String, &'static str), u64>,
+    /// What lowers `synchronous_commit` at each member, as a look by SQL finds it.
+    pub lowered_commit: Vec<Vec<String>>,
     /// Machines to be walked with every event, if anybody wants them.
     pub specimens: Option<BTreeMap<String, (Tick, continuum_domain::pair::PairMachine)>>,
 }
@@ -146,6 +148,7 @@ impl World {
             said: BTreeMap::new(),
             steps: 0,
             coverage: BTreeMap::new(),
+            lowered_commit: vec![Vec::new(); plan.regions],
             specimens: None,
         };
         for r in 0..world.regions.len() {
@@ -265,6 +268,8 @@ fn spec_of(plan: &Plan, names: &[RegionId]) -> PairSpec {
     spec.durability = plan.durability;
     spec.on_witness_loss = plan.on_witness_loss;
     spec.loss_approval = plan.loss_approval;
+    spec.takeover = plan.takeover;
+    spec.suspect_after = ms(400);
     spec.stall_timeout = ms(1_000);
     spec.core_grace = ms(500);
     spec.restart_budget = ms(4_000);

@@ -51,6 +51,7 @@ impl World {
     pub fn order(&mut self, order: Fault) {
         match order {
             Fault::Switchover { to, deadline } => self.order_switchover(to, ms(deadline)),
+            Fault::HotSwitchover { to, deadline } => self.order_hot_switchover(to, ms(deadline)),
             Fault::AbortSwitchover => {
                 if let Some(operation) = self.operator.last.clone() {
                     for r in 0..self.regions.len() {
@@ -101,6 +102,15 @@ impl World {
         let to = self.regions[to].name.clone();
         let epoch = record.epoch;
         self.direct(from, Event::SwitchOver { operation, epoch, to, deadline });
+    }
+
+    pub fn order_hot_switchover(&mut self, to: usize, deadline: Duration) {
+        let Some(record) = self.register.record().cloned() else { return };
+        if record.holder.is_none() || record.held_by(&self.regions[to].name) {
+            return;
+        }
+        let (operation, epoch) = (self.next_operation(), record.epoch);
+        self.direct(to, Event::TakeOver { operation, epoch, deadline });
     }
 
     pub fn order_failover(&mut self, to: usize, lossy: bool) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::Timing;
-use continuum_domain::spec::{Durability, LossApproval, WitnessLossPolicy};
+use continuum_domain::spec::{Durability, LossApproval, Takeover, WitnessLossPolicy};
 
 use super::{Rng, ms};
 
@@ -105,6 +105,11 @@ pub enum Fault {
         to: usize,
         deadline: u64,
     },
+    /// The target takes over from the living holder.
+    HotSwitchover {
+        to: usize,
+        deadline: u64,
+    },
     AbortSwitchover,
     FailOver {
         to: usize,
@@ -138,6 +143,7 @@ pub struct Plan {
     pub regions: usize,
     pub durability: Durability,
     pub on_witness_loss: WitnessLossPolicy,
+    pub takeover: Takeover,
     pub loss_approval: Option<LossApproval>,
     pub timing: Timing,
     pub rates_ppm: [i64; 3],
@@ -167,6 +173,7 @@ impl Plan {
             regions,
             durability,
             on_witness_loss: WitnessLossPolicy::Fence,
+            takeover: Takeover::Ttl,
             loss_approval: None,
             timing: short_timing(),
             rates_ppm: [0, 0, 0],
@@ -189,6 +196,10 @@ impl Plan {
         if durability == Durability::Async && rng.chance(600) {
             let rpo_bytes = if seed.is_multiple_of(2) { 1 << 20 } else { 4_000 };
             plan.loss_approval = Some(LossApproval { rpo_bytes });
+        }
+        // From a generator of its own, so that the rest of a plan stays as it was.
+        if durability.is_synchronous() && Rng::new(seed ^ 0x01ED_6E42).chance(500) {
+            plan.takeover = Takeover::Ledger;
         }
         let half = i64::from(plan.timing.drift_ppm) / 2;
         plan.rates_ppm = std::array::from_fn(|_| rng.pick(&[-half, 0, half]));
@@ -285,7 +296,8 @@ impl Fault {
             24 => Fault::ReplayStall { r, span },
             25 => Fault::StartFails { r, span },
             26 => Fault::SlowCommands { r, span },
-            27..=30 => Fault::Switchover { to: r, deadline: rng.pick(&[300, 1_500, 4_000]) },
+            27 | 28 => Fault::Switchover { to: r, deadline: rng.pick(&[300, 1_500, 4_000]) },
+            29 | 30 => Fault::HotSwitchover { to: r, deadline: rng.pick(&[300, 1_500, 4_000]) },
             31 => Fault::AbortSwitchover,
             32 => Fault::FailOver { to: r, lossy: rng.chance(300) },
             33 => match rng.below(3) {

@@ -42,6 +42,7 @@ impl World {
                 }
                 reply(self, PlaneOutcome::Done);
             }
+            PlaneCommand::StopReceiving => self.stop_receiving(r, reply),
             PlaneCommand::StopFast => self.stop_fast(r, reply),
             PlaneCommand::Checkpoint => {
                 let takes = self.rng.upto(ms(30));
@@ -74,6 +75,29 @@ impl World {
             PlaneCommand::Rewind(holder) => self.copy(r, ticket, &holder, false, reply),
             PlaneCommand::Reclone(holder) => self.copy(r, ticket, &holder, true, reply),
         }
+    }
+
+    /// The upstream is taken away, and the receiver ends when it has a moment.
+    fn stop_receiving(&mut self, r: usize, reply: Reply) {
+        self.regions[r].pg.upstream = None;
+        let takes = self.rng.between(ms(1), ms(12));
+        self.after(takes, Host::Data(r), move |w| w.receiver_ends(r, reply, 0));
+    }
+
+    fn receiver_ends(&mut self, r: usize, reply: Reply, tries: u32) {
+        let pg = &self.regions[r].pg;
+        if !pg.running() || pg.primary || tries > 40 {
+            return reply(self, failed("the WAL receiver does not end"));
+        }
+        if self.now < self.net.receiver_stuck[r] {
+            return self
+                .after(ms(50), Host::Data(r), move |w| w.receiver_ends(r, reply, tries + 1));
+        }
+        if let Some(from) = pg.receiver.as_ref().map(|receiver| receiver.from) {
+            self.drop_connection(r, from);
+        }
+        let end = self.regions[r].pg.end();
+        reply(self, PlaneOutcome::Stopped(end));
     }
 
     fn start(

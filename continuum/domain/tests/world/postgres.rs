@@ -241,6 +241,7 @@ impl World {
             sync_names: pg.names.to_string(),
             standbys: standbys.collect(),
             waiting_commits: pg.waiting.len() as u32,
+            lowered_commit: pg.primary.then(|| self.lowered_commit[r].clone()),
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::{Lsn, SyncNames};
 
 use super::postgres::Record;
@@ -237,7 +238,12 @@ impl World {
             .iter()
             .map(|member| pg.senders.get(member).filter(|s| s.caught_up).map(|s| s.replay))
             .collect();
-        let Some(all) = applied.and_then(|applied| applied.into_iter().min()) else { return };
+        let all = if planted(Bug::NamesAnyOne) {
+            members.iter().filter_map(|member| pg.senders.get(member)).map(|s| s.replay).max()
+        } else {
+            applied.and_then(|applied| applied.into_iter().min())
+        };
+        let Some(all) = all else { return };
         let mut released = Vec::new();
         while pg.waiting.front().is_some_and(|waiting| waiting.end <= all) {
             released.extend(pg.waiting.pop_front());
