@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use continuum_domain::spec::{Durability, WitnessLossPolicy};
+use continuum_domain::spec::{Durability, Takeover, WitnessLossPolicy};
 use continuum_domain::{RegionId, Timing};
 
 /// What `continuum lab` was asked for. The command line maps onto this.
@@ -20,6 +20,10 @@ pub struct LabArgs {
     pub regions: Vec<RegionId>,
     /// What an acknowledged commit survives.
     pub durability: Durability,
+    /// When a listed standby may take over from a silent holder.
+    pub takeover: Takeover,
+    /// `ledger`: how long the holder must have been silent.
+    pub suspect_after: Duration,
     /// Where to write the report as JSON.
     pub json: Option<PathBuf>,
     /// Keep running after the report, and print what to try.
@@ -35,6 +39,8 @@ impl Default for LabArgs {
             writers: 4,
             regions: options.regions,
             durability: options.durability,
+            takeover: options.takeover,
+            suspect_after: options.suspect_after,
             json: None,
             stay: false,
         }
@@ -52,6 +58,10 @@ pub struct LabOptions {
     pub regions: Vec<RegionId>,
     /// What an acknowledged commit survives.
     pub durability: Durability,
+    /// When a listed standby may take over from a silent holder.
+    pub takeover: Takeover,
+    /// `ledger`: how long the holder must have been silent.
+    pub suspect_after: Duration,
     /// What the holder does without a witness.
     pub on_witness_loss: WitnessLossPolicy,
     /// `async`: the standing approval of a loss, in bytes of WAL.
@@ -76,6 +86,8 @@ impl Default for LabOptions {
             renew: None,
             regions: vec![region("fsn"), region("hel")],
             durability: Durability::default(),
+            takeover: Takeover::default(),
+            suspect_after: Duration::from_millis(600),
             on_witness_loss: WitnessLossPolicy::default(),
             rpo_bytes: None,
             restarts_in_place: None,
@@ -117,6 +129,8 @@ impl LabOptions {
             renew: args.renew,
             regions: args.regions.clone(),
             durability: args.durability,
+            takeover: args.takeover,
+            suspect_after: args.suspect_after,
             // An async pair only fails over by itself under a standing approval (R21).
             rpo_bytes: (!args.durability.is_synchronous()).then_some(16 * 1024 * 1024),
             ..Self::default()
@@ -131,6 +145,9 @@ impl LabOptions {
     /// Refuses what cannot be run: timing, too few regions, a region named twice.
     pub fn check(&self) -> Result<(), String> {
         self.timing().check().map_err(|error| format!("--ttl/--renew: {error}"))?;
+        if self.takeover == Takeover::Ledger && !self.durability.is_synchronous() {
+            return Err("--takeover ledger: needs durability strict or available".into());
+        }
         if !(2..=7).contains(&self.regions.len()) {
             return Err("--regions: 2 to 7 regions are accepted".into());
         }

@@ -37,6 +37,8 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
     let first = first.unwrap_or_else(|| RegionId::new("fsn").expect("a valid region name"));
     let mut spec = PairSpec::new(layout.pair(), members, first);
     spec.durability = options.durability;
+    spec.takeover = options.takeover;
+    spec.suspect_after = options.suspect_after;
     spec.on_witness_loss = options.on_witness_loss;
     spec.stall_timeout = options.stall_timeout;
     spec.anti_flap = ANTI_FLAP;

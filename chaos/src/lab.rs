@@ -10,7 +10,7 @@ use continuum_control_api::client::{ApiClient, ClientError};
 use continuum_control_api::rest::{
     ApplyPair, OperationsQuery, PairView, Started, SwitchoverRequest,
 };
-use continuum_domain::operation::{Operation, OperationKind};
+use continuum_domain::operation::{Method, Operation, OperationKind};
 use continuum_domain::{Epoch, OperationId, RegionId, Tick};
 use continuum_runtime::{BootClock, SharedClock};
 use rustix::process::Signal;
@@ -210,19 +210,40 @@ impl Lab {
         view.map_err(|source| Error::Api { what: "reading the pair", source })
     }
 
-    /// Asks for a switchover and returns the accepted operation.
-    pub async fn switchover(&self, to: &RegionId, reason: &str) -> Result<Operation, Error> {
-        let request = SwitchoverRequest {
-            to: to.clone(),
-            method: None,
-            dry_run: false,
-            reason: reason.to_owned(),
-        };
+    /// Asks for a switchover and returns the accepted operation; without a method it is the best that
+    /// the pair allows.
+    pub async fn switchover(
+        &self,
+        to: &RegionId,
+        method: Option<Method>,
+        reason: &str,
+    ) -> Result<Operation, Error> {
+        let request =
+            SwitchoverRequest { to: to.clone(), method, dry_run: false, reason: reason.to_owned() };
         match self.api.switchover(&self.layout.pair(), &request).await {
             Ok(Started::Operation(operation)) => Ok(operation),
             Ok(Started::Plan(plan)) => Err(Error::Options(format!("only planned: {plan:?}"))),
             Err(source) => Err(Error::Api { what: "asking for a switchover", source }),
         }
+    }
+
+    /// Waits until nothing speaks against a hot switchover to `to`.
+    pub async fn wait_hot(&self, to: &RegionId, limit: Duration) -> Result<(), Error> {
+        let request = SwitchoverRequest {
+            to: to.clone(),
+            method: Some(Method::Hot),
+            dry_run: true,
+            reason: String::new(),
+        };
+        self.until("a hot switchover to be possible", limit, async || {
+            match self.api.switchover(&self.layout.pair(), &request).await {
+                Ok(Started::Plan(plan)) if plan.allowed => Ok(()),
+                Ok(Started::Plan(plan)) => Err(plan.refusals.join("; ")),
+                Ok(Started::Operation(operation)) => Err(format!("{} runs", operation.id)),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
     }
 
     /// Waits until an operation has ended, and returns it.

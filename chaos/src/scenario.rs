@@ -150,7 +150,7 @@ async fn planned_move(
 ) -> Result<Event, Error> {
     progress.line(&format!("switchover {from} -> {to} asked for through the API"));
     let (at, wall_ms) = (lab.clock.now(), lab.clock.wall_ms());
-    let operation = lab.switchover(to, "the lab's planned move").await?;
+    let operation = lab.switchover(to, None, "the lab's planned move").await?;
     let operation = follow(lab, &operation.id, MOVE_LIMIT, progress).await?;
     require_done(&operation)?;
     let view = lab.wait_healthy(MOVE_LIMIT).await?;

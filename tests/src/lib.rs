@@ -11,7 +11,7 @@ use continuum_chaos::lab::Error;
 use continuum_chaos::ledger::{Move, write_gap};
 use continuum_chaos::{Lab, LabOptions};
 use continuum_control_api::rest::PairView;
-use continuum_domain::operation::{Operation, OperationState};
+use continuum_domain::operation::{Method, Operation, OperationState};
 use continuum_domain::{Epoch, RegionId, Tick};
 
 /// What a test returns; a lab's error ends it with its whole text.
@@ -75,9 +75,13 @@ pub async fn switch_over(
     lab: &Lab,
     from: &RegionId,
     to: &RegionId,
+    method: Method,
 ) -> Result<(Move, Operation), Error> {
+    if method == Method::Hot {
+        lab.wait_hot(to, OPERATION_LIMIT).await?;
+    }
     let at = lab.clock.now();
-    let accepted = lab.switchover(to, "an end-to-end test").await?;
+    let accepted = lab.switchover(to, Some(method), "an end-to-end test").await?;
     let operation = lab.wait_ended(&accepted.id, OPERATION_LIMIT).await?;
     assert_eq!(operation.state, OperationState::Done, "{operation:#?}");
     print_steps(&operation);

@@ -7,7 +7,7 @@ use continuum_chaos::Lab;
 use continuum_chaos::lab::Error;
 use continuum_chaos::ledger::Move;
 use continuum_domain::RegionId;
-use continuum_domain::operation::{Operation, OperationState, StepOutcome};
+use continuum_domain::operation::{Method, Operation, OperationState, StepOutcome};
 use continuum_tests::*;
 
 /// How long the operation may take to reach the line at which the leader crashes.
@@ -71,15 +71,18 @@ async fn arm(lab: &mut Lab, node: &str, line: &str) -> Result<(), Error> {
 async fn crashed_at(
     lab: &mut Lab,
     line: &str,
-    from: &RegionId,
-    to: &RegionId,
+    (from, to): (&RegionId, &RegionId),
+    method: Method,
 ) -> Result<(RegionId, bool, Option<Move>), Error> {
     let node = "core-1";
     arm(lab, node, line).await?;
+    if method == Method::Hot {
+        lab.wait_hot(to, OPERATION_LIMIT).await?;
+    }
     let at = lab.clock.now();
     let accepted = lab
         .until("the switchover to be accepted", ELECTION_LIMIT, async || {
-            lab.switchover(to, line).await.map_err(|error| error.to_string())
+            lab.switchover(to, Some(method), line).await.map_err(|error| error.to_string())
         })
         .await?;
     let ended = lab.wait_ended(&accepted.id, OPERATION_LIMIT).await;
@@ -104,11 +107,12 @@ async fn crash_at_each(
     lab: &mut Lab,
     mut holder: RegionId,
     lines: &[String],
+    method: Method,
 ) -> Result<Vec<Move>, Error> {
     let mut moves = Vec::new();
     for line in lines {
         let target = if holder == fsn() { hel() } else { fsn() };
-        let (now, crashed, step) = crashed_at(lab, line, &holder, &target).await?;
+        let (now, crashed, step) = crashed_at(lab, line, (&holder, &target), method).await?;
         assert!(crashed, "the leader did not reach {line}");
         holder = now;
         moves.extend(step);
@@ -121,7 +125,18 @@ async fn crash_at_each(
 async fn the_leader_dies_after_writes_were_stopped_and_after_the_commit() -> Outcome {
     let mut lab = writing(quick()).await?;
     let lines = ["stop-writes/done", "commit/done"].map(str::to_owned);
-    let moves = crash_at_each(&mut lab, fsn(), &lines).await?;
+    let moves = crash_at_each(&mut lab, fsn(), &lines, Method::Clean).await?;
+    judge(&mut lab, "leader crashes", &moves, None).await?;
+    lab.stop().await
+}
+
+async fn at_every_boundary(method: Method) -> Outcome {
+    let mut lab = writing(quick()).await?;
+    let (first, operation) = switch_over(&lab, &fsn(), &hel(), method).await?;
+    let lines = boundaries(&operation);
+    println!("boundaries of a switchover: {lines:?}");
+    let mut moves = vec![first];
+    moves.extend(crash_at_each(&mut lab, hel(), &lines, method).await?);
     judge(&mut lab, "leader crashes", &moves, None).await?;
     lab.stop().await
 }
@@ -129,12 +144,11 @@ async fn the_leader_dies_after_writes_were_stopped_and_after_the_commit() -> Out
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a switchover per line of the journal"]
 async fn the_leader_dies_at_every_boundary() -> Outcome {
-    let mut lab = writing(quick()).await?;
-    let (first, operation) = switch_over(&lab, &fsn(), &hel()).await?;
-    let lines = boundaries(&operation);
-    println!("boundaries of a switchover: {lines:?}");
-    let mut moves = vec![first];
-    moves.extend(crash_at_each(&mut lab, hel(), &lines).await?);
-    judge(&mut lab, "leader crashes", &moves, None).await?;
-    lab.stop().await
+    at_every_boundary(Method::Clean).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: a switchover per line of the journal"]
+async fn the_leader_dies_at_every_boundary_of_a_hot_switchover() -> Outcome {
+    at_every_boundary(Method::Hot).await
 }

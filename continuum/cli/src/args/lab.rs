@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use continuum_domain::spec::Durability;
+use continuum_domain::spec::{Durability, Takeover};
 use continuum_domain::{RegionId, duration_text};
 
 /// What a lab should look like.
@@ -25,12 +25,36 @@ pub struct LabArgs {
     /// What an acknowledged commit survives
     #[arg(long, value_enum, default_value_t = DurabilityChoice::Available)]
     pub durability: DurabilityChoice,
+    /// When a listed standby may take over from a silent primary
+    #[arg(long, value_enum, default_value_t = TakeoverChoice::Ttl)]
+    pub takeover: TakeoverChoice,
+    /// With --takeover ledger: how long the primary must have been silent
+    #[arg(long, default_value = "600ms", value_parser = duration_text::parse)]
+    pub suspect_after: Duration,
     /// Also write the report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Keep it running after the report, and print what to try
     #[arg(long)]
     pub stay: bool,
+}
+
+/// Takeover as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TakeoverChoice {
+    /// When the primary's ttl has run out
+    Ttl,
+    /// As soon as the primary is suspected; it can acknowledge nothing without its standbys
+    Ledger,
+}
+
+impl From<TakeoverChoice> for Takeover {
+    fn from(choice: TakeoverChoice) -> Takeover {
+        match choice {
+            TakeoverChoice::Ttl => Takeover::Ttl,
+            TakeoverChoice::Ledger => Takeover::Ledger,
+        }
+    }
 }
 
 /// Durability as typed.
@@ -56,8 +80,17 @@ impl From<DurabilityChoice> for Durability {
 
 impl From<LabArgs> for continuum_chaos::LabArgs {
     fn from(args: LabArgs) -> Self {
-        let LabArgs { ttl, renew, writers, regions, durability, json, stay } = args;
-        Self { ttl, renew, writers, regions, durability: durability.into(), json, stay }
+        Self {
+            ttl: args.ttl,
+            renew: args.renew,
+            writers: args.writers,
+            regions: args.regions,
+            durability: args.durability.into(),
+            takeover: args.takeover.into(),
+            suspect_after: args.suspect_after,
+            json: args.json,
+            stay: args.stay,
+        }
     }
 }
 
