@@ -365,6 +365,79 @@ pub async fn a_diverged_primary_is_rewound<B: Bench + ?Sized>(bench: &mut B) {
     b.plane.commit_probe().await.expect("acknowledged");
 }
 
+/// A primary that dies soon after its own promotion, before its first checkpoint, is rewound like any
+/// other: the crash recovery that comes first must leave the WAL that the rewind looks for.
+pub async fn a_primary_that_was_just_promoted_is_rewound<B: Bench + ?Sized>(bench: &mut B) {
+    let a = first_primary(bench, "fsn", "hel").await;
+    let b = standby_of(bench, "hel", &a).await;
+    let names = SyncNames::default();
+    // No shutdown checkpoint: the last one that both know is the clone's, some segments back.
+    let end = look(bench, &*a.plane).await.wal;
+    until(bench, "the standby has it all", async || {
+        (look(bench, &*b.plane).await.replay >= end).then_some(())
+    })
+    .await;
+    b.plane.stop_receiving(Epoch(2)).await.expect("receives no more");
+    b.plane.arm(Epoch(2), bench.now() + FAR).await.expect("armed");
+    b.plane.promote(Epoch(2), &names).await.expect("promoted");
+    b.plane.ensure_replication(std::slice::from_ref(&a.region)).await.expect("prepared");
+    a.plane.stop(Epoch(2), StopMode::Immediate).await.expect("stopped");
+    let upstream = bench.upstream(&b.region);
+    if let Lineage::Diverged { .. } = a.plane.lineage(&upstream).await.expect("compared") {
+        a.plane.rewind(Epoch(2), &upstream).await.expect("rewound");
+    }
+    a.plane.start(Epoch(2), &names, Some(&upstream)).await.expect("started");
+    wait_streaming(bench, &a, &b).await;
+
+    a.plane.stop_receiving(Epoch(2)).await.expect("receives no more");
+    b.plane.wake().await.expect("a record only B has");
+    a.plane.arm(Epoch(3), bench.now() + FAR).await.expect("armed");
+    a.plane.promote(Epoch(3), &names).await.expect("promoted");
+    a.plane.ensure_replication(std::slice::from_ref(&b.region)).await.expect("prepared");
+    b.plane.stop(Epoch(3), StopMode::Immediate).await.expect("stopped");
+    let upstream = bench.upstream(&a.region);
+    let lineage = b.plane.lineage(&upstream).await.expect("compared");
+    assert!(matches!(lineage, Lineage::Diverged { .. }), "{lineage:?}");
+    b.plane.rewind(Epoch(3), &upstream).await.expect("rewound");
+    b.plane.start(Epoch(3), &names, Some(&upstream)).await.expect("started");
+    wait_streaming(bench, &b, &a).await;
+}
+
+/// A standby that stopped receiving has no WAL receiver and gets nothing any more (R18), its primary's
+/// commits wait for it, and it can follow again. One whose receiver hangs does not say that it stopped.
+pub async fn a_standby_stops_receiving<B: Bench + ?Sized>(bench: &mut B) {
+    let primary = first_primary(bench, "fsn", "hel").await;
+    let standby = standby_of(bench, "hel", &primary).await;
+    let names = SyncNames::of([standby.region.clone()]);
+    primary.plane.set_names(Epoch(1), &names).await.expect("named");
+    primary.plane.commit_probe().await.expect("acknowledged by both");
+
+    let received = standby.plane.stop_receiving(Epoch(2)).await.expect("stopped receiving");
+    let written = primary.plane.wake().await.expect("a record is written");
+    assert!(written > received, "{written} was written after {received}");
+    let seen = look(bench, &*standby.plane).await;
+    assert!(!seen.receiver_streaming && seen.wal == Some(received), "{seen:?}");
+    let waits = tokio::select! {
+        done = primary.plane.commit_probe() => panic!("acknowledged by one: {done:?}"),
+        () = bench.pause(Duration::from_millis(500)) => look(bench, &*primary.plane).await,
+    };
+    assert!(waits.waiting_commits >= 1, "{waits:?}");
+    let seen = look(bench, &*standby.plane).await;
+    assert_eq!(seen.wal, Some(received), "nothing came meanwhile");
+    refused(standby.plane.stop_receiving(Epoch(1)).await, "an older epoch");
+
+    let upstream = bench.upstream(&primary.region);
+    standby.plane.follow(Epoch(2), Some(&upstream)).await.expect("follows again");
+    wait_streaming(bench, &standby, &primary).await;
+    primary.plane.commit_probe().await.expect("acknowledged by both");
+
+    bench.stick_receiver(&standby.region, true).await;
+    let stuck = standby.plane.stop_receiving(Epoch(2)).await;
+    assert!(matches!(stuck, Err(PlaneError::Failed { .. })), "it hangs: {stuck:?}");
+    bench.stick_receiver(&standby.region, false).await;
+    standby.plane.stop_receiving(Epoch(2)).await.expect("stopped receiving");
+}
+
 /// Two members promoted apart from the same position, so under the same timeline number; each then
 /// writes. The first is stopped, and the second's upstream is returned.
 async fn promoted_apart<B: Bench + ?Sized>(

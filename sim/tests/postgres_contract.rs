@@ -37,6 +37,8 @@ contract_test!(
     start_and_promote_only_add_names,
     a_clean_switchover_needs_no_rewind,
     a_diverged_primary_is_rewound,
+    a_primary_that_was_just_promoted_is_rewound,
+    a_standby_stops_receiving,
     equal_timeline_numbers_are_told_apart,
     a_fork_under_an_equal_number_is_found,
     the_fence_is_durable,

@@ -35,6 +35,9 @@ impl Layout {
     pub fn main(&self) -> PathBuf {
         self.configuration().join("postgresql.conf")
     }
+    pub fn for_rewind(&self) -> PathBuf {
+        self.configuration().join("rewind.conf")
+    }
     pub fn replication(&self) -> PathBuf {
         self.configuration().join("replication.conf")
     }
@@ -160,6 +163,9 @@ pub(crate) fn main_text(config: &GuardConfig, layout: &Layout, raised: &[(&str, 
         ("wal_log_hints", "on"),
         ("max_wal_senders", "16"),
         ("max_replication_slots", "16"),
+        // A rewind looks for the last checkpoint before the fork, whose WAL the checkpoint under way
+        // when the primary died may have removed: about as much as lies between two checkpoints.
+        ("wal_keep_size", "1GB"),
         ("wal_receiver_status_interval", "1s"),
         ("wal_receiver_timeout", "5s"),
         ("wal_sender_timeout", "5s"),
@@ -203,6 +209,12 @@ pub(crate) fn main_text(config: &GuardConfig, layout: &Layout, raised: &[(&str, 
     lines.push(format!("ident_file = {}", path_text(&layout.ident())));
     lines.push(format!("include = {}", path_text(&layout.replication())));
     lines.join("\n") + "\n"
+}
+
+/// What `pg_rewind` starts PostgreSQL by, for a crash recovery: it ends with a checkpoint, which would
+/// remove WAL from before it, and the rewind looks there for the last checkpoint before the fork.
+pub(crate) fn rewind_text(layout: &Layout) -> String {
+    format!("include = {}\nwal_keep_size = '1TB'\n", path_text(&layout.main()))
 }
 
 /// Names and upstream: the part that changes while PostgreSQL runs.

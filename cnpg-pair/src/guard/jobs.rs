@@ -214,7 +214,7 @@ impl Guard {
         .await?;
         let mut command = self.tool_with_password("pg_rewind").await?;
         command.arg("--target-pgdata").arg(&data);
-        command.arg("--config-file").arg(self.layout.main());
+        command.arg("--config-file").arg(self.layout.for_rewind());
         command.arg("--source-server").arg(tool_conninfo(
             &self.config,
             upstream,

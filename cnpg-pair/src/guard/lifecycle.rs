@@ -99,6 +99,7 @@ impl Guard {
             let password = files::read_password(&config.replication_password_file)?;
             for (path, text) in [
                 (layout.main(), files::main_text(&config, &layout, &raised)),
+                (layout.for_rewind(), files::rewind_text(&layout)),
                 (layout.hba(), files::hba_text(&config)),
                 (layout.ident(), String::new()),
                 (layout.replication(), replication),

@@ -338,8 +338,10 @@ impl PairMachine {
                 self.rejoin.phase = Phase::Ready;
             }
             // Rewind is not possible: the last resort. The tail is saved already.
-            (PlaneCommand::Rewind(_), PlaneOutcome::Failed(_), _) => {
+            (PlaneCommand::Rewind(_), PlaneOutcome::Failed(reason), _) => {
                 self.rejoin.phase = Phase::Clone;
+                let detail = format!("it can not be rewound and is cloned: {reason}");
+                self.step_note(Step::Rejoin, StepOutcome::Started, None, detail);
             }
             (PlaneCommand::Lineage(_), PlaneOutcome::Failed(_), _) => {
                 self.rejoin.unanswered_since.get_or_insert(now);
