@@ -288,6 +288,9 @@ async fn a_slot_that_was_lost_is_made_anew() {
     let Some(mut world) = World::new() else { return };
     let (fsn, hel) = (region("fsn"), region("hel"));
     let plane = primary(&mut world, &fsn).await;
+    // What is kept for a rewind keeps slots too.
+    ask(&world, &fsn, "alter system set wal_keep_size = 0").await;
+    ask(&world, &fsn, "select pg_reload_conf()").await;
     plane.ensure_replication(std::slice::from_ref(&hel)).await.unwrap();
     assert_eq!(ask(&world, &fsn, STATUS).await.as_deref(), Some("reserved"));
     for _ in 0..8 {

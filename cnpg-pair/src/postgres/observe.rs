@@ -69,7 +69,8 @@ select coalesce(json_agg(place), '[]'::json)::text from (
   union all
   select format('session %s of %s sets synchronous_commit lower', pid, usename)
     from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()
-      and query ~* 'synchronous_commit''?\s*(=|to|,)\s*''?(off|local|remote_write|false|no|0)\y'
+      and (query ~* '(^|;)\s*set\s+((local|session)\s+)?synchronous_commit\s*(=|\yto\y)\s*''?(off|local|remote_write|false|no|0)\y'
+        or query ~* 'set_config\(\s*''synchronous_commit''\s*,\s*''(off|local|remote_write|false|no|0)''')
   ) places";
 
 /// How old that may be before it is looked at again.
