@@ -24,6 +24,8 @@ pub enum Bug {
     VerdictWithLaterVersion,
     /// R9: a CAS without an answer is taken for one that failed.
     UnansweredIsRefused,
+    /// R9: a CAS without an answer is taken for one that took effect.
+    UnansweredIsAccepted,
     /// A witness that refuses at once is asked again at once.
     NoRetryPause,
     /// R10: names are set from the last view although an own CAS is unresolved.

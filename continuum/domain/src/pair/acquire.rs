@@ -202,13 +202,15 @@ impl PairMachine {
         bound.is_some_and(|bound| self.lag_bytes().is_some_and(|lag| lag <= bound))
     }
 
-    /// Bytes this standby is known to be behind the holder that fell silent; `None` when not
-    /// measured, or measured so long before it fell silent that it may have written much since.
-    /// The end of the primary's WAL is what it said last: it is gone when it would be needed.
+    /// Bytes this standby is known to be behind the holder that fell silent or let go; `None` when not
+    /// measured, or measured so long before that it may have written much since. The end of the
+    /// primary's WAL is what it said last: it is gone when it would be needed.
     fn lag_bytes(&self) -> Option<u64> {
         let (_, sql) = self.sql()?;
         let ((said, end), received) = (self.upstream_end?, sql.wal?);
-        let recent = said + self.timing.ttl >= self.window.silent_since()?;
+        // Who let go may have written until that was seen, however long its session was not looked at.
+        let until = self.vacant_since.or(self.window.silent_since())?;
+        let recent = said + self.timing.ttl >= until;
         recent.then(|| end.bytes_since(received))
     }
 

@@ -237,6 +237,8 @@ impl PairMachine {
             }
             Some(Settled::Won(write)) => self.write_won(now, write),
         }
+        let vacant = self.record().is_some_and(|record| record.holder.is_none());
+        self.vacant_since = vacant.then(|| self.vacant_since.unwrap_or(now));
         let epoch = self.epoch();
         if self.approval.as_ref().is_some_and(|approval| approval.epoch < epoch) {
             self.approval = None;

@@ -155,6 +155,8 @@ pub struct PairMachine {
     operation: Option<(Epoch, OperationId)>,
     acquired_at: Option<Tick>,
     acquiring_from: Option<RegionId>,
+    /// Since when the register is known to name no holder.
+    vacant_since: Option<Tick>,
     traffic_noted: Option<Epoch>,
     restored_noted: Option<Epoch>,
     restarts: u32,
@@ -231,6 +233,7 @@ impl PairMachine {
             operation: None,
             acquired_at: None,
             acquiring_from: None,
+            vacant_since: None,
             traffic_noted: None,
             restored_noted: None,
             restarts: 0,

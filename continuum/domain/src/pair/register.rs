@@ -167,6 +167,10 @@ impl Register {
             CasAnswer::Unanswered => {
                 self.unreachable = Some((now, "no answer from the witness".into()));
                 outstanding.in_flight = false;
+                if planted(Bug::UnansweredIsAccepted) {
+                    let version = Version(outstanding.expected.0 + 1);
+                    return self.cas_answered(now, CasAnswer::Accepted(version));
+                }
                 if planted(Bug::UnansweredIsRefused) {
                     return self.outstanding.take().map(Settled::Lost);
                 }

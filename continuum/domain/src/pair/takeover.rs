@@ -28,12 +28,17 @@ pub const BY_LEDGER: &str = "ledger";
 /// How it is named in the record of a hot switchover.
 pub const BY_HOT: &str = "hot";
 
+/// For so long an order may stand against what speaks against it.
+const ORDER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// The order to take over from a living holder.
 #[derive(Clone, Debug)]
 struct Order {
     operation: OperationId,
     epoch: Epoch,
     deadline: Tick,
+    /// Since when something speaks against it.
+    refused_since: Option<Tick>,
 }
 
 /// What goes on at a standby that takes over by the ledger.
@@ -90,7 +95,8 @@ impl PairMachine {
             return;
         }
         self.operation = Some((epoch, operation.clone()));
-        self.takeover.order = Some(Order { operation, epoch, deadline: now + deadline });
+        self.takeover.order =
+            Some(Order { operation, epoch, deadline: now + deadline, refused_since: None });
     }
 
     /// The order is taken back, or cannot be carried out; what was sent to the witness still counts
@@ -154,10 +160,11 @@ impl PairMachine {
         };
         let refusals = self.takeover_refusals(now);
         if (order.is_none() && evidence.is_none()) || !refusals.is_empty() {
-            if let Some(operation) = order {
-                self.drop_hot_switchover(&operation, refusals.join("; "));
-            }
+            self.refuse_order(now, &refusals);
             return false;
+        }
+        if let Some(order) = &mut self.takeover.order {
+            order.refused_since = None;
         }
         let autonomous = match &evidence {
             None => false,
@@ -186,6 +193,17 @@ impl PairMachine {
         let by = if order.is_some() { BY_HOT } else { BY_LEDGER };
         self.acquire(now, record, id.clone(), by, autonomous);
         true
+    }
+
+    /// What this member knows of the register may be a moment old: an order is given up when something
+    /// has spoken against it for a while.
+    fn refuse_order(&mut self, now: Tick, refusals: &[String]) {
+        let Some(order) = &mut self.takeover.order else { return };
+        let since = *order.refused_since.get_or_insert(now);
+        if now.since(since) >= ORDER_PATIENCE {
+            let operation = order.operation.clone();
+            self.drop_hot_switchover(&operation, refusals.join("; "));
+        }
     }
 
     fn end_stale_order(&mut self, now: Tick, record: &PairRecord) {

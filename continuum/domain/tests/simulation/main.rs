@@ -7,6 +7,7 @@ mod world;
 
 mod fork_stories;
 mod happy_path;
+mod ledger_stories;
 mod named_states;
 #[cfg(feature = "planted-bugs")]
 mod planted;

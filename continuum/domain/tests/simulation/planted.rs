@@ -6,6 +6,7 @@ use std::panic;
 use continuum_domain::mutation::{Bug, plant};
 
 use crate::fork_stories::*;
+use crate::ledger_stories::*;
 use crate::named_states::*;
 use crate::stories::*;
 use crate::story::Story;
@@ -149,4 +150,12 @@ planted! {
     old_upstream_kept: OldUpstreamKept by LINEAGE_OLD_UPSTREAM;
     listed_unproven: ListedUnproven by R13_STREAMS_UNWATCHED;
     hand_over_to_stranger: HandOverToStranger by R14_TARGET_OF_ANOTHER_HISTORY;
+    holder_never_reads: HolderNeverReads by R8_HOLDER_IS_NOT_TOLD;
+    takeover_unlisted: TakeoverUnlisted by R18_UNDER_AN_APPROVAL;
+    premise_unchecked: PremiseUnchecked by R18_PREMISE_BREAKS;
+    receiver_kept: ReceiverKept by R18_RECEIVER_HANGS;
+    suspicion_by_one_signal: SuspicionByOneSignal by R18_LINK_CUT;
+    names_any_one: NamesAnyOne by R18_SLOWER_OF_TWO;
+    unanswered_is_accepted: UnansweredIsAccepted by R18_SHRINK_AGAINST_A_TAKEOVER;
+    grow_without_canary_for_a_takeover: GrowWithoutCanary by R12_LEDGER_BUSY_CHECKPOINTER;
 }

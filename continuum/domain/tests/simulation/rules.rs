@@ -1,6 +1,7 @@
 //! One test per story: with the rules in force nothing is violated, and the pair is whole again.
 
 use crate::fork_stories::*;
+use crate::ledger_stories::*;
 use crate::named_states::*;
 use crate::stories::*;
 use crate::story::Story;
@@ -34,7 +35,7 @@ macro_rules! stories {
         #[test]
         fn every_story_has_its_test() {
             let told = [$($story.name),*];
-            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).map(|story| story.name).collect();
+            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).map(|story| story.name).collect();
             assert_eq!(all, told);
         }
     };
@@ -86,4 +87,15 @@ stories! {
     lineage_a_standby_is_not_left_pointed_at_who_let_go => LINEAGE_OLD_UPSTREAM,
     r13_who_streams_unproven_is_not_listed => R13_STREAMS_UNWATCHED,
     r14_a_target_that_does_not_stream_from_here_proves_nothing => R14_TARGET_OF_ANOTHER_HISTORY,
+    r18_a_lost_region_is_taken_over_before_its_lease_runs_out => R18_REGION_LOST,
+    r18_a_cut_link_between_healthy_regions_moves_nothing => R18_LINK_CUT,
+    r18_an_approval_does_not_shorten_the_lease => R18_UNDER_AN_APPROVAL,
+    r8_a_holder_that_is_not_told_reads_it => R8_HOLDER_IS_NOT_TOLD,
+    r18_a_receiver_that_hangs_bars_a_hot_switchover => R18_RECEIVER_HANGS,
+    r18_a_lowered_synchronous_commit_takes_the_promise_back => R18_PREMISE_BREAKS,
+    r18_the_slower_of_two_standbys_has_every_commit => R18_SLOWER_OF_TWO,
+    r18_a_shrink_and_a_takeover_race => R18_SHRINK_AGAINST_A_TAKEOVER,
+    r22_a_strict_takeover_by_the_ledger_waits_for_a_second_copy => R22_STRICT_LEDGER,
+    r12_nobody_takes_over_by_a_ledger_that_was_grown_on_looks => R12_LEDGER_BUSY_CHECKPOINTER,
+    a_hot_switchover_that_cannot_commit_is_undone_by_its_target => HOT_GIVEN_UP,
 }

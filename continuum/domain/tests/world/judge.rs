@@ -14,6 +14,8 @@ use super::{World, ms};
 const FENCE_STORM: usize = 20;
 const REQUEST_STORM: usize = 400;
 const STORM_SPAN: u64 = 4_000_000_000;
+/// Beats of holders that are remembered.
+const BEATS_KEPT: usize = 16;
 
 /// When a commit was acknowledged, and where it ends.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +31,10 @@ pub struct Judge {
     pub acked: BTreeMap<u64, Acked>,
     /// When the last renewal of whoever was the holder landed.
     holder_beat: u64,
+    /// The last few of them.
+    beats: VecDeque<u64>,
     /// From whom the pair was taken over while its session beat, and when.
     taken_from: Option<(usize, u64)>,
-    /// How old that was when the pair was last taken over.
-    beat_age: u64,
     pub acknowledgements: u64,
     pub last_ack: u64,
     pub lost_by_approval: u64,
@@ -76,6 +78,10 @@ impl Judge {
 pub struct CasWatch {
     open: Option<(Version, PairRecord)>,
     in_flight: bool,
+    /// It was given up once and is unresolved (R9).
+    given_up: bool,
+    /// How often the holder had beaten within `suspect_after` before it was first sent.
+    beats: usize,
     /// The question to a switchover's target that is open.
     pub proof: u64,
 }
@@ -90,6 +96,7 @@ impl CasWatch {
             Event::PairCas(CasAnswer::Accepted(_)) => self.open = None,
             Event::PairCas(answer) => {
                 self.in_flight = false;
+                self.given_up = true;
                 if let CasAnswer::Refused(found) = answer
                     && moved(found)
                 {
@@ -198,14 +205,16 @@ impl World {
             return;
         }
         let beat_age = self.now.saturating_sub(self.judge.holder_beat);
-        self.judge.beat_age = beat_age;
         if beat_age >= self.timing.ttl.as_nanos() as u64 {
             return;
         }
         self.judge.taken_from = Some((self.index(old), self.now));
         let (name, pg) = (&self.regions[writer].name, &self.regions[writer].pg);
         let listed = pg.directory.as_ref().is_some_and(|id| before.lists(name, id));
-        let receives = pg.receiver.is_some();
+        // R19: with its write given up and unresolved it may follow again: what it acknowledges, it keeps.
+        let agent = self.regions[writer].agent.as_ref();
+        let resolved = agent.is_some_and(|agent| !agent.watch.given_up);
+        let receives = pg.receiver.is_some() && resolved;
         if !listed || !before.waits_for_all {
             self.violated(format!(
                 "R18: {writer} took over {beat_age} ns after the holder's last beat; listed {listed}, \
@@ -218,9 +227,9 @@ impl World {
 
     /// Suspicion needs both signals: the holder's session had stood still.
     fn judge_takeover(&mut self, r: usize) {
-        let least = self.spec.suspect_after.as_nanos() as u64 / 4;
-        if self.judge.beat_age < least {
-            self.violated(format!("{r} took over from a holder that had beaten just before"));
+        let Some(agent) = &self.regions[r].agent else { return };
+        if agent.watch.beats > 2 {
+            self.violated(format!("{r} took over from a holder whose session was beating"));
         }
     }
 
@@ -313,6 +322,10 @@ impl World {
         // A holder that comes back beats before it has returned; nothing is written meanwhile.
         if self.regions[r].pg.primary && self.register.record().is_some_and(holds) {
             self.judge.holder_beat = self.now;
+            self.judge.beats.push_back(self.now);
+            if self.judge.beats.len() > BEATS_KEPT {
+                self.judge.beats.pop_front();
+            }
         }
     }
 
@@ -361,9 +374,14 @@ impl World {
     }
 
     pub fn judge_cas_sent(&mut self, r: usize, expected: Version, value: &PairRecord) {
+        let since = self.now.saturating_sub(self.spec.suspect_after.as_nanos() as u64);
+        let beats = self.judge.beats.iter().filter(|at| **at >= since).count();
         let Some(agent) = &mut self.regions[r].agent else { return };
         let watch = &mut agent.watch;
         let this = (expected, value.clone());
+        if watch.open.as_ref() != Some(&this) {
+            (watch.given_up, watch.beats) = (false, beats);
+        }
         let other = watch.open.as_ref().is_some_and(|open| *open != this);
         let doubled = watch.in_flight;
         watch.open = Some(this);
