@@ -89,18 +89,20 @@ fn effective(
     register: Option<(&PairRecord, u64)>,
     reports: &Reports,
 ) -> Effective {
+    let vacant = || unknown("nobody holds the pair".into());
+    if register.is_some_and(|(record, _)| record.holder.is_none()) {
+        return vacant();
+    }
+    if spec.takeover == Takeover::Ttl {
+        return (Some(Takeover::Ttl), Vec::new(), Vec::new());
+    }
     let Some((record, age)) = register else {
         return unknown("no agent has reported the pair's newest register".into());
     };
     if age > REPORT_AGE_MS_MAX {
         return unknown(format!("the newest register reported is {age} ms old"));
     }
-    let Some(holder) = &record.holder else {
-        return unknown("nobody holds the pair".into());
-    };
-    if spec.takeover == Takeover::Ttl {
-        return (Some(Takeover::Ttl), Vec::new(), Vec::new());
-    }
+    let Some(holder) = &record.holder else { return vacant() };
     if !record.waits_for_all {
         return (Some(Takeover::Ttl), Vec::new(), unconfirmed(reports, holder));
     }
