@@ -6,7 +6,9 @@ use continuum_domain::Lsn;
 use continuum_domain::spec::{Durability, MemberSpec, PairSpec};
 
 use super::super::{Change, Command};
+
 use super::*;
+use crate::raft::Machine;
 
 fn region(name: &str) -> RegionId {
     RegionId::new(name).unwrap()
