@@ -150,3 +150,21 @@ planted! {
     listed_unproven: ListedUnproven by R13_STREAMS_UNWATCHED;
     hand_over_to_stranger: HandOverToStranger by R14_TARGET_OF_ANOTHER_HISTORY;
 }
+
+/// The rules of ledger takeover, which random worlds find.
+macro_rules! planted_at_random {
+    ($($test:ident: $bug:ident within $seeds:literal worlds;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                caught_at_random(Bug::$bug, $seeds, Plan::from_seed);
+            }
+        )*
+    };
+}
+
+planted_at_random! {
+    takeover_unlisted: TakeoverUnlisted within 200 worlds;
+    receiver_kept: ReceiverKept within 20 worlds;
+    suspicion_by_one_signal: SuspicionByOneSignal within 100 worlds;
+}
