@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use continuum_domain::operation::{Method, Operation};
-use continuum_domain::spec::PairSpec;
+use continuum_domain::spec::{PairSpec, Takeover};
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,39 @@ pub struct PairView {
     pub automation: Option<AutomationPause>,
     /// The operation under way.
     pub operation: Option<OperationId>,
+    /// What losing the holder now would cost, and how a planned move would be made.
+    #[serde(default)]
+    pub takeover: TakeoverView,
+}
+
+/// When a standby would take over if the holder were lost now, from fresh reports and the newest
+/// register only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeoverView {
+    /// As the spec says.
+    pub configured: Takeover,
+    /// The spec's `suspect_after`, milliseconds.
+    pub suspect_after_ms: u64,
+    /// What would be used now; absent when it is not known, or nobody holds the pair.
+    pub effective: Option<Takeover>,
+    /// Who could take over by the ledger now.
+    #[serde(default)]
+    pub by: Vec<RegionId>,
+    /// Configured `ledger`: every reason against it, or why it is not known.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// A planned switchover to each standby; empty while the holder is not known.
+    #[serde(default)]
+    pub planned: BTreeMap<RegionId, PlannedMove>,
+}
+
+/// How a planned switchover would be made if none is asked for by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    /// The method.
+    pub method: Method,
+    /// Every reason against `hot`.
+    pub hot_refusals: Vec<String>,
 }
 
 /// A report and how old it is.

@@ -1,6 +1,6 @@
 //! Observation by SQL: one bounded look, and the write probe beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -186,8 +186,13 @@ impl Observer {
         };
         let mut look: Look = session.json("observing PostgreSQL", LOOK).await?;
         self.keep_newest_timeline(&mut look);
-        let lowered_commit =
-            if look.in_recovery { None } else { self.lowered(&session, clock).await? };
+        let lowered_commit = if look.in_recovery {
+            None
+        } else {
+            let strangers = strangers(&look.standbys, &config.members);
+            let lowered = self.lowered(&session, clock).await?;
+            lowered.map(|places| places.into_iter().chain(strangers).collect())
+        };
         *slot = Some(session);
         let upstream_age_ms = self.upstream_age(&look, clock.now());
         Ok(SqlView { upstream_age_ms, lowered_commit, ..view(look, config) })
@@ -279,6 +284,20 @@ impl Observer {
     }
 }
 
+/// Receivers that bear a member's name under another role. PostgreSQL looks at the name alone, so that
+/// a commit may be acknowledged on such a receiver's word (R18).
+fn strangers(receivers: &[Receiver], members: &BTreeSet<RegionId>) -> Vec<String> {
+    let strange = |receiver: &Receiver| {
+        let region = receiver.name.as_ref().and_then(|name| RegionId::new(name.clone()).ok());
+        let region = region.filter(|region| members.contains(region))?;
+        let role = receiver.role.as_deref().unwrap_or("no role");
+        (role != replication_role(&region)).then(|| {
+            format!("a receiver of {role} bears the name of {region}; commits take its word")
+        })
+    };
+    receivers.iter().filter_map(strange).collect()
+}
+
 fn view(look: Look, config: &PlaneConfig) -> SqlView {
     let mut standbys: BTreeMap<RegionId, StandbyView> = BTreeMap::new();
     for receiver in look.standbys {
@@ -320,5 +339,28 @@ fn view(look: Look, config: &PlaneConfig) -> SqlView {
         standbys,
         waiting_commits: look.waiting,
         lowered_commit: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_under_another_role_speaks_against_the_premise() {
+        let region = |name: &str| RegionId::new(name).unwrap();
+        let members = BTreeSet::from([region("fsn"), region("hel")]);
+        let receiver = |name: &str, role: &str| -> Receiver {
+            serde_json::from_value(serde_json::json!({ "name": name, "role": role })).unwrap()
+        };
+        let own = receiver("hel", "continuum_repl_hel");
+        let elsewhere = receiver("backup", "continuum_repl_hel");
+        assert!(strangers(&[own, elsewhere], &members).is_empty());
+        let other = receiver("hel", "continuum_repl_fsn");
+        let told = strangers(&[other], &members);
+        assert_eq!(
+            told,
+            ["a receiver of continuum_repl_fsn bears the name of hel; commits take its word"]
+        );
     }
 }

@@ -22,9 +22,12 @@ pub mod crash;
 mod link;
 mod plan;
 pub mod raft;
+#[cfg(test)]
+mod reported;
 mod runner;
 pub mod server;
 pub mod state;
+mod takeover;
 mod view;
 
 pub use config::CoreConfig;

@@ -11,6 +11,7 @@ use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, OperationId, PairRecord, RegionId};
 
 use crate::link::registry::Links;
+use crate::takeover::hot_refusals;
 use crate::view::Reports;
 
 /// A move that is asked for.
@@ -62,7 +63,7 @@ pub fn plan(inputs: &Inputs<'_>, to: &RegionId, wish: Wish) -> Plan {
             .map(|reason| reason.text)
             .collect();
     refuse_target(inputs, to, holder.as_ref(), &choice, &mut refusals);
-    let hot_refusals = hot_refusals(inputs, to, holder.as_ref());
+    let hot_refusals = hot_refusals(inputs.spec, inputs.register, inputs.reports, to);
     let method = method(wish, &hot_refusals);
     match wish {
         Wish::Switchover(_) => {
@@ -105,33 +106,6 @@ fn method(wish: Wish, hot_refusals: &[String]) -> Option<Method> {
         Wish::Switchover(None) => Some(Method::Clean),
         Wish::Failover { .. } => None,
     }
-}
-
-/// Every reason against the target's taking over from the living holder (R18). What was not reported
-/// is one.
-fn hot_refusals(inputs: &Inputs<'_>, to: &RegionId, holder: Option<&RegionId>) -> Vec<String> {
-    if !inputs.spec.durability.is_synchronous() {
-        return vec!["durability async: the holder acknowledges alone".into()];
-    }
-    let Some((record, holder)) = inputs.register.zip(holder) else {
-        return vec!["who holds the pair is unknown".into()];
-    };
-    let mut against = Vec::new();
-    if !record.waits_for_all {
-        match inputs.reports.takeover_refusals(holder) {
-            Some(reasons) if !reasons.is_empty() => {
-                against.extend(reasons.iter().map(|reason| format!("{holder}: {reason}")));
-            }
-            _ => against.push(format!(
-                "{holder} has not confirmed yet that it waits for every listed member"
-            )),
-        }
-    }
-    match inputs.reports.takeover_refusals(to) {
-        None => against.push(format!("{to}: its agent did not report whether it may take over")),
-        Some(reasons) => against.extend(reasons.iter().map(|reason| format!("{to}: {reason}"))),
-    }
-    against
 }
 
 fn refuse_target(
@@ -252,3 +226,7 @@ fn steps(from: Option<&RegionId>, to: &RegionId, method: Option<Method>) -> Vec<
         ],
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

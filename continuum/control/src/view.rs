@@ -12,6 +12,7 @@ use continuum_domain::{PairId, PairRecord, RegionId, Tick, Version};
 
 use crate::link::registry::{Links, millis};
 use crate::state::CoreState;
+use crate::takeover;
 
 /// Whether a member accepts writes is taken from reports no older than this.
 pub const WRITABLE_AGE_MS_MAX: u64 = 2_000;
@@ -154,6 +155,8 @@ pub fn pair_view(
     };
     let record = record.filter(|_| !behind);
     let epoch = record.as_ref().map(|(_, record, _)| record.epoch);
+    let newest = record.as_ref().map(|(_, record, age)| (record, *age));
+    let takeover = takeover::view(spec, newest, &reports);
     PairView {
         spec: spec.clone(),
         version,
@@ -176,5 +179,6 @@ pub fn pair_view(
             .into_iter()
             .find(|pause| pause.pair.as_ref().is_none_or(|only| only == pair)),
         operation: state.under_way_on(pair).map(|operation| operation.id.clone()),
+        takeover,
     }
 }

@@ -96,8 +96,9 @@ pub struct SqlView {
     pub standbys: BTreeMap<RegionId, StandbyView>,
     /// Primary: sessions waiting in `SyncRep`.
     pub waiting_commits: u32,
-    /// Primary: every place where `synchronous_commit` is set lower than `remote_apply` (server, role,
-    /// database, a session's last statement); `None` when that was not looked at.
+    /// Primary: every place where `synchronous_commit` is set lower than `on` (server, role, database,
+    /// a session's last statement), and receivers that bear a member's name without being it; `None`
+    /// when that was not looked at.
     #[serde(default)]
     pub lowered_commit: Option<Vec<String>>,
 }

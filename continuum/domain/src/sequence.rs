@@ -273,12 +273,21 @@ fn redundant(operation: &Operation, facts: &MoveFacts) -> bool {
 /// Whether the agents have told what they measured, so that the history is complete.
 fn told(operation: &Operation, facts: &MoveFacts) -> bool {
     let last = if facts.synchronous { Step::RestoreLedger } else { Step::Rejoin };
-    let by_agent = |step: Step| {
+    let done = |step: Step, by: &dyn Fn(&RegionId) -> bool| {
         operation.steps.iter().any(|line| {
-            line.step == step && line.outcome == StepOutcome::Done && line.region.is_some()
+            line.step == step
+                && line.outcome == StepOutcome::Done
+                && line.region.as_ref().is_some_and(by)
         })
     };
-    by_agent(last) && by_agent(Step::Promote)
+    // What the old holder had and nobody else is told when it has rejoined, over a link that may be
+    // younger than its stream.
+    let back = origin(operation).filter(|from| {
+        facts.register.as_ref().is_some_and(|record| record.in_sync.contains_key(*from))
+    });
+    done(last, &|_| true)
+        && done(Step::Promote, &|_| true)
+        && back.is_none_or(|from| done(Step::Rejoin, &|region| region == from))
 }
 
 /// The register cannot be read: nothing is decided on a guess, but not for ever.

@@ -296,3 +296,7 @@ impl PairSpec {
         self.members.keys().filter(|region| *region != me).cloned().collect()
     }
 }
+
+#[cfg(test)]
+#[path = "spec_tests.rs"]
+mod tests;

@@ -4,9 +4,11 @@
 mod core_world;
 
 use continuum_domain::Epoch;
-use continuum_domain::operation::{Operation, OperationState, Step, StepOutcome, StepRecord};
+use continuum_domain::operation::{
+    Method, Operation, OperationState, Step, StepOutcome, StepRecord,
+};
 use continuum_domain::sequence::{self, CoreEffect, CoreOrder, TRIGGER_ORDERED, decide};
-use core_world::{Event, World, event, failover, switchover};
+use core_world::{Event, World, event, failover, method, switchover};
 use proptest::prelude::*;
 
 proptest! {
@@ -14,10 +16,11 @@ proptest! {
 
     #[test]
     fn a_switchover_ends_as_the_register_says(
+        method in method(),
         synchronous in any::<bool>(),
         events in prop::collection::vec(event(), 0..80),
     ) {
-        let mut world = World::new(switchover(), synchronous);
+        let mut world = World::new(switchover(method), synchronous);
         for event in events {
             world.happen(event);
         }
@@ -35,20 +38,23 @@ proptest! {
             world.happen(event);
         }
         world.run_out();
-        prop_assert_eq!(world.switch_overs_sent, 0, "a failover stops nobody by directive");
+        prop_assert_eq!(world.orders_sent, 0, "a failover stops nobody by directive");
     }
 
     /// When the agents live, facts arrive and the witness answers, a switchover that was not
     /// cancelled is done, however often the runner dies on the way.
     #[test]
-    fn a_switchover_in_good_weather_is_done(crashes in prop::collection::vec(prop::option::of(0..3u8), 60)) {
-        let mut world = World::new(switchover(), true);
+    fn a_switchover_in_good_weather_is_done(
+        method in method(),
+        crashes in prop::collection::vec(prop::option::of(0..3u8), 60),
+    ) {
+        let mut world = World::new(switchover(method), true);
         for crash_after in crashes {
             world.look(crash_after);
             for (epoch, order) in std::mem::take(&mut world.directives) {
                 world.obey(epoch, &order);
             }
-            for event in [Event::HolderStep, Event::TargetAcquires, Event::TargetPromotes, Event::OldHolderRejoins] {
+            for event in [Event::HolderStep, Event::TargetSends, Event::TargetAcquires, Event::TargetPromotes, Event::OldHolderRejoins] {
                 world.happen(event);
             }
             for line in std::mem::take(&mut world.facts) {
@@ -67,7 +73,7 @@ fn lines(operation: &Operation) -> Vec<(Step, StepOutcome)> {
 
 #[test]
 fn the_stop_is_journalled_before_it_is_asked_for() {
-    let mut world = World::new(switchover(), true);
+    let mut world = World::new(switchover(Method::Clean), true);
     let mut order = Vec::new();
     for _ in 0..6 {
         let facts = world.measure();
@@ -93,7 +99,7 @@ fn the_stop_is_journalled_before_it_is_asked_for() {
 
 #[test]
 fn cancel_before_the_stop_touches_nothing() {
-    let mut world = World::new(switchover(), true);
+    let mut world = World::new(switchover(Method::Clean), true);
     world.happen(Event::Cancel);
     world.look(None);
     assert!(matches!(world.operation.state, OperationState::Undone { .. }));
@@ -103,7 +109,7 @@ fn cancel_before_the_stop_touches_nothing() {
 
 #[test]
 fn cancel_after_the_stop_aborts_and_ends_undone() {
-    let mut world = World::new(switchover(), true);
+    let mut world = World::new(switchover(Method::Clean), true);
     world.look(None);
     world.happen(Event::Directive { index: 0, again: false });
     world.happen(Event::HolderStep);
@@ -122,7 +128,7 @@ fn cancel_after_the_stop_aborts_and_ends_undone() {
 
 #[test]
 fn cancel_after_the_commit_point_comes_too_late() {
-    let mut world = World::new(switchover(), true);
+    let mut world = World::new(switchover(Method::Clean), true);
     world.look(None);
     world.happen(Event::Directive { index: 0, again: false });
     for _ in 0..3 {
@@ -157,11 +163,130 @@ fn an_unapproved_failover_is_refused_in_the_end_and_asks_nobody() {
 
 #[test]
 fn a_register_that_went_back_stops_the_operation() {
-    let mut world = World::new(switchover(), true);
+    let mut world = World::new(switchover(Method::Clean), true);
     world.register.epoch = Epoch(3);
     world.look(None);
     assert!(matches!(world.operation.state, OperationState::Failed { .. }));
     assert!(world.directives.is_empty());
+}
+
+/// The old holder tells what only it had; its link may come back after its stream.
+#[test]
+fn the_old_holders_word_is_waited_for_but_not_for_long() {
+    for told in [true, false] {
+        let mut world = ordered_hot();
+        world.happen(Event::TargetSends);
+        world.happen(Event::TargetAcquires);
+        world.happen(Event::TargetPromotes);
+        world.happen(Event::OldHolderRejoins);
+        let (word, others): (Vec<_>, Vec<_>) = std::mem::take(&mut world.facts)
+            .into_iter()
+            .partition(|line| line.step == Step::Rejoin);
+        others.into_iter().for_each(|line| world.offer(line));
+        world.look(None);
+        assert_eq!(world.operation.state, OperationState::Moved, "the word of fsn is missing");
+        if told {
+            word.into_iter().for_each(|line| world.offer(line));
+        } else {
+            world.now_ms += sequence::TELL_MS_MAX;
+        }
+        world.look(None);
+        assert_eq!(world.operation.state, OperationState::Done);
+    }
+}
+
+/// A hot move that was ordered, and told so.
+fn ordered_hot() -> World {
+    let mut world = World::new(switchover(Method::Hot), true);
+    world.look(None);
+    world.happen(Event::Directive { index: 0, again: false });
+    assert!(world.ordered);
+    world
+}
+
+#[test]
+fn a_hot_move_is_journalled_before_the_target_is_asked_and_stops_nobody() {
+    let mut world = World::new(switchover(Method::Hot), true);
+    world.look(None);
+    let told = lines(&world.operation);
+    assert_eq!(
+        told,
+        [
+            (Step::Preflight, StepOutcome::Done),
+            (Step::Drain, StepOutcome::Done),
+            (Step::Commit, StepOutcome::Started),
+        ]
+    );
+    assert_eq!(world.directives, [(Epoch(5), CoreOrder::TakeOver { deadline_ms: 15_000 })]);
+    // Repeated with what is left of the time, until the target's first word.
+    world.now_ms += 1_000;
+    world.look(None);
+    let last = world.directives.last().cloned();
+    assert_eq!(last, Some((Epoch(5), CoreOrder::TakeOver { deadline_ms: 14_000 })));
+    world.happen(Event::Directive { index: 0, again: false });
+    world.happen(Event::Fact { index: 0, again: false });
+    world.now_ms += 1_000;
+    world.look(None);
+    assert_eq!(world.orders_sent, 2, "the target is at work");
+}
+
+#[test]
+fn a_cancelled_hot_move_aborts_at_the_target_and_ends_undone() {
+    let mut world = ordered_hot();
+    world.happen(Event::Cancel);
+    world.now_ms += 1_500;
+    world.look(None);
+    assert_eq!(world.directives.last(), Some(&(Epoch(5), CoreOrder::AbortSwitchOver)));
+    world.happen(Event::Directive { index: 0, again: false });
+    while !world.facts.is_empty() {
+        world.happen(Event::Fact { index: 0, again: false });
+    }
+    world.look(None);
+    let state = &world.operation.state;
+    assert!(matches!(state, OperationState::Undone { .. }), "{state:?}");
+    assert!(world.from_writes, "the primary was never stopped");
+}
+
+#[test]
+fn a_hot_move_that_the_target_gave_up_is_undone_with_its_reason() {
+    let mut world = ordered_hot();
+    world.happen(Event::TargetGivesUp);
+    while !world.facts.is_empty() {
+        world.happen(Event::Fact { index: 0, again: false });
+    }
+    world.look(None);
+    let state = &world.operation.state;
+    assert!(
+        matches!(state, OperationState::Undone { reason } if reason.contains("by the deadline")),
+        "{state:?}"
+    );
+}
+
+#[test]
+fn a_cancel_after_a_hot_commit_comes_too_late() {
+    let mut world = ordered_hot();
+    world.happen(Event::TargetSends);
+    world.happen(Event::TargetAcquires);
+    world.happen(Event::Cancel);
+    world.look(None);
+    world.happen(Event::TargetPromotes);
+    world.happen(Event::OldHolderRejoins);
+    world.run_out();
+    assert_eq!(world.operation.state, OperationState::Done);
+}
+
+#[test]
+fn a_target_that_is_never_heard_of_is_asked_until_the_deadline_and_no_later() {
+    let mut world = World::new(switchover(Method::Hot), true);
+    for _ in 0..100 {
+        world.look(None);
+        world.now_ms += 1_000;
+    }
+    let late = world.directives.iter().filter(|(_, order)| *order == CoreOrder::AbortSwitchOver);
+    assert!(late.count() > 0, "taken back after the deadline");
+    assert!(world.orders_sent <= 15, "{}", world.orders_sent);
+    let state = &world.operation.state;
+    assert!(matches!(state, OperationState::Undone { .. }), "{state:?}");
 }
 
 /// Each rule of the sequencer taken out is noticed by the same events that it otherwise stands.
@@ -173,6 +298,12 @@ mod planted {
     use super::*;
 
     fn caught(bug: Bug, by: &str) {
+        for method in [Method::Clean, Method::Hot] {
+            caught_in(method, bug, by);
+        }
+    }
+
+    fn caught_in(method: Method, bug: Bug, by: &str) {
         let config = Config { cases: 20_000, failure_persistence: None, ..Config::default() };
         let ran = std::cell::Cell::new(0u32);
         let events = prop::collection::vec(event(), 0..80);
@@ -180,7 +311,7 @@ mod planted {
             ran.set(ran.get() + 1);
             plant(Some(bug));
             let run = std::panic::catch_unwind(|| {
-                let mut world = World::new(switchover(), true);
+                let mut world = World::new(switchover(method), true);
                 events.into_iter().for_each(|event| world.happen(event));
                 world.run_out();
             });
@@ -192,7 +323,7 @@ mod planted {
             })
         });
         let noticed = result.expect_err("unnoticed").to_string();
-        println!("{bug:?}: {} runs, shrinking among them: {noticed}", ran.get());
+        println!("{bug:?}, {method:?}: {} runs, shrinking among them: {noticed}", ran.get());
         assert!(noticed.contains(by), "{noticed}");
     }
 

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use continuum_domain::spec::PairSpec;
+use continuum_domain::spec::{PairSpec, Takeover};
 use continuum_runtime::certificates::Authority;
 use continuum_runtime::{Identity, Role};
 
@@ -77,6 +78,10 @@ const BAD: &[Bad] = &[
     bad(Kind::Dns, "name = \"app.db.example.org\"", "name = \"app.example.net\"", "example.net", "names[0].name: must lie under the zone db.example.org"),
     bad(Kind::Guard, "shared_buffers = \"1GB\"", "port = \"1\"", "port = \"1\"", "settings.port: is decided by the guard"),
     bad(Kind::Pair, "durability = \"available\"", "durability = \"available\"\nloss_approval = { rpo_bytes = 1 }", "rpo_bytes = 1 ", "loss_approval: is only for durability async"),
+    bad(Kind::Pair, "durability = \"available\"", "durability = \"async\"\ntakeover = \"ledger\"", "takeover =", "takeover: \"ledger\" needs durability strict or available: in async the holder acknowledges alone"),
+    bad(Kind::Pair, "mode = \"automatic\"", "takeover = \"fast\"", "takeover =", "takeover: unknown variant 'fast', expected 'ttl' or 'ledger'"),
+    bad(Kind::Pair, "mode = \"automatic\"", "suspect_after = \"100ms\"", "suspect_after =", "suspect_after: 200ms to 60s is accepted"),
+    bad(Kind::Pair, "mode = \"automatic\"", "suspect_after = \"2m\"", "suspect_after =", "suspect_after: 200ms to 60s is accepted"),
     // Not TOML at all.
     bad(Kind::Client, "output = \"table\"", "output = table", "output = table", ""),
 ];
@@ -262,6 +267,15 @@ fn specs_are_read_as_yaml_and_json_too() {
     let directory = tempfile::tempdir().unwrap();
     let spec = pair::load(&write(&directory, "a.toml", examples::example(Kind::Pair))).unwrap();
     let yaml = serde_yaml_ng::to_string(&spec).unwrap();
+    assert!(yaml.contains("takeover: ttl\nsuspect_after: 600ms\n"), "{yaml}");
+    let ledger =
+        yaml.replace("takeover: ttl\nsuspect_after: 600ms", "takeover: ledger\nsuspect_after: 1s");
+    let ledger = pair::load(&write(&directory, "l.yml", &ledger)).unwrap();
+    assert_eq!((ledger.takeover, ledger.suspect_after), (Takeover::Ledger, Duration::from_secs(1)));
+    let toml = toml::to_string(&ledger).unwrap();
+    assert_eq!(pair::load(&write(&directory, "l.toml", &toml)).unwrap(), ledger);
+    let json = serde_json::to_string(&ledger).unwrap();
+    assert_eq!(pair::load(&write(&directory, "l.json", &json)).unwrap(), ledger);
     assert_eq!(pair::load(&write(&directory, "a.yaml", &yaml)).unwrap(), spec);
     let json = serde_json::to_string_pretty(&spec).unwrap();
     assert_eq!(pair::load(&write(&directory, "a.json", &json)).unwrap(), spec);

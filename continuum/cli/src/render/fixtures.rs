@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use continuum_control_api::link::{Blocked, MemberReport, MemberRole};
+use continuum_control_api::link::{Blocked, MemberReport, MemberRole, PeerLinkReport};
 use continuum_control_api::rest::{
-    AgedReport, AutomationPause, CoreNodeView, CoreView, PairView, Status,
+    AgedReport, AutomationPause, CoreNodeView, CoreView, PairView, PlannedMove, Status,
+    TakeoverView,
 };
 use continuum_domain::observation::{SqlView, StandbyView};
 use continuum_domain::operation::{
     Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
-use continuum_domain::spec::{MemberSpec, PairSpec};
+use continuum_domain::round_trips::RoundTripsView;
+use continuum_domain::spec::{MemberSpec, PairSpec, Takeover};
 use continuum_domain::{
     DataDirectoryId, Epoch, Lsn, OperationId, PairId, PairRecord, RegionId, TimelineId, Version,
 };
@@ -81,8 +83,51 @@ pub fn report(role: MemberRole) -> MemberReport {
         witness_reachable: true,
         spec_version: 1,
         takeover_refusals: Vec::new(),
-        peers: BTreeMap::new(),
+        peers: [(region(if is_primary { "hel" } else { "fsn" }), link())].into(),
     }
+}
+
+/// A link that is well.
+pub fn link() -> PeerLinkReport {
+    PeerLinkReport {
+        heard_age_ms: Some(100),
+        refused_age_ms: None,
+        round_trips: Some(RoundTripsView {
+            count: 5_000,
+            unanswered: 2,
+            p50_us: 812,
+            p99_us: 1_940,
+            max_us: 41_000,
+            suggested_suspect_after_ms: Some(400),
+        }),
+    }
+}
+
+/// A pair with ledger takeover, which would be used.
+pub fn ledger_pair() -> PairView {
+    let mut pair = pair();
+    pair.spec.takeover = Takeover::Ledger;
+    pair.takeover.configured = Takeover::Ledger;
+    pair.takeover.effective = Some(Takeover::Ledger);
+    pair.takeover.by = vec![region("hel")];
+    pair
+}
+
+/// The same, where the holder found that commits need not wait and a link is slow.
+pub fn downgraded_pair() -> PairView {
+    let mut pair = ledger_pair();
+    let reasons =
+        ["fsn: role app sets synchronous_commit to off", "fsn: hel has applied nothing for 5s"];
+    let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    pair.takeover.effective = Some(Takeover::Ttl);
+    pair.takeover.by = Vec::new();
+    pair.takeover.reasons = reasons.clone();
+    let planned = PlannedMove { method: Method::Clean, hot_refusals: reasons };
+    pair.takeover.planned = [(region("hel"), planned)].into();
+    let standby = pair.members.get_mut(&region("hel")).unwrap().as_mut().unwrap();
+    let link = standby.report.peers.get_mut(&region("fsn")).unwrap();
+    link.round_trips.as_mut().unwrap().suggested_suspect_after_ms = Some(850);
+    pair
 }
 
 /// A pair in which all is well.
@@ -105,6 +150,18 @@ pub fn pair() -> PairView {
         .into(),
         automation: None,
         operation: None,
+        takeover: TakeoverView {
+            configured: Takeover::Ttl,
+            suspect_after_ms: 600,
+            effective: Some(Takeover::Ttl),
+            by: Vec::new(),
+            reasons: Vec::new(),
+            planned: [(
+                region("hel"),
+                PlannedMove { method: Method::Hot, hot_refusals: Vec::new() },
+            )]
+            .into(),
+        },
     }
 }
 
@@ -116,6 +173,13 @@ pub fn silent_pair() -> PairView {
         record_age_ms: None,
         in_sync: None,
         members: [(region("fsn"), None), (region("hel"), None)].into(),
+        takeover: TakeoverView {
+            configured: Takeover::Ledger,
+            effective: None,
+            reasons: vec!["no agent has reported the pair's newest register".into()],
+            planned: BTreeMap::new(),
+            ..pair().takeover
+        },
         ..pair()
     }
 }
@@ -128,6 +192,7 @@ pub fn troubled_pair() -> PairView {
     holder.age_ms = 12_300;
     let standby = pair.members.get_mut(&region("hel")).unwrap().as_mut().unwrap();
     standby.report.witness_reachable = false;
+    standby.report.peers.get_mut(&region("fsn")).unwrap().heard_age_ms = Some(12_000);
     standby.report.sql = None;
     standby.report.sql_failed = Some((500, "connection refused".into()));
     standby.report.blocked = Some(Blocked {
@@ -176,6 +241,54 @@ pub fn operation() -> Operation {
             record(Step::Promote, 262, None, Some("hel"), "timeline 8"),
         ],
     }
+}
+
+/// A failover by the ledger, as the agents tell of it.
+pub fn by_ledger() -> Operation {
+    let record =
+        |at_ms: i64, step, outcome, took_us, name: Option<&str>, detail: &str| StepRecord {
+            step,
+            outcome,
+            region: name.map(region),
+            at_ms: 1_000_000 + at_ms,
+            took_us,
+            detail: detail.into(),
+        };
+    let done = StepOutcome::Done;
+    let mut operation = operation();
+    operation.kind = OperationKind::Failover {
+        from: Some(region("fsn")),
+        to: region("hel"),
+        trigger: "its agent does not answer for 601 ms, its session has not moved for 612 ms"
+            .into(),
+        autonomous: false,
+        allow_data_loss: false,
+    };
+    operation.actor = "region/hel".into();
+    operation.reason = "in the in-sync ledger".into();
+    let left = "rewound; left behind: 3 commits from 0/5000000 to 0/5000200 (512 bytes), saved at \
+        /var/lib/continuum/artefacts/7-5000000; they were flushed there and never acknowledged, but \
+        to sessions that had lowered synchronous_commit";
+    let evidence = "its agent does not answer for 640 ms, its session has not moved for 655 ms; in \
+        the in-sync ledger, for which the holder waits";
+    let hel = Some("hel");
+    operation.steps = vec![
+        record(2, Step::Preflight, done.clone(), None, None, "granted"),
+        record(6, Step::Detect, done.clone(), Some(655_000), hel, evidence),
+        record(
+            10,
+            Step::StopWrites,
+            done.clone(),
+            Some(4_120),
+            hel,
+            "no more WAL is received here after 0/5000000",
+        ),
+        record(12, Step::Commit, done.clone(), Some(1_870), hel, "epoch 8 by ledger"),
+        record(40, Step::Promote, done.clone(), Some(27_900), hel, "timeline 8 from 0/5000000"),
+        record(810, Step::Rejoin, StepOutcome::Started, None, Some("fsn"), left),
+        record(811, Step::Rejoin, done, None, Some("fsn"), "rewound, streaming"),
+    ];
+    operation
 }
 
 /// A failover under way.

@@ -6,6 +6,7 @@ pub mod operation;
 pub mod pair;
 pub mod status;
 pub mod style;
+pub mod takeover;
 pub mod text;
 
 #[cfg(test)]

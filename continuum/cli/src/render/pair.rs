@@ -2,9 +2,9 @@
 
 use continuum_control_api::rest::{PairView, SpecVersion};
 
-use super::status;
 use super::style::Style;
 use super::text::*;
+use super::{status, takeover};
 
 /// `pair list`.
 pub fn listing(pairs: &[PairView], style: Style) -> String {
@@ -37,7 +37,8 @@ pub fn listing(pairs: &[PairView], style: Style) -> String {
 pub fn page(pair: &PairView, style: Style) -> String {
     let spec = serde_yaml_ng::to_string(&pair.spec).unwrap_or_default();
     let block = status::pair_block(pair, style);
-    format!("{block}\nspec, version {}:\n{}", pair.version, indent(&spec))
+    let takeover = takeover::section(pair, style);
+    format!("{block}\n{takeover}\nspec, version {}:\n{}", pair.version, indent(&spec))
 }
 
 /// `pair history`.

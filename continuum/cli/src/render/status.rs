@@ -6,9 +6,9 @@ use continuum_domain::RegionId;
 use continuum_domain::observation::StandbyView;
 use continuum_domain::spec::{Durability, PairMode};
 
-use super::operation;
 use super::style::{Style, Tone};
 use super::text::*;
+use super::{operation, takeover};
 
 /// The whole page.
 pub fn page(status: &Status, now_ms: i64, style: Style) -> String {
@@ -45,7 +45,10 @@ pub fn pair_block(pair: &PairView, style: Style) -> String {
         out.push_str(&format!("  {}", pause_line(pause, style)));
     }
     out.push_str(&indent(&style.words(&members(pair))));
-    for line in remarks(pair) {
+    if let Some(line) = takeover::as_wanted(pair) {
+        out.push_str(&format!("  {line}\n"));
+    }
+    for line in takeover::remarks(pair).into_iter().chain(remarks(pair)) {
         let tone = if line.starts_with("  ") { Tone::Strong } else { Tone::Bad };
         out.push_str(&format!("  {}\n", style.paint(tone, &line)));
     }
@@ -106,7 +109,7 @@ pub fn pause_line(pause: &AutomationPause, style: Style) -> String {
     format!("{}\n", style.paint(Tone::Warn, &text))
 }
 
-fn report<'a>(pair: &'a PairView, region: &RegionId) -> Option<&'a AgedReport> {
+pub(super) fn report<'a>(pair: &'a PairView, region: &RegionId) -> Option<&'a AgedReport> {
     pair.members.get(region).and_then(Option::as_ref)
 }
 

@@ -1,9 +1,10 @@
 //! Golden tests: what people read, to the character.
 
-use continuum_control_api::link::MemberRole;
+use continuum_control_api::link::{MemberRole, PeerLinkReport};
 use continuum_control_api::rest::{AuditRecord, AuditVerdict, Plan, SpecVersion};
 use continuum_domain::PairId;
 use continuum_domain::operation::{Method, OperationState};
+use continuum_domain::spec::{Durability, LossApproval, PairMode};
 
 use super::fixtures::{self, NOW_MS, region};
 use super::style::Style;
@@ -35,6 +36,83 @@ fn a_pair_in_trouble_shows_ages_and_what_to_do() {
     status.core.leader = None;
     let text = status::page(&status, NOW_MS, Style::PLAIN);
     assert_eq!(text, include_str!("golden/troubled.txt"));
+}
+
+/// At three in the morning: does losing the primary now cost suspect_after, or the ttl?
+#[test]
+fn what_losing_the_primary_costs_stands_on_the_page() {
+    let told = |pair| {
+        let text = page(vec![pair]);
+        text.lines()
+            .filter(|line| line.contains(" lost now"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let ledger = "  if fsn is lost now: hel takes over by the ledger after 600 ms (suspect_after)";
+    assert_eq!(told(fixtures::ledger_pair()), [ledger]);
+    let ttl = "  if fsn is lost now: takeover waits for its ttl (takeover: ttl)";
+    assert_eq!(told(fixtures::pair()), [ttl]);
+    let mut manual = fixtures::ledger_pair();
+    manual.spec.mode = PairMode::Manual;
+    assert_eq!(told(manual), [format!("{ledger}; not by itself: mode manual")]);
+    let mut paused = fixtures::pair();
+    paused.automation = Some(fixtures::pause(None));
+    assert_eq!(told(paused), [format!("{ttl}; not by itself: automation is paused")]);
+    let mut alone = fixtures::ledger_pair();
+    alone.in_sync = Some(vec![region("fsn")]);
+    let nobody = "  ! if fsn is lost now: nobody takes over by itself: no standby is in sync";
+    assert_eq!(told(alone), [nobody]);
+    let mut lossy = fixtures::pair();
+    lossy.spec.durability = Durability::Async;
+    assert!(told(lossy.clone())[0].contains("no loss is approved"));
+    lossy.spec.loss_approval = Some(LossApproval { rpo_bytes: 1 });
+    assert!(told(lossy)[0].contains("its ttl, and for a lag within the approved loss"));
+    let mut vacant = fixtures::ledger_pair();
+    (vacant.holder, vacant.takeover.effective) = (None, None);
+    assert!(told(vacant).is_empty(), "nobody to be lost");
+    assert_eq!(page(vec![fixtures::downgraded_pair()]), include_str!("golden/downgraded.txt"));
+}
+
+#[test]
+fn a_pair_shows_its_takeover_its_planned_moves_and_its_links() {
+    let text = pair::page(&fixtures::downgraded_pair(), Style::PLAIN);
+    let (text, _) = text.split_once("\nspec, version").unwrap();
+    assert_eq!(text, include_str!("golden/takeover.txt"));
+    let text = pair::page(&fixtures::silent_pair(), Style::PLAIN);
+    assert!(text.contains("takeover: ledger, now unknown; suspect_after 600 ms"), "{text}");
+    assert!(text.contains("switchover: the holder is not known"), "{text}");
+}
+
+#[test]
+fn a_link_that_is_amiss_stands_on_the_page_and_a_good_one_does_not() {
+    let with = |change: fn(&mut PeerLinkReport)| {
+        let mut pair = fixtures::pair();
+        let member = pair.members.get_mut(&region("hel")).unwrap().as_mut().unwrap();
+        change(member.report.peers.get_mut(&region("fsn")).unwrap());
+        let text = page(vec![pair]);
+        text.lines().filter(|line| line.contains("->")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(with(|_| {}), [""; 0]);
+    assert_eq!(
+        with(|link| link.heard_age_ms = Some(5_000)),
+        ["  ! hel -> fsn: the agent there last answered 5.1 s ago"]
+    );
+    assert_eq!(
+        with(|link| link.heard_age_ms = None),
+        ["  ! hel -> fsn: the agent there never answered"]
+    );
+    assert_eq!(
+        with(|link| link.refused_age_ms = Some(40)),
+        ["  ! hel -> fsn: the agent there refuses connections"]
+    );
+    assert_eq!(
+        with(|link| link.round_trips.as_mut().unwrap().unanswered = 600),
+        ["  ! hel -> fsn: 600 of 5600 questions had no answer"]
+    );
+    let slow = |link: &mut PeerLinkReport| {
+        link.round_trips.as_mut().unwrap().suggested_suspect_after_ms = Some(850);
+    };
+    assert_eq!(with(slow), [""; 0], "suspect_after does not count with takeover ttl");
 }
 
 #[test]
@@ -72,6 +150,8 @@ fn operations_list_show_and_sum_up() {
     assert_eq!(text.trim_end(), include_str!("golden/operations.txt").trim_end());
     let text = operation::page(&operations[0], NOW_MS, Style::PLAIN);
     assert_eq!(text, include_str!("golden/operation.txt"));
+    let text = operation::page(&fixtures::by_ledger(), NOW_MS, Style::PLAIN);
+    assert_eq!(text, include_str!("golden/ledger_operation.txt"));
     let mut undone = fixtures::operation();
     undone.state = OperationState::Undone { reason: "hel did not catch up in 15 s".into() };
     assert_eq!(

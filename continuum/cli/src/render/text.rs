@@ -22,6 +22,11 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// A duration in milliseconds where the milliseconds count.
+pub fn short(ms: u64) -> String {
+    if ms < 10_000 { format!("{ms} ms") } else { duration(ms) }
+}
+
 /// `0.4 s ago`.
 pub fn ago(ms: u64) -> String {
     format!("{} ago", duration(ms))
@@ -30,7 +35,8 @@ pub fn ago(ms: u64) -> String {
 /// A measured duration of a step.
 pub fn took(us: u64) -> String {
     match us {
-        0..10_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
+        0..1_000 => format!("0.{:02} ms", us / 10),
+        1_000..10_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
         10_000..10_000_000 => format!("{} ms", us / 1_000),
         _ => duration(us / 1_000),
     }
@@ -114,10 +120,16 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(duration(0), "0.0 s");
+        assert_eq!(short(600), "600 ms");
+        assert_eq!(short(60_000), "60 s");
         assert_eq!(duration(6_240), "6.2 s");
         assert_eq!(duration(119_999), "119 s");
         assert_eq!(duration(7_200_000), "2 h");
-        assert_eq!(took(812), "0.8 ms");
+        assert_eq!(took(0), "0.00 ms");
+        assert_eq!(took(42), "0.04 ms");
+        assert_eq!(took(812), "0.81 ms");
+        assert_eq!(took(4_250), "4.2 ms");
+        assert_eq!(took(12_000_000), "12 s");
         assert_eq!(took(89_400), "89 ms");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(16 * 1024 * 1024), "16.0 MB");

@@ -10,7 +10,7 @@ use continuum_control_api::link::{Fact, JournalEntry};
 use continuum_domain::operation::{
     Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
-use continuum_domain::pair::BY_HOT;
+use continuum_domain::pair::{BY_HOT, BY_LEDGER};
 use continuum_domain::sequence;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use sha2::{Digest, Sha256};
@@ -90,13 +90,17 @@ impl CoreState {
             }
             Fact::Rejoined { .. } => {
                 self.audit_fact(by, &entry);
+                let mut detail = fact_text(&entry.fact).1;
+                if matches!(&entry.fact, Fact::Rejoined { commits: Some(1..), .. }) {
+                    detail.push_str(self.meaning_of_tail(region, &entry));
+                }
                 let line = StepRecord {
                     step: Step::Rejoin,
                     outcome: StepOutcome::Started,
                     region: Some(region.clone()),
                     at_ms: entry.at_ms,
                     took_us: None,
-                    detail: fact_text(&entry.fact).1,
+                    detail,
                 };
                 let operation = self.operation_of(&entry)?;
                 self.add_line(by, &operation, line)
@@ -109,6 +113,27 @@ impl CoreState {
                 self.audit_fact(by, &entry);
                 None
             }
+        }
+    }
+
+    /// Whether the commits that a former holder left behind may have been acknowledged. Who took over
+    /// from it by the ledger had every acknowledged one, as long as commits wait for it; of older
+    /// tenures nothing is said.
+    fn meaning_of_tail(&self, region: &RegionId, entry: &JournalEntry) -> &'static str {
+        let Some(pair) = self.pairs.get(&entry.pair) else { return "" };
+        let before = Epoch(entry.epoch.0.saturating_sub(1));
+        if pair.epochs.get(&before).is_none_or(|record| record.holder != *region) {
+            return "";
+        }
+        let waited =
+            self.spec(&entry.pair).is_some_and(|(_, spec)| spec.durability.is_synchronous());
+        match pair.epochs.get(&entry.epoch).map(|record| record.by.as_str()) {
+            Some(BY_LEDGER | BY_HOT | "handover" | "expired") if waited => {
+                "; they were flushed there and never acknowledged, but to sessions that had lowered \
+                 synchronous_commit"
+            }
+            Some("approved") => "; they may have been acknowledged: that loss was approved",
+            _ => "",
         }
     }
 
@@ -407,14 +432,16 @@ fn fact_text(fact: &Fact) -> (&'static str, String) {
         Fact::Ledger { after, reason, .. } => ("ledger", format!("{}: {reason}", regions(after))),
         Fact::Rejoined { how, artefact, fork, end, commits } => {
             let mut text = how.clone();
-            if let (Some(fork), Some(end)) = (fork, end) {
-                let _infallible = write!(text, ", tail {fork} to {end}");
-            }
             if let Some(commits) = commits {
-                let _infallible = write!(text, " with {commits} commits");
+                let _infallible = write!(text, "; left behind: {commits} commits");
+            }
+            if let (Some(fork), Some(end)) = (fork, end) {
+                let (bytes, from) =
+                    (end.bytes_since(*fork), if commits.is_some() { "" } else { ";" });
+                let _infallible = write!(text, "{from} from {fork} to {end} ({bytes} bytes)");
             }
             if let Some(artefact) = artefact {
-                let _infallible = write!(text, " saved at {artefact}");
+                let _infallible = write!(text, ", saved at {artefact}");
             }
             ("rejoined", text)
         }
@@ -424,3 +451,7 @@ fn fact_text(fact: &Fact) -> (&'static str, String) {
         Fact::Blocked { state: None } => ("unblocked", "no longer blocked".into()),
     }
 }
+
+#[cfg(test)]
+#[path = "facts_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! Becoming holder: who may, when, and with whose word.
 
+use std::time::Duration;
+
 use super::register::Purpose;
 use super::types::Effect;
 use super::{ASK_INTERVAL, PairMachine};
@@ -10,6 +12,15 @@ use crate::operation::{Step, StepOutcome};
 use crate::record::PairRecord;
 use crate::spec::PairMode;
 use crate::time::Tick;
+
+fn ledger_evidence(listed: bool) -> &'static str {
+    if listed { "in the in-sync ledger" } else { "not in the in-sync ledger" }
+}
+
+fn ttl_evidence(holder: &RegionId, silent: Option<Duration>, listed: bool) -> String {
+    let span = silent.map_or_else(String::new, |span| format!(" for {} ms", span.as_millis()));
+    format!("the session of {holder} has not moved{span}; {}", ledger_evidence(listed))
+}
 
 /// Permission to take over.
 pub(super) struct Permit {
@@ -88,7 +99,9 @@ impl PairMachine {
             return;
         }
         if let Some(permit) = permit {
-            self.detected(now, holder, &permit);
+            let silent = self.window.silent_since().map(|since| now.since(since));
+            let listed = record.lists(&self.me, &id);
+            self.detected(&permit, silent, ttl_evidence(holder, silent, listed));
             let by = if permit.allow_data_loss { "approved" } else { "expired" };
             self.acquire(now, record, id, by, permit.autonomous);
         }
@@ -103,18 +116,18 @@ impl PairMachine {
         }
         let permit = self.permission(now, record, "the lease is vacant", &id);
         if let Some(permit) = permit {
-            self.detected(now, &self.me.clone(), &permit);
+            let detail =
+                format!("the lease is vacant; {}", ledger_evidence(record.lists(&self.me, &id)));
+            self.detected(&permit, None, detail);
             self.acquire(now, record, id, "vacant", permit.autonomous);
         }
     }
 
-    fn detected(&mut self, now: Tick, holder: &RegionId, permit: &Permit) {
+    fn detected(&mut self, permit: &Permit, took: Option<Duration>, detail: String) {
         if let Some(operation) = permit.operation.clone() {
             self.operation = Some((self.epoch(), operation));
         }
-        let silent = self.window.silent_since().map(|since| now.since(since));
-        let detail = format!("{holder} silent");
-        self.step_note(Step::Detect, StepOutcome::Done, silent, detail);
+        self.step_note(Step::Detect, StepOutcome::Done, took, detail);
     }
 
     pub(super) fn acquire(
@@ -257,12 +270,10 @@ impl PairMachine {
         }
         if self.asking.last_asked.is_none_or(|asked| now.since(asked) >= ASK_INTERVAL) {
             self.asking.last_asked = Some(now);
-            let evidence =
-                if listed { "in the in-sync ledger" } else { "not in the in-sync ledger" };
             self.out.push(Effect::AskGrant {
                 epoch,
                 trigger: trigger.into(),
-                evidence: evidence.into(),
+                evidence: ledger_evidence(listed).into(),
                 listed,
                 lag_bytes: self.lag_bytes(),
             });

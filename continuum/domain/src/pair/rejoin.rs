@@ -225,7 +225,11 @@ impl PairMachine {
         }
         if self.plane_free() && now >= self.plane_not_before {
             self.rejoin.destroyed_at = Some(record.epoch);
-            self.step_note(Step::Rejoin, StepOutcome::Started, None, format!("{command:?}"));
+            let detail = match &command {
+                PlaneCommand::Rewind(holder) => format!("rewinding to where {holder} took over"),
+                _ => "copying the data directory anew".to_owned(),
+            };
+            self.step_note(Step::Rejoin, StepOutcome::Started, None, detail);
         }
         self.command(now, record.epoch, command);
     }

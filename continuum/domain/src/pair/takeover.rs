@@ -224,7 +224,8 @@ impl PairMachine {
             self.operation = Some((self.epoch(), operation));
         }
         let took = Some(now.since(since));
-        self.step_note(Step::Detect, StepOutcome::Done, took, text.to_owned());
+        let detail = format!("{text}; in the in-sync ledger, for which the holder waits");
+        self.step_note(Step::Detect, StepOutcome::Done, took, detail);
     }
 
     /// The WAL receiver is gone, or could not be stopped.

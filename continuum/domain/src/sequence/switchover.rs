@@ -125,7 +125,10 @@ fn asked(
         return undone(why_undone(operation, from, times.now_ms >= times.returns_ms));
     }
     if times.out_of_time {
-        return failed(texts::neither_moved_nor_returned(from));
+        return failed(match route.method {
+            Method::Clean => texts::neither_moved_nor_returned(from),
+            Method::Hot => texts::not_taken_over(from, route.to),
+        });
     }
     if operation.cancel_requested || times.now_ms >= times.returns_ms {
         // Cancel is honoured up to the commit point. An abort that comes after it finds another

@@ -134,6 +134,15 @@ pub(super) fn neither_moved_nor_returned(from: &RegionId) -> String {
     )
 }
 
+pub(super) fn not_taken_over(from: &RegionId, to: &RegionId) -> String {
+    format!(
+        "{to} was asked to take over from {from} without a stop, and the register still shows the old \
+         epoch after the deadline by which {to} follows again by itself; but {from} has not reported \
+         that it accepts writes. Nothing is lost; perhaps nobody can write. Look at the agents in \
+         {from} and {to}, and see with `continuum status` who holds the pair"
+    )
+}
+
 pub(super) fn holder_came_back(from: &RegionId, epoch: Epoch) -> String {
     format!(
         "{from} came back first, under epoch {epoch}; the failover was not needed and nothing was lost"

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it goes wrong")]
 
+mod event;
+
 use std::collections::BTreeMap;
 
 use continuum_domain::operation::{
@@ -10,6 +12,8 @@ use continuum_domain::operation::{
 use continuum_domain::sequence::{self, CoreEffect, CoreOrder, MoveFacts, Recorded, decide};
 use continuum_domain::{DataDirectoryId, Epoch, OperationId, PairId, PairRecord, RegionId};
 use proptest::prelude::*;
+
+pub use event::{Event, event};
 
 pub fn region(name: &str) -> RegionId {
     RegionId::new(name).unwrap()
@@ -35,12 +39,12 @@ pub fn operation(kind: OperationKind) -> Operation {
     }
 }
 
-pub fn switchover() -> Operation {
-    operation(OperationKind::Switchover {
-        from: region("fsn"),
-        to: region("hel"),
-        method: Method::Clean,
-    })
+pub fn switchover(method: Method) -> Operation {
+    operation(OperationKind::Switchover { from: region("fsn"), to: region("hel"), method })
+}
+
+pub fn method() -> impl Strategy<Value = Method> {
+    prop_oneof![Just(Method::Clean), Just(Method::Hot)]
 }
 
 pub fn failover(trigger: &str) -> Operation {
@@ -53,77 +57,6 @@ pub fn failover(trigger: &str) -> Operation {
     })
 }
 
-/// What the world may do between two looks of the runner.
-#[derive(Clone, Copy, Debug)]
-pub enum Event {
-    /// The runner looks and acts; it crashes after so many effects, losing its memory.
-    Look {
-        crash_after: Option<u8>,
-    },
-    /// It measures, the holder's agent moves on, then it acts on what it measured.
-    StaleLook,
-    /// A directive in flight arrives, and may arrive again.
-    Directive {
-        index: u8,
-        again: bool,
-    },
-    LoseDirective {
-        index: u8,
-    },
-    /// A fact in flight is journalled, and may come again.
-    Fact {
-        index: u8,
-        again: bool,
-    },
-    LoseFact {
-        index: u8,
-    },
-    HolderStep,
-    HolderGivesUp,
-    HolderReturns,
-    HolderReleases,
-    TargetAcquires,
-    TargetPromotes,
-    TargetFails,
-    TargetRelapses,
-    ThirdTakesOver,
-    OldHolderRejoins,
-    /// The register is lost and an old copy of it put back.
-    RegisterRestored,
-    Readable(bool),
-    Reports(bool),
-    Preflight(bool),
-    Cancel,
-    Advance(u32),
-}
-
-pub fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        8 => prop::option::weighted(0.3, 0..4u8).prop_map(|crash_after| Event::Look { crash_after }),
-        2 => Just(Event::StaleLook),
-        5 => (any::<u8>(), any::<bool>()).prop_map(|(index, again)| Event::Directive { index, again }),
-        1 => any::<u8>().prop_map(|index| Event::LoseDirective { index }),
-        5 => (any::<u8>(), any::<bool>()).prop_map(|(index, again)| Event::Fact { index, again }),
-        1 => any::<u8>().prop_map(|index| Event::LoseFact { index }),
-        8 => Just(Event::HolderStep),
-        1 => Just(Event::HolderGivesUp),
-        2 => Just(Event::HolderReturns),
-        1 => Just(Event::HolderReleases),
-        4 => Just(Event::TargetAcquires),
-        3 => Just(Event::TargetPromotes),
-        1 => Just(Event::TargetFails),
-        1 => Just(Event::TargetRelapses),
-        1 => Just(Event::ThirdTakesOver),
-        2 => Just(Event::OldHolderRejoins),
-        1 => Just(Event::RegisterRestored),
-        1 => any::<bool>().prop_map(Event::Readable),
-        1 => any::<bool>().prop_map(Event::Reports),
-        1 => any::<bool>().prop_map(Event::Preflight),
-        1 => Just(Event::Cancel),
-        3 => (0..20_000u32).prop_map(Event::Advance),
-    ]
-}
-
 pub struct World {
     pub operation: Operation,
     pub register: PairRecord,
@@ -133,6 +66,9 @@ pub struct World {
     pub preflight_passes: bool,
     /// Stage of the old holder: 0 as before, 1 told, 2 stopped, 3 proven, 4 handed over.
     pub stage: u8,
+    /// Hot: the target acts on the order, and its write is under way.
+    pub ordered: bool,
+    pub write_sent: bool,
     pub from_writes: bool,
     pub to_writes: bool,
     pub synchronous: bool,
@@ -142,7 +78,7 @@ pub struct World {
     pub sent_ms: Option<i64>,
     pub aborting_ms: Option<i64>,
     /// Ghosts, for the checks.
-    pub switch_overs_sent: u32,
+    pub orders_sent: u32,
     pub moved_seen: bool,
     pub target_held: bool,
     pub lost_facts: bool,
@@ -158,6 +94,8 @@ impl World {
             reports: true,
             preflight_passes: true,
             stage: 0,
+            ordered: false,
+            write_sent: false,
             from_writes: true,
             to_writes: false,
             synchronous,
@@ -165,7 +103,7 @@ impl World {
             facts: Vec::new(),
             sent_ms: None,
             aborting_ms: None,
-            switch_overs_sent: 0,
+            orders_sent: 0,
             moved_seen: false,
             target_held: false,
             lost_facts: false,
@@ -229,11 +167,16 @@ impl World {
                 );
             }
             CoreEffect::Send { to, order } => {
-                if let CoreOrder::SwitchOver { .. } = order {
-                    assert!(!self.moved_seen, "a SwitchOver after the move was seen");
+                if let CoreOrder::SwitchOver { .. } | CoreOrder::TakeOver { .. } = order {
+                    assert!(!self.moved_seen, "an order to move after the move was seen");
                     assert!(sequence::announced(&self.operation), "a directive without its line");
-                    assert_eq!(to, region("fsn"));
-                    self.switch_overs_sent += 1;
+                    let hot = matches!(order, CoreOrder::TakeOver { .. });
+                    assert_eq!(hot, self.is_hot(), "the order of the other method");
+                    self.orders_sent += 1;
+                }
+                if !matches!(order, CoreOrder::FailOver { .. }) {
+                    let asked = if self.is_hot() { "hel" } else { "fsn" };
+                    assert_eq!(to, region(asked));
                 }
                 if order == CoreOrder::AbortSwitchOver {
                     self.aborting_ms.get_or_insert(self.now_ms);
@@ -255,12 +198,12 @@ impl World {
             }
             OperationState::Done => assert!(self.target_held, "done, but never moved"),
             OperationState::Undone { .. } => {
-                let untouched = self.switch_overs_sent == 0;
+                let untouched = self.orders_sent == 0;
                 assert!(untouched || held_by("fsn"), "undone, but the old holder does not hold it");
                 assert!(!(held_by("hel") && later), "undone, but the target holds it");
             }
             OperationState::Refused { .. } => {
-                assert_eq!(self.switch_overs_sent, 0, "refused after something was touched");
+                assert_eq!(self.orders_sent, 0, "refused after something was touched");
             }
             OperationState::Failed { reason } => {
                 assert!(reason.len() > 80, "too short to help: {reason}")
@@ -317,6 +260,10 @@ impl World {
         }
     }
 
+    fn is_hot(&self) -> bool {
+        matches!(self.operation.kind, OperationKind::Switchover { method: Method::Hot, .. })
+    }
+
     pub fn obey(&mut self, epoch: Epoch, order: &CoreOrder) {
         // The agent refuses a directive whose epoch is not the register's.
         if epoch != self.register.epoch || !self.register.held_by(&region("fsn")) {
@@ -327,6 +274,11 @@ impl World {
                 self.stage = 1;
                 self.fact("fsn", Step::StopWrites, StepOutcome::Started);
             }
+            CoreOrder::TakeOver { .. } if !self.ordered => {
+                self.ordered = true;
+                self.fact("hel", Step::StopWrites, StepOutcome::Done);
+            }
+            CoreOrder::AbortSwitchOver if self.is_hot() => self.target_gives_up(),
             CoreOrder::AbortSwitchOver if self.stage > 0 => self.returns(),
             _ => {}
         }
@@ -362,6 +314,27 @@ impl World {
         self.stage += 1;
     }
 
+    /// It follows again; nothing had changed.
+    fn target_gives_up(&mut self) {
+        if std::mem::take(&mut self.ordered) {
+            let reason = "no commit by the deadline".to_owned();
+            self.fact("hel", Step::Commit, StepOutcome::Failed { reason });
+        }
+    }
+
+    /// Its write expects the version at which it was ordered.
+    fn write_lands(&mut self) -> bool {
+        let at = self.operation.at_epoch;
+        let lands = std::mem::take(&mut self.write_sent)
+            && self.register.epoch == at
+            && self.register.held_by(&region("fsn"));
+        if lands {
+            self.ordered = false;
+            self.take_over("hel");
+        }
+        lands
+    }
+
     fn take_over(&mut self, name: &str) {
         self.register.epoch = self.register.epoch.next();
         self.register.holder = Some(region(name));
@@ -384,6 +357,8 @@ impl World {
                 self.holder_step();
                 if self.register.handover_to.is_some() {
                     self.take_over("hel");
+                } else {
+                    self.write_lands();
                 }
                 for effect in decide(&self.operation, &facts, self.now_ms) {
                     self.act(&facts, effect);
@@ -430,6 +405,9 @@ impl World {
                 self.register.holder = None;
                 self.from_writes = false;
             }
+            Event::TargetSends => self.write_sent |= self.ordered,
+            Event::TargetGivesUp => self.target_gives_up(),
+            Event::TargetAcquires if self.write_lands() => {}
             Event::TargetAcquires => {
                 let may = self.register.handover_to == Some(region("hel"))
                     || self.register.holder.is_none();

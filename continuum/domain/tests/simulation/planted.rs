@@ -159,3 +159,21 @@ planted! {
     unanswered_is_accepted: UnansweredIsAccepted by R18_SHRINK_AGAINST_A_TAKEOVER;
     grow_without_canary_for_a_takeover: GrowWithoutCanary by R12_LEDGER_BUSY_CHECKPOINTER;
 }
+
+/// The rules of ledger takeover, which random worlds find.
+macro_rules! planted_at_random {
+    ($($test:ident: $bug:ident within $seeds:literal worlds;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                caught_at_random(Bug::$bug, $seeds, Plan::from_seed);
+            }
+        )*
+    };
+}
+
+planted_at_random! {
+    takeover_unlisted: TakeoverUnlisted within 200 worlds;
+    receiver_kept: ReceiverKept within 20 worlds;
+    suspicion_by_one_signal: SuspicionByOneSignal within 100 worlds;
+}

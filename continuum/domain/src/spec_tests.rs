@@ -1,0 +1,69 @@
+use super::*;
+
+fn spec() -> PairSpec {
+    let region = |name: &str| RegionId::new(name).expect("valid");
+    let member = MemberSpec { priority: 100, host: "h".into(), port: 5432 };
+    let members = [(region("fsn"), member.clone()), (region("hel"), member)].into();
+    PairSpec::new(PairId::new("app").expect("valid"), members, region("fsn"))
+}
+
+fn refused(spec: &PairSpec) -> (String, String) {
+    let error = spec.check().expect_err("refused");
+    (error.path, error.problem)
+}
+
+#[test]
+fn takeover_waits_for_the_ttl_unless_the_spec_says_otherwise() {
+    let spec = spec();
+    assert_eq!((spec.takeover, spec.suspect_after), (Takeover::Ttl, Duration::from_millis(600)));
+    assert_eq!(spec.check(), Ok(()));
+    let text = serde_json::to_string(&spec).expect("plain data");
+    assert!(text.contains(r#""takeover":"ttl","suspect_after":"600ms""#), "{text}");
+    // What was written before these fields existed.
+    let old = text.replace(r#""takeover":"ttl","suspect_after":"600ms","#, "");
+    assert_eq!(serde_json::from_str::<PairSpec>(&old).expect("defaults"), spec);
+    let ledger = text.replace(r#""takeover":"ttl""#, r#""takeover":"ledger""#);
+    let ledger: PairSpec = serde_json::from_str(&ledger).expect("a word it knows");
+    assert_eq!(ledger.takeover, Takeover::Ledger);
+    let other = text.replace(r#""takeover":"ttl""#, r#""takeover":"quorum""#);
+    let error = serde_json::from_str::<PairSpec>(&other).expect_err("refused").to_string();
+    assert!(error.contains("expected `ttl` or `ledger`"), "{error}");
+}
+
+#[test]
+fn suspect_after_has_bounds_in_every_mode() {
+    for takeover in [Takeover::Ttl, Takeover::Ledger] {
+        for (ms, accepted) in
+            [(0, false), (199, false), (200, true), (60_000, true), (60_001, false)]
+        {
+            let suspect_after = Duration::from_millis(ms);
+            let spec = PairSpec { takeover, suspect_after, ..spec() };
+            assert_eq!(spec.check().is_ok(), accepted, "{ms} ms");
+            if !accepted {
+                let line = ("suspect_after".into(), "200ms to 60s is accepted".into());
+                assert_eq!(refused(&spec), line);
+            }
+        }
+    }
+}
+
+/// R18: an `async` holder acknowledges alone.
+#[test]
+fn ledger_takeover_needs_a_synchronous_durability() {
+    for durability in [Durability::Strict, Durability::Available] {
+        let spec = PairSpec { takeover: Takeover::Ledger, durability, ..spec() };
+        assert_eq!(spec.check(), Ok(()));
+    }
+    let spec = PairSpec { takeover: Takeover::Ledger, durability: Durability::Async, ..spec() };
+    let (path, problem) = refused(&spec);
+    assert_eq!(path, "takeover");
+    assert!(problem.contains("strict or available"), "{problem}");
+    assert!(problem.contains("the holder acknowledges alone"), "{problem}");
+}
+
+#[test]
+fn only_ledger_takeover_wants_quicker_beats() {
+    assert_eq!(spec().beat_interval(), None);
+    let spec = PairSpec { takeover: Takeover::Ledger, ..spec() };
+    assert_eq!(spec.beat_interval(), Some(Duration::from_millis(120)));
+}
