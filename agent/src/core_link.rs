@@ -262,8 +262,8 @@ async fn report(shown: (Pairs, Beats), clock: SharedClock, outgoing: mpsc::Sende
             let record = report.record.as_ref().map(|(version, _, _)| *version);
             let blocked = report.blocked.as_ref().map(|blocked| blocked.code.clone());
             let standbys = report.sql.as_ref().map(|(sql, _)| sql.standbys.len());
-            let takeover = report.takeover_refusals.len();
-            format!("{:?} {record:?} {blocked:?} {standbys:?} {takeover}", report.role)
+            let takeover = report.takeover_refusals.as_ref().map(Vec::len);
+            format!("{:?} {record:?} {blocked:?} {standbys:?} {takeover:?}", report.role)
         };
         members.values().map(line).collect()
     };

@@ -34,7 +34,7 @@ pub(crate) fn member_report(status: &PairStatus, beats: &Beats, now: Tick) -> Me
         guard_alive: status.actuator.is_some(),
         witness_reachable: status.witness_reachable,
         spec_version: status.spec_version,
-        takeover_refusals: status.takeover_refusals.clone(),
+        takeover_refusals: Some(status.takeover_refusals.clone()),
         peers: beats.report(now),
     }
 }

@@ -308,9 +308,10 @@ pub struct MemberReport {
     /// Spec version the agent acts by.
     pub spec_version: u64,
     /// Holder: why a listed standby must wait for the ttl before it takes over. Standby: why this one
-    /// must. Empty: it need not, where the pair's `takeover` is `ledger` or a move is ordered.
+    /// must. Empty: it need not, where the pair's `takeover` is `ledger` or a move is ordered. Absent:
+    /// the agent does not say.
     #[serde(default)]
-    pub takeover_refusals: Vec<String>,
+    pub takeover_refusals: Option<Vec<String>>,
     /// The other regions' agents, as this one hears them.
     #[serde(default)]
     pub peers: BTreeMap<RegionId, PeerLinkReport>,

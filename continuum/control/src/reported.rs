@@ -65,7 +65,7 @@ fn report(
         guard_alive: true,
         witness_reachable: true,
         spec_version: 1,
-        takeover_refusals: Vec::new(),
+        takeover_refusals: Some(Vec::new()),
         peers: BTreeMap::new(),
     }
 }
@@ -112,7 +112,8 @@ impl Reported {
 
     /// A member's agent reports reasons against a takeover.
     pub fn refusing(mut self, name: &str, reasons: &[&str]) -> Self {
-        self.member(name).1.takeover_refusals = reasons.iter().map(ToString::to_string).collect();
+        let reasons = reasons.iter().map(ToString::to_string).collect();
+        self.member(name).1.takeover_refusals = Some(reasons);
         self
     }
 

@@ -81,7 +81,7 @@ impl Reports {
     /// Why a region's member may not take over by the ledger or, if it holds the pair, does not promise
     /// to wait for every listed member; unknown without a fresh report.
     pub fn takeover_refusals(&self, region: &RegionId) -> Option<&[String]> {
-        Some(&self.fresh(region, REPORT_AGE_MS_MAX)?.takeover_refusals)
+        self.fresh(region, REPORT_AGE_MS_MAX)?.takeover_refusals.as_deref()
     }
 
     /// The epoch a region's agent acts by.

@@ -82,7 +82,7 @@ pub fn report(role: MemberRole) -> MemberReport {
         guard_alive: true,
         witness_reachable: true,
         spec_version: 1,
-        takeover_refusals: Vec::new(),
+        takeover_refusals: Some(Vec::new()),
         peers: [(region(if is_primary { "hel" } else { "fsn" }), link())].into(),
     }
 }

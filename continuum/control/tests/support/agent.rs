@@ -303,7 +303,7 @@ impl Agent {
             guard_alive: true,
             witness_reachable: true,
             spec_version: 1,
-            takeover_refusals: Vec::new(),
+            takeover_refusals: Some(Vec::new()),
             peers: BTreeMap::new(),
         }
     }

@@ -15,6 +15,10 @@ use crate::time::Tick;
 /// So long after the names lost one, commits that still wait are woken once more.
 const WAKE_AGAIN: Duration = Duration::from_millis(100);
 
+/// How the return of the recorded holder is named in the record. What came before it in this region's
+/// name may have been a takeover from a living holder.
+const RETURNED: &str = "returned";
+
 impl PairMachine {
     pub(super) fn take_in(&mut self, now: Tick, event: Event) {
         match event {
@@ -274,7 +278,7 @@ impl PairMachine {
             Purpose::Create => self.became_holder(now, &write, "created", None, false),
             Purpose::Return => {
                 let from = Some(self.me.clone());
-                self.became_holder(now, &write, "returned", from, false);
+                self.became_holder(now, &write, RETURNED, from, false);
             }
             Purpose::Acquire { by, autonomous } => {
                 let from = self.acquiring_from.take();
@@ -319,6 +323,7 @@ impl PairMachine {
         }
         self.asking = Asking::default();
         self.stall.forget();
+        self.before_may_live = [super::BY_LEDGER, super::BY_HOT, RETURNED].contains(&by);
         self.note_at(epoch, Note::Acquired { by, from, autonomous });
         self.out.push(super::Effect::NudgePeers);
         if write.life == self.session.life && self.session.valid(now) {
@@ -327,7 +332,7 @@ impl PairMachine {
             self.restarts = 0;
             self.restart_began = None;
             let took = Some(now.since(write.started));
-            if by != "returned" && by != "created" {
+            if by != RETURNED && by != "created" {
                 self.step_note(
                     Step::Commit,
                     StepOutcome::Done,

@@ -10,7 +10,7 @@ use crate::mutation::{Bug, planted};
 use crate::observation::ProcessState;
 use crate::operation::{Step, StepOutcome};
 use crate::record::PairRecord;
-use crate::spec::{Durability, Takeover, WitnessLossPolicy};
+use crate::spec::{Durability, WitnessLossPolicy};
 use crate::sync_names::SyncNames;
 use crate::time::Tick;
 
@@ -169,7 +169,7 @@ impl PairMachine {
         let listed = self.on_listed_directory(record);
         let armed = self.armed_for(record.epoch, now) || planted(Bug::PromoteUnarmed);
         if listed && armed && self.authorised(now) && record.handover_to.is_none() {
-            if self.spec.takeover == Takeover::Ledger && !self.receives_no_more(now, record.epoch) {
+            if self.before_may_live && !self.receives_no_more(now, record.epoch) {
                 return;
             }
             let names = self.needed_names();

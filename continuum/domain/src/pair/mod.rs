@@ -155,6 +155,8 @@ pub struct PairMachine {
     operation: Option<(Epoch, OperationId)>,
     acquired_at: Option<Tick>,
     acquiring_from: Option<RegionId>,
+    /// Whoever held the lease before was not stopped, nor lapsed, when this region took it.
+    before_may_live: bool,
     /// Since when the register is known to name no holder.
     vacant_since: Option<Tick>,
     traffic_noted: Option<Epoch>,
@@ -233,6 +235,7 @@ impl PairMachine {
             operation: None,
             acquired_at: None,
             acquiring_from: None,
+            before_may_live: false,
             vacant_since: None,
             traffic_noted: None,
             restored_noted: None,

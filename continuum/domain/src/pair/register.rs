@@ -38,6 +38,8 @@ pub(crate) struct Outstanding {
     pub life: u64,
     pub in_flight: bool,
     pub started: Tick,
+    /// An attempt may have reached the witness.
+    pub sent: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -97,8 +99,15 @@ impl Register {
         assert!(self.outstanding.is_none(), "one compare-and-swap at a time");
         let expected = self.known.as_ref().map_or(Version::ABSENT, |known| known.version);
         let in_flight = true;
-        self.outstanding =
-            Some(Outstanding { expected, value, purpose, life, in_flight, started: now });
+        self.outstanding = Some(Outstanding {
+            expected,
+            value,
+            purpose,
+            life,
+            in_flight,
+            started: now,
+            sent: false,
+        });
         expected
     }
 
@@ -162,11 +171,18 @@ impl Register {
             CasAnswer::NotSent => {
                 self.unreachable = Some((now, "the witness could not be asked".into()));
                 outstanding.in_flight = false;
+                // A takeover that never left is no takeover: what it was for may be over when the
+                // witness is back. Other writes are the holder's own business and are repeated.
+                let gone = matches!(outstanding.purpose, Purpose::Acquire { .. });
+                if gone && !outstanding.sent {
+                    return self.outstanding.take().map(Settled::Lost);
+                }
                 None
             }
             CasAnswer::Unanswered => {
                 self.unreachable = Some((now, "no answer from the witness".into()));
                 outstanding.in_flight = false;
+                outstanding.sent = true;
                 if planted(Bug::UnansweredIsAccepted) {
                     let version = Version(outstanding.expected.0 + 1);
                     return self.cas_answered(now, CasAnswer::Accepted(version));
