@@ -7,7 +7,7 @@ use std::time::Duration;
 use continuum_domain::record::{pair_key, session_key};
 use continuum_domain::spec::Durability;
 use continuum_domain::{DataDirectoryId, Epoch, Lsn, PairRecord, RegionId, SessionRecord, Version};
-use continuum_witness::table::Registers;
+use continuum_witness::Versioned;
 
 use crate::core_watch::{self, Votes};
 use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared, pair};
@@ -62,6 +62,8 @@ pub struct Judge {
     beats: BTreeMap<RegionId, (SessionRecord, Duration)>,
     /// Members that acknowledged something later than a ttl after their last renewal.
     overdue: BTreeSet<RegionId>,
+    /// The registers as they were at the last look.
+    known: BTreeMap<String, Versioned>,
     happened: usize,
     answered: usize,
     reigns: BTreeMap<LineId, Reign>,
@@ -87,6 +89,7 @@ impl Judge {
             votes: Votes::default(),
             beats: BTreeMap::new(),
             overdue: BTreeSet::new(),
+            known: BTreeMap::new(),
             happened: 0,
             answered: 0,
             reigns: BTreeMap::new(),
@@ -141,9 +144,22 @@ impl Judge {
     }
 
     fn look_at_register(&mut self, now: Duration) {
-        let Some(all) = self.shared.registers() else { return };
-        self.look_at_sessions(&all, now);
-        let Some(held) = all.get(&pair_key(&pair())) else { return };
+        let known = &self.known;
+        let changed = self.shared.registers(|all| {
+            let other = |(key, held): &(&String, &Versioned)| known.get(*key) != Some(*held);
+            let changed = all.iter().filter(other);
+            changed.map(|(key, held)| (key.clone(), held.clone())).collect::<Vec<_>>()
+        });
+        for (key, held) in changed.into_iter().flatten() {
+            self.look_at_session(&key, &held, now);
+            if key == pair_key(&pair()) {
+                self.look_at_pair(&held, now);
+            }
+            self.known.insert(key, held);
+        }
+    }
+
+    fn look_at_pair(&mut self, held: &Versioned, now: Duration) {
         if self.record.as_ref().is_some_and(|(version, _)| *version == held.version) {
             return;
         }
@@ -179,19 +195,17 @@ impl Judge {
         }
     }
 
-    fn look_at_sessions(&mut self, all: &Registers, now: Duration) {
-        for region in self.shared.members.regions() {
-            let session = all.get(&session_key(region)).map(|held| &held.value);
-            let session = session.and_then(|value| serde_json::from_slice(value).ok());
-            let Some(session): Option<SessionRecord> = session else { continue };
-            if self.beats.get(region).is_some_and(|(seen, _)| *seen == session) {
-                continue;
-            }
-            self.beats.insert(region.clone(), (session, now));
-            // A holder that comes back beats before it has returned; nothing is written meanwhile.
-            if self.shared.members.cluster.is_primary(region) {
-                self.beats_of_primaries.insert(region.clone(), now);
-            }
+    fn look_at_session(&mut self, key: &str, held: &Versioned, now: Duration) {
+        let of = |region: &&RegionId| session_key(region) == key;
+        let Some(region) = self.shared.members.regions().find(of) else { return };
+        let Ok(session) = serde_json::from_slice::<SessionRecord>(&held.value) else { return };
+        if self.beats.get(region).is_some_and(|(seen, _)| *seen == session) {
+            return;
+        }
+        self.beats.insert(region.clone(), (session, now));
+        // A holder that comes back beats before it has returned; nothing is written meanwhile.
+        if self.shared.members.cluster.is_primary(region) {
+            self.beats_of_primaries.insert(region.clone(), now);
         }
     }
 

@@ -251,11 +251,15 @@ impl Run<'_> {
 
     /// R20: who goes on without the witness has the word of all others, on their disks.
     fn look_at_promises(&mut self) {
+        let overdue = self.judge.take_overdue();
+        if overdue.is_empty() {
+            return;
+        }
         let plan = self.world.plan.clone();
         let failsafe = plan.on_witness_loss == WitnessLossPolicy::Failsafe;
         // R2: what a frozen host still lets go when it thaws rests on the names.
         let frozen = plan.faults.iter().any(|it| matches!(it.fault, Fault::FreezeHost { .. }));
-        for member in self.judge.take_overdue() {
+        for member in overdue {
             for peer in plan.region_names().iter().filter(|peer| *peer != member.as_str()) {
                 if failsafe && !frozen {
                     let promise = self.world.file_of(peer, &format!("promise-{}.json", pair()));

@@ -61,12 +61,18 @@ static FIRST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 /// Whether a panic was told of already.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
+/// Whether panics are noted already: a process may run one world after the other.
+static NOTING: AtomicBool = AtomicBool::new(false);
+
 /// What a line of stderr begins with that tells of the first panic.
 pub const PANIC: &str = "panic: ";
 
 /// Keeps the first panic's text and place for the verdict; shows all panics only if asked to. The
 /// first one is told on stderr at once: what it leaves behind may end the process before a verdict.
 pub fn note_panics(show: bool) {
+    if NOTING.swap(true, Ordering::Relaxed) {
+        return;
+    }
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let mut first = FIRST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
