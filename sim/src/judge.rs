@@ -1,5 +1,9 @@
 //! What must hold, seen from outside: by clients, in the members' WAL, in the register.
 
+mod audit;
+mod shown;
+mod stability;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,6 +16,10 @@ use continuum_witness::Versioned;
 use crate::core_watch::{self, Votes};
 use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared, pair};
 use crate::postgres::{Acknowledged, Content, Event, Happening, LineId, RecordId};
+
+pub use audit::Shown as ShownAudit;
+pub use shown::{Shown, Silences};
+pub use stability::{Stability, spares_primaries};
 
 /// On top of what the rules allow: messages on their way, and a tick.
 const NAMES_SLACK: Duration = Duration::from_millis(1_500);
@@ -58,6 +66,10 @@ pub struct Judge {
     /// Notable things, counted.
     pub seen: BTreeMap<String, u64>,
     pub(crate) votes: Votes,
+    /// I6: whether acknowledgements must go on.
+    pub(crate) stability: Stability,
+    /// I7: whom the core can not hear.
+    pub(crate) silences: Silences,
     /// When each region's session changed last.
     beats: BTreeMap<RegionId, (SessionRecord, Duration)>,
     /// Members that acknowledged something later than a ttl after their last renewal.
@@ -87,6 +99,8 @@ impl Judge {
             registers: Vec::new(),
             seen: BTreeMap::new(),
             votes: Votes::default(),
+            stability: Stability::default(),
+            silences: Silences::default(),
             beats: BTreeMap::new(),
             overdue: BTreeSet::new(),
             known: BTreeMap::new(),
@@ -115,6 +129,45 @@ impl Judge {
         if let Some(wrong) = self.votes.look(now, node, file) {
             self.violated(wrong);
         }
+    }
+
+    /// I6: looks at whether writes go on; `spared`: nothing was broken that a primary needs.
+    pub fn look_at_stability(&mut self, now: Duration, spared: bool) {
+        if !spared {
+            self.stability.end();
+        }
+        if let Some(wrong) = self.stability.judge(now, self.last_acknowledged) {
+            self.violated(wrong);
+        }
+    }
+
+    /// I7: looks at what operators were shown since the last call.
+    pub fn look_at_shown(&mut self) {
+        let shown = std::mem::take(&mut self.shared.users.learnt().shown);
+        for shown in shown {
+            self.saw("shown");
+            if let Some(wrong) = self.silences.judge(&shown) {
+                self.violated(wrong);
+            }
+        }
+    }
+
+    /// I4: looks at the audit chain as an operator was shown it; says what it does not tell of yet.
+    /// `ended` are the ends of processes, by host.
+    pub fn look_at_audit(
+        &mut self,
+        shown: &ShownAudit,
+        ended: &[(Duration, String)],
+    ) -> Option<String> {
+        if let Some(wrong) = audit::broken(shown) {
+            self.violated(wrong);
+        }
+        audit::untold(&shown.records, &self.registers, ended)
+    }
+
+    /// What was demanded did not come about.
+    pub fn demanded(&mut self, wrong: String) {
+        self.violated(wrong);
     }
 
     /// Members that went on past their lease since the last call: only promises let them.
