@@ -20,11 +20,11 @@ for ttl in 10s 3s; do
         run=$((run + 1))
     done
 done
-cargo build --quiet --profile sim -p continuum-sim
+cargo build --quiet --profile sweep -p continuum-sim
 echo "== simulated worlds of two regions and three control nodes"
-./target/sim/continuum-sim --jobs 2 --shape 2x3 --seeds 0..400 | tail -n 1
+./target/sweep/continuum-sim --jobs 2 --shape 2x3 --seeds 0..400 | tail -n 1
 echo "== a hundred simulated worlds of every shape"
-./target/sim/continuum-sim --jobs 2 --seeds 0..100 | tail -n 1
+./target/sweep/continuum-sim --jobs 2 --seeds 0..100 | tail -n 1
 
 echo "figures: $out/*.json"
 echo "against other orchestrators: bench/peers/README.md"

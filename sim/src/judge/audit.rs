@@ -1,5 +1,6 @@
 //! I4, seen from outside: what the core's audit chain says, against what the register went through.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use continuum_control::state::audit::verify_records;
@@ -39,6 +40,8 @@ pub fn broken(shown: &Shown) -> Option<String> {
 /// A change of epoch that the pair's register went through.
 struct Change<'a> {
     at: Duration,
+    /// When the next one came.
+    until: Duration,
     epoch: Epoch,
     /// Who made it: the new holder, or the one that let go.
     by: &'a RegionId,
@@ -47,14 +50,17 @@ struct Change<'a> {
 }
 
 fn changes(registers: &[(Duration, PairRecord)]) -> Vec<Change<'_>> {
-    let mut changes = Vec::new();
+    let mut changes: Vec<Change<'_>> = Vec::new();
     let mut before: Option<&PairRecord> = None;
     for (at, record) in registers {
         let raised = before.is_none_or(|before| record.epoch > before.epoch);
         let last = before.and_then(|before| before.holder.as_ref());
         if let Some(by) = record.holder.as_ref().or(last).filter(|_| raised) {
-            let released = record.holder.is_none();
-            changes.push(Change { at: *at, epoch: record.epoch, by, released });
+            if let Some(last) = changes.last_mut() {
+                last.until = *at;
+            }
+            let (released, until) = (record.holder.is_none(), Duration::MAX);
+            changes.push(Change { at: *at, until, epoch: record.epoch, by, released });
         }
         before = Some(record);
     }
@@ -77,17 +83,22 @@ fn tells_of(record: &AuditRecord, change: &Change<'_>) -> bool {
         && !record.after.is_empty()
 }
 
-/// Epochs that the register went through and of which the chain tells nothing; `ended` are the ends
-/// of processes, by host.
+/// An epoch that the register went through and of which the chain tells nothing; `promoted` are those
+/// under which a PostgreSQL was promoted, `ended` the ends of processes, by host.
+///
+/// Nothing is told of an epoch whose maker ended before it could: just after the change, or before it
+/// learnt of the change and so without a promotion under it.
 pub fn untold(
     records: &[AuditRecord],
     registers: &[(Duration, PairRecord)],
+    promoted: &BTreeSet<Epoch>,
     ended: &[(Duration, String)],
 ) -> Option<String> {
     let excused = |change: &Change<'_>| {
-        ended.iter().any(|(at, host)| {
-            let lost = *at <= change.at + WRITTEN_WITHIN && change.at <= *at + WRITTEN_WITHIN;
-            host == change.by.as_str() && lost
+        let unused = !promoted.contains(&change.epoch) && !change.released;
+        ended.iter().filter(|(_, host)| host == change.by.as_str()).any(|(at, _)| {
+            let at_once = *at <= change.at + WRITTEN_WITHIN && change.at <= *at + WRITTEN_WITHIN;
+            at_once || unused && change.at <= *at && *at <= change.until
         })
     };
     let changes = changes(registers);
@@ -144,16 +155,33 @@ mod tests {
         let hel = Identity::new(Role::Region, "hel").to_string();
         let whole =
             [(&*fsn, "fact.acquired", 1), (&*fsn, "fact.released", 2), (&*hel, "fact.acquired", 3)];
-        assert_eq!(untold(&chain(&whole), &went, &[]), None);
+        let used = BTreeSet::from([Epoch(1), Epoch(3)]);
+        let untold = |lines: &[(&str, &str, u64)], ended: &[(Duration, String)]| {
+            untold(&chain(lines), &went, &used, ended)
+        };
+        assert_eq!(untold(&whole, &[]), None);
         for missing in 0..3 {
             let mut lines = whole.to_vec();
             lines.remove(missing);
-            assert!(untold(&chain(&lines), &went, &[]).is_some(), "{missing}");
+            assert!(untold(&lines, &[]).is_some(), "{missing}");
         }
         let by_another = [whole[0], whole[1], (&*fsn, "fact.acquired", 3)];
-        assert!(untold(&chain(&by_another), &went, &[]).is_some());
-        let crash = [(Duration::from_millis(10_100), "hel".to_owned())];
-        assert_eq!(untold(&chain(&whole[..2]), &went, &crash), None);
+        assert!(untold(&by_another, &[]).is_some());
+        let ended = |ms| [(Duration::from_millis(ms), "hel".to_owned())];
+        assert_eq!(untold(&whole[..2], &ended(10_100)), None);
+        assert!(untold(&whole[..2], &ended(12_000)).is_some(), "it was promoted: it knew");
+    }
+
+    #[test]
+    fn who_ended_before_it_learnt_of_its_epoch_tells_nothing() {
+        let went = [register(1, 1, Some("fsn")), register(20, 2, Some("fsn"))];
+        let fsn = Identity::new(Role::Region, "fsn").to_string();
+        let records = chain(&[(&*fsn, "fact.acquired", 2)]);
+        let ended = |at| [(Duration::from_secs(at), "fsn".to_owned())];
+        let (none, used) = (BTreeSet::new(), BTreeSet::from([Epoch(1)]));
+        assert_eq!(untold(&records, &went, &none, &ended(12)), None);
+        assert!(untold(&records, &went, &used, &ended(12)).is_some());
+        assert!(untold(&records, &went, &none, &ended(30)).is_some());
     }
 
     #[test]
