@@ -138,6 +138,10 @@ pub(super) fn progress(done: u64, count: u64, wrong: usize) {
 pub(super) fn sweep(seeds: Range<u64>, args: &RunArgs) -> u8 {
     let of_shape = |seed: &u64| args.shape.is_none_or(|shape| shape.is_of(&args.plan_of(*seed)));
     let seeds: Vec<u64> = seeds.filter(of_shape).collect();
+    if seeds.is_empty() {
+        eprintln!("none of these seeds has a world of this shape");
+        return USAGE;
+    }
     let (totals, began) = (Mutex::new(Totals::default()), BootClock.now());
     let (count, workers) = (seeds.len() as u64, Workers::new(args.packets));
     each(args.jobs.unwrap_or_else(cores), 0..count, |index| {
