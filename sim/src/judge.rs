@@ -1,17 +1,24 @@
 //! What must hold, seen from outside: by clients, in the members' WAL, in the register.
 
-use std::cmp::Ordering;
+mod audit;
+mod register;
+mod shown;
+mod stability;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use continuum_domain::record::{pair_key, session_key};
 use continuum_domain::spec::Durability;
 use continuum_domain::{DataDirectoryId, Epoch, Lsn, PairRecord, RegionId, SessionRecord, Version};
-use continuum_witness::table::Registers;
+use continuum_witness::Versioned;
 
 use crate::core_watch::{self, Votes};
-use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared, pair};
+use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared};
 use crate::postgres::{Acknowledged, Content, Event, Happening, LineId, RecordId};
+
+pub use audit::Shown as ShownAudit;
+pub use shown::{Shown, Silences};
+pub use stability::{Stability, spares_primaries};
 
 /// On top of what the rules allow: messages on their way, and a tick.
 const NAMES_SLACK: Duration = Duration::from_millis(1_500);
@@ -58,10 +65,16 @@ pub struct Judge {
     /// Notable things, counted.
     pub seen: BTreeMap<String, u64>,
     pub(crate) votes: Votes,
+    /// I6: whether acknowledgements must go on.
+    pub(crate) stability: Stability,
+    /// I7: whom the core can not hear.
+    pub(crate) silences: Silences,
     /// When each region's session changed last.
     beats: BTreeMap<RegionId, (SessionRecord, Duration)>,
     /// Members that acknowledged something later than a ttl after their last renewal.
     overdue: BTreeSet<RegionId>,
+    /// The registers as they were at the last look.
+    known: BTreeMap<String, Versioned>,
     happened: usize,
     answered: usize,
     reigns: BTreeMap<LineId, Reign>,
@@ -85,8 +98,11 @@ impl Judge {
             registers: Vec::new(),
             seen: BTreeMap::new(),
             votes: Votes::default(),
+            stability: Stability::default(),
+            silences: Silences::default(),
             beats: BTreeMap::new(),
             overdue: BTreeSet::new(),
+            known: BTreeMap::new(),
             happened: 0,
             answered: 0,
             reigns: BTreeMap::new(),
@@ -114,6 +130,46 @@ impl Judge {
         }
     }
 
+    /// I6: looks at whether writes go on; `spared`: nothing was broken that a primary needs.
+    pub fn look_at_stability(&mut self, now: Duration, spared: bool) {
+        if !spared {
+            self.stability.end();
+        }
+        if let Some(wrong) = self.stability.judge(now, self.last_acknowledged) {
+            self.violated(wrong);
+        }
+    }
+
+    /// I7: looks at what operators were shown since the last call.
+    pub fn look_at_shown(&mut self) {
+        let shown = std::mem::take(&mut self.shared.users.learnt().shown);
+        for shown in shown {
+            self.saw("shown");
+            if let Some(wrong) = self.silences.judge(&shown) {
+                self.violated(wrong);
+            }
+        }
+    }
+
+    /// I4: looks at the audit chain as an operator was shown it; says what it does not tell of yet.
+    /// `ended` are the ends of processes, by host.
+    pub fn look_at_audit(
+        &mut self,
+        shown: &ShownAudit,
+        ended: &[(Duration, String)],
+    ) -> Option<String> {
+        if let Some(wrong) = audit::broken(shown) {
+            self.violated(wrong);
+        }
+        let promoted = self.reigns.values().map(|reign| reign.epoch).collect();
+        audit::untold(&shown.records, &self.registers, &promoted, ended)
+    }
+
+    /// What was demanded did not come about.
+    pub fn demanded(&mut self, wrong: String) {
+        self.violated(wrong);
+    }
+
     /// Members that went on past their lease since the last call: only promises let them.
     pub fn take_overdue(&mut self) -> BTreeSet<RegionId> {
         std::mem::take(&mut self.overdue)
@@ -138,86 +194,6 @@ impl Judge {
             self.look_at(happening);
         }
         self.look_at_names();
-    }
-
-    fn look_at_register(&mut self, now: Duration) {
-        let Some(all) = self.shared.registers() else { return };
-        self.look_at_sessions(&all, now);
-        let Some(held) = all.get(&pair_key(&pair())) else { return };
-        if self.record.as_ref().is_some_and(|(version, _)| *version == held.version) {
-            return;
-        }
-        let record: PairRecord = match serde_json::from_slice(&held.value) {
-            Ok(record) => record,
-            Err(error) => return self.violated(format!("the pair register: {error}")),
-        };
-        let in_sync: Vec<_> = record.in_sync.keys().map(RegionId::as_str).collect();
-        let holder = record.holder.as_ref().map(|holder| holder.as_str().to_owned());
-        let text = format!(
-            "version {} epoch {} holder {} in-sync {}{}{}",
-            held.version.0,
-            record.epoch,
-            holder.as_deref().unwrap_or("none"),
-            in_sync.join("+"),
-            record.handover_to.as_ref().map_or(String::new(), |to| format!(" handover to {to}")),
-            if record.paused { " paused" } else { "" },
-        );
-        self.shared.trace.note("pair", &text);
-        self.registers.push((now, record.clone()));
-        let before = self.record.replace((held.version, record.clone()));
-        if let Some((version, before)) = before {
-            if held.version < version {
-                let (was, is) = (version.0, held.version.0);
-                self.violated(format!(
-                    "the witness forgot version {was} of the pair: it is at {is}"
-                ));
-            }
-            self.judge_succession(&before, &record);
-        }
-        if self.holders.last().is_none_or(|(_, last)| *last != holder) {
-            self.holders.push((now, holder));
-        }
-    }
-
-    fn look_at_sessions(&mut self, all: &Registers, now: Duration) {
-        for region in self.shared.members.regions() {
-            let session = all.get(&session_key(region)).map(|held| &held.value);
-            let session = session.and_then(|value| serde_json::from_slice(value).ok());
-            let Some(session): Option<SessionRecord> = session else { continue };
-            if self.beats.get(region).is_some_and(|(seen, _)| *seen == session) {
-                continue;
-            }
-            self.beats.insert(region.clone(), (session, now));
-            // A holder that comes back beats before it has returned; nothing is written meanwhile.
-            if self.shared.members.cluster.is_primary(region) {
-                self.beats_of_primaries.insert(region.clone(), now);
-            }
-        }
-    }
-
-    fn judge_succession(&mut self, before: &PairRecord, now: &PairRecord) {
-        let moved = now.holder != before.holder;
-        if now.epoch < before.epoch || (moved && now.epoch == before.epoch) {
-            self.violated(format!("the epoch does not tell holders apart: {before:?} {now:?}"));
-        }
-        let listed = now.in_sync.len().cmp(&before.in_sync.len());
-        match (listed, now.epoch > before.epoch) {
-            (Ordering::Greater, _) => self.saw("ledger:grown"),
-            (Ordering::Less, true) => self.saw("ledger:taken-over"),
-            (Ordering::Less, false) => self.saw("ledger:shrunk"),
-            (Ordering::Equal, _) => {}
-        }
-        if now.epoch > before.epoch && now.handover_to.is_some() {
-            self.violated("R15: handover_to was kept through a change of epoch".into());
-        }
-        let (named, let_go) = (now.handover_to.is_some(), now.holder.is_none());
-        if let Some(from) = before.holder.as_ref().filter(|_| named || let_go)
-            && before.handover_to.is_none()
-            && self.shared.members.cluster.member(from).primary
-        {
-            let rule = if named { "R14" } else { "R16" };
-            self.violated(format!("{rule}: {from} let the lease go and is a primary yet: {now:?}"));
-        }
     }
 
     fn look_at(&mut self, happening: Happening) {

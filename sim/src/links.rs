@@ -50,8 +50,12 @@ struct Table {
 impl Wire for Links {
     fn delay(&self, from: &str, to: &str) -> Option<Duration> {
         let table = &mut *self.table();
-        let trouble = table.troubles.get(&(from.to_owned(), to.to_owned()));
-        let trouble = trouble.copied().unwrap_or_default();
+        let trouble = if table.troubles.is_empty() {
+            Trouble::default()
+        } else {
+            let trouble = table.troubles.get(&(from.to_owned(), to.to_owned()));
+            trouble.copied().unwrap_or_default()
+        };
         if trouble.cuts + trouble.holds > 0 {
             return None;
         }
@@ -149,6 +153,20 @@ impl Links {
     /// It goes on.
     pub fn go_on(&self, from: &str, to: &str) {
         self.change(from, to, |trouble| trouble.stopped = trouble.stopped.saturating_sub(1));
+    }
+
+    /// Whether something of `from` can come to one of `to`: where it is `there`, over a link that is
+    /// not cut; and in any case where messages wait for their link.
+    pub fn is_heard(&self, from: &str, to: &[String], there: bool) -> bool {
+        let table = self.table();
+        if table.troubles.is_empty() {
+            return there;
+        }
+        to.iter().any(|to| {
+            let trouble = table.troubles.get(&(from.to_owned(), to.clone()));
+            let trouble = trouble.copied().unwrap_or_default();
+            trouble.holds + trouble.stopped > 0 || there && trouble.cuts == 0
+        })
     }
 
     /// Makes one direction slow, or as quick as usual.

@@ -33,6 +33,10 @@ const LOOK: Duration = Duration::from_millis(200);
 const ACCOUNT_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at the pair through the API.
 const API_LOOK: Duration = Duration::from_secs(3);
+/// How long the audit chain may take to be complete once the pair stands again.
+const AUDIT_WITHIN: Duration = Duration::from_secs(20);
+/// Between two looks at it.
+const AUDIT_LOOK: Duration = Duration::from_secs(1);
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,7 +139,7 @@ fn with_world(
         let judge = Judge::new(&world.shared);
         let script = Script::default();
         let looked = Duration::ZERO;
-        let mut run = Run { world, judge, script, looked, recovered_after: None };
+        let mut run = Run { world, judge, script, looked, looks: false, recovered_after: None };
         let end = work(&mut run);
         let end = run.account(end);
         let verdict = run.verdict(end);
@@ -156,6 +160,8 @@ pub struct Run<'a> {
     pub judge: Judge,
     script: Script,
     looked: Duration,
+    /// Whether operators look at the pair all the time, not only while it is waited for.
+    looks: bool,
     recovered_after: Option<Duration>,
 }
 
@@ -176,6 +182,8 @@ impl Run<'_> {
             return End::Wrong(format!("the world never stood: {why}"));
         }
         self.world.trace.note("world", "stands");
+        self.looks = true;
+        self.judge.stability.begin(self.world.now());
         self.world.schedule();
         let begun = self.world.now();
         self.script = Script::new(&self.world.plan.steps, begun);
@@ -206,6 +214,7 @@ impl Run<'_> {
 
     /// Ends all faults and demands that the pair stands again.
     fn recover(&mut self) -> End {
+        self.judge.stability.end();
         self.world.heal_all();
         let healed = self.world.now();
         match self.stand(RECOVER_WITHIN) {
@@ -214,7 +223,8 @@ impl Run<'_> {
                 self.world.trace.note("world", "stands again");
                 self.world.users.order(Order::Account);
                 let watched = self.until(self.world.now() + WATCH);
-                watched.map_or_else(End::Wrong, |()| End::Stands)
+                let audited = watched.and_then(|()| self.audited());
+                audited.map_or_else(End::Wrong, |()| End::Stands)
             }
             Err(why) => match self.blocked() {
                 Some(code) => End::Blocked(format!("{code} ({why})")),
@@ -222,6 +232,33 @@ impl Run<'_> {
                     "I5: not whole {RECOVER_WITHIN:?} after the last fault: {why}"
                 )),
             },
+        }
+    }
+
+    /// I4: lets time pass until the audit chain tells of every epoch that the pair went through.
+    fn audited(&mut self) -> Result<(), String> {
+        let deadline = self.world.now() + AUDIT_WITHIN;
+        loop {
+            self.world.users.learnt().audit = None;
+            self.world.users.order(Order::Audit);
+            let look = self.world.now() + AUDIT_LOOK;
+            while self.world.now() < look && self.world.users.learnt().audit.is_none() {
+                self.step()?;
+            }
+            let shown = self.world.users.learnt().audit.take();
+            let missing = match &shown {
+                Some(shown) => self.judge.look_at_audit(shown, &self.world.ends),
+                None => Some("I4: the core shows no audit chain".into()),
+            };
+            match missing {
+                None => return Ok(()),
+                Some(_) if !self.judge.violations.is_empty() => return Ok(()),
+                Some(wrong) if self.world.now() >= deadline => {
+                    self.judge.demanded(wrong);
+                    return Ok(());
+                }
+                Some(_) => self.until(look)?,
+            }
         }
     }
 
@@ -238,6 +275,8 @@ impl Run<'_> {
         let now = self.world.now();
         self.judge.look(now);
         self.look_at_promises();
+        self.judge.look_at_stability(now, self.world.spared);
+        self.look_at_shown(now);
         if self.judge.votes.is_due(now) {
             for (node, file) in self.world.files_of_core("vote") {
                 self.judge.look_at_vote(now, &node, &file);
@@ -249,13 +288,33 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// I7: has operators look at the pair now and then, and judges what they are shown.
+    fn look_at_shown(&mut self, now: Duration) {
+        if !self.looks {
+            return;
+        }
+        self.judge.look_at_shown();
+        for region in self.world.members.regions() {
+            let heard = self.world.is_heard(region.as_str());
+            self.judge.silences.look(now, region.as_str(), heard);
+        }
+        if now >= self.looked + API_LOOK {
+            self.looked = now;
+            self.world.users.order(Order::Look);
+        }
+    }
+
     /// R20: who goes on without the witness has the word of all others, on their disks.
     fn look_at_promises(&mut self) {
+        let overdue = self.judge.take_overdue();
+        if overdue.is_empty() {
+            return;
+        }
         let plan = self.world.plan.clone();
         let failsafe = plan.on_witness_loss == WitnessLossPolicy::Failsafe;
         // R2: what a frozen host still lets go when it thaws rests on the names.
         let frozen = plan.faults.iter().any(|it| matches!(it.fault, Fault::FreezeHost { .. }));
-        for member in self.judge.take_overdue() {
+        for member in overdue {
             for peer in plan.region_names().iter().filter(|peer| *peer != member.as_str()) {
                 if failsafe && !frozen {
                     let promise = self.world.file_of(peer, &format!("promise-{}.json", pair()));

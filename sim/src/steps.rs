@@ -123,9 +123,7 @@ impl Script {
 }
 
 fn beat_of(judge: &Judge, region: &str) -> Beat {
-    let store = judge.shared.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let all = store.as_ref().map(|store| store.snapshot())?;
-    let held = all.get(&format!("session/{region}"))?;
+    let held = judge.shared.register(&format!("session/{region}"))?;
     let session: SessionRecord = serde_json::from_slice(&held.value).ok()?;
     Some((session.incarnation, session.beat))
 }

@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::WorldTime;
 
@@ -131,9 +128,8 @@ impl Trace {
     /// Takes what the programs log on this thread into the trace while `work` runs. With
     /// `packets`, every packet counts in the hash.
     pub fn listen<T>(&self, packets: bool, work: impl FnOnce() -> T) -> T {
-        let listener = Listener { trace: self.clone(), packets };
-        let subscriber = tracing_subscriber::registry().with(listener);
-        tracing::subscriber::with_default(subscriber, work)
+        let listener = Listener { trace: self.clone(), packets, turns: Mutex::default() };
+        tracing::subscriber::with_default(listener, work)
     }
 }
 
@@ -160,12 +156,51 @@ fn kind(text: &str) -> Option<String> {
     })
 }
 
+/// Takes in what the programs log. Of spans it knows only the turns of hosts, and makes nothing for
+/// each: hosts take tens of thousands of turns a run.
 struct Listener {
     trace: Trace,
     packets: bool,
+    turns: Mutex<Turns>,
 }
 
-struct HostName(String);
+/// Whose turn it is.
+#[derive(Default)]
+struct Turns {
+    /// All hosts that had one; a span's number is its host's place here, counted from one.
+    hosts: Vec<String>,
+    /// The turns under way, by their numbers.
+    entered: Vec<u64>,
+}
+
+impl Turns {
+    fn of(&mut self, host: &str) -> u64 {
+        let known = self.hosts.iter().position(|name| name == host);
+        let place = known.unwrap_or_else(|| {
+            self.hosts.push(host.to_owned());
+            self.hosts.len() - 1
+        });
+        u64::try_from(place).map_or(u64::MAX, |place| place + 1)
+    }
+
+    fn host(&self) -> Option<&str> {
+        let place = usize::try_from(*self.entered.last()?).ok()?.checked_sub(1)?;
+        self.hosts.get(place).map(String::as_str)
+    }
+}
+
+/// Reads a host's name off the span of its turn.
+struct Turn<'a>(&'a mut Turns, u64);
+
+impl Visit for Turn<'_> {
+    fn record_str(&mut self, _: &Field, name: &str) {
+        self.1 = self.0.of(name);
+    }
+
+    fn record_debug(&mut self, field: &Field, name: &dyn std::fmt::Debug) {
+        self.record_str(field, format!("{name:?}").trim_matches('"'));
+    }
+}
 
 #[derive(Default)]
 struct Words(String);
@@ -181,24 +216,42 @@ impl Visit for Words {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+impl Listener {
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let ours = metadata.target().starts_with("continuum");
         metadata.is_span() && metadata.name() == HOST_SPAN
             || metadata.is_event() && ours && *metadata.level() <= Level::DEBUG
             || metadata.is_event() && self.packets && metadata.target() == NETWORK_TARGET
     }
 
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut words = Words::default();
-        attributes.record(&mut words);
-        let name = words.0.trim_start_matches("name=").trim_matches('"').to_owned();
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(HostName(name));
-        }
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let mut turns = self.turns();
+        let mut turn = Turn(&mut turns, u64::MAX);
+        attributes.record(&mut turn);
+        Id::from_u64(turn.1)
     }
 
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, span: &Id) {
+        self.turns().entered.push(span.into_u64());
+    }
+
+    fn exit(&self, span: &Id) {
+        let mut turns = self.turns();
+        let of = turns.entered.iter().rposition(|entered| *entered == span.into_u64());
+        of.map(|place| turns.entered.remove(place));
+    }
+
+    fn event(&self, event: &Event<'_>) {
         let mut words = Words::default();
         event.record(&mut words);
         if event.metadata().target() == NETWORK_TARGET {
@@ -210,10 +263,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
         if *event.metadata().level() == Level::ERROR {
             self.trace.saw(format!("error:{}", event.metadata().target()));
         }
-        let host = context.event_scope(event).into_iter().flatten().find_map(|span| {
-            span.extensions().get::<HostName>().map(|HostName(name)| name.clone())
-        });
-        let host = host.unwrap_or_else(|| "world".into());
+        let host = self.turns().host().unwrap_or("world").to_owned();
         match *event.metadata().level() {
             Level::ERROR => self.trace.note(&host, &format!("ERROR {}", words.0)),
             Level::WARN => self.trace.note(&host, &format!("warn {}", words.0)),

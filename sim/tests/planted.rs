@@ -74,6 +74,9 @@ hunted! {
     vote_not_synced: VoteNotSynced;
     append_not_synced: AppendNotSynced;
     names_kept_for_ever: NamesKeptForEver;
+    acquired_unaudited: AcquiredUnaudited;
+    core_needed: CoreNeeded;
+    age_not_shown: AgeNotShown;
 }
 
 #[test]

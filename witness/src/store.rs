@@ -141,6 +141,11 @@ impl DurableStore {
         self.shared.registers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Shows `look` all registers as they are, for checkers that look often.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Registers) -> T) -> T {
+        look(&self.shared.registers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Number of registers whose key starts with `prefix`.
     pub fn count(&self, prefix: &str) -> usize {
         let registers = self.shared.registers.read().unwrap_or_else(PoisonError::into_inner);

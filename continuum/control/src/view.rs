@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use continuum_control_api::link::{MemberReport, MemberRole};
 use continuum_control_api::rest::{AgedReport, PairView};
 use continuum_domain::candidate::{CandidateFacts, REPORT_AGE_MS_MAX};
+use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::observation::SqlView;
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, PairRecord, RegionId, Tick, Version};
@@ -171,7 +172,11 @@ pub fn pair_view(
             .members
             .into_iter()
             .map(|(region, report)| {
-                (region, report.map(|(age_ms, report)| AgedReport { age_ms, report }))
+                let shown = |(age, report)| {
+                    let age_ms = if planted(Bug::AgeNotShown) { 0 } else { age };
+                    AgedReport { age_ms, report }
+                };
+                (region, report.map(shown))
             })
             .collect(),
         automation: state

@@ -106,6 +106,13 @@ pub enum Bug {
     /// Core, R13: a candidate counts by its region's name, whatever its data directory.
     CandidateByName,
 
+    /// Core, I4: who took the lease is recorded and not audited.
+    AcquiredUnaudited,
+    /// Core, I7: what a member said last is shown as if it were said now.
+    AgeNotShown,
+    /// A holder gives way when it loses the core (I6).
+    CoreNeeded,
+
     /// Agent, R21: the first words of a primary that are seen pass for new.
     FirstWordsAreNew,
     /// Agent, R20: a promise is given before it is on disk, and never gets there.

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::header::{DATE, HeaderValue};
@@ -21,12 +21,31 @@ pub struct EdgeLayer {
     clock: SharedClock,
     scope: Option<Inherited>,
     requests: Arc<AtomicU64>,
+    dated: Arc<Mutex<Dated>>,
+}
+
+/// The last date that was written: it changes once a second, and answers come more often.
+#[derive(Default)]
+struct Dated {
+    second: i64,
+    text: Option<HeaderValue>,
+}
+
+impl Dated {
+    fn at(&mut self, wall_ms: i64) -> Option<HeaderValue> {
+        let second = wall_ms.div_euclid(1_000);
+        if self.text.is_none() || self.second != second {
+            *self = Self { second, text: http_date(wall_ms) };
+        }
+        self.text.clone()
+    }
 }
 
 impl EdgeLayer {
     /// A layer for a server that is set up in the current scope.
     pub fn new(clock: &SharedClock) -> Self {
-        Self { clock: clock.clone(), scope: Inherited::here(), requests: Arc::default() }
+        let scope = Inherited::here();
+        Self { clock: clock.clone(), scope, requests: Arc::default(), dated: Arc::default() }
     }
 }
 
@@ -59,11 +78,12 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let clock = self.layer.clock.clone();
+        let (clock, dated) = (self.layer.clock.clone(), self.layer.dated.clone());
         let answer = self.inner.call(request);
         let stamped = async move {
             let mut response = answer.await?;
-            if let Some(date) = http_date(clock.wall_ms()) {
+            let date = dated.lock().unwrap_or_else(PoisonError::into_inner).at(clock.wall_ms());
+            if let Some(date) = date {
                 response.headers_mut().insert(DATE, date);
             }
             Ok(response)
@@ -93,5 +113,13 @@ mod tests {
     fn dates_look_as_http_wants_them() {
         assert_eq!(http_date(784_111_777_000).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(http_date(i64::MAX), None);
+    }
+
+    #[test]
+    fn a_kept_date_is_that_of_its_second() {
+        let mut dated = Dated::default();
+        for wall_ms in [0, 999, 1_000, 784_111_777_999, 784_111_776_999, -1, i64::MAX] {
+            assert_eq!(dated.at(wall_ms), http_date(wall_ms));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Many runs: each in a process of its own, because a run needs a process to be repeatable.
+//! Many runs, in child processes: a process runs one simulation at a time.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use continuum_runtime::{BootClock, Clock};
 
+use super::workers::Workers;
 use super::{FINDING, OK, RunArgs, USAGE};
 use crate::plan::Plan;
 use crate::run::Verdict;
@@ -51,7 +52,7 @@ pub(super) fn output(arguments: &[&str], plan: Option<&Plan>) -> Result<Output, 
 }
 
 /// What a child that died said of it: its first panic, or else the last it said.
-fn last_words(stderr: &str) -> &str {
+pub(super) fn last_words(stderr: &str) -> &str {
     let panicked = stderr.lines().find(|line| line.starts_with(PANIC));
     panicked.or_else(|| stderr.lines().last()).unwrap_or_default()
 }
@@ -67,14 +68,14 @@ pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, 
 }
 
 /// What every child is told because this process was.
-fn inherited() -> Vec<String> {
+pub(super) fn inherited() -> Vec<String> {
     let own: Vec<String> = std::env::args().collect();
     let passed = |name: &&str| own.iter().position(|argument| argument == *name);
     let passed = ["--plant", "--hunt"].iter().filter_map(passed);
     passed.flat_map(|at| own.iter().skip(at).take(2).cloned()).collect()
 }
 
-fn died(why: &str) -> Verdict {
+pub(super) fn died(why: &str) -> Verdict {
     Verdict {
         findings: vec![why.to_owned()],
         hash: String::new(),
@@ -133,13 +134,21 @@ pub(super) fn progress(done: u64, count: u64, wrong: usize) {
     }
 }
 
-/// Runs every seed of `seeds`.
+/// Runs every seed of `seeds` whose world has the shape that was asked for.
 pub(super) fn sweep(seeds: Range<u64>, args: &RunArgs) -> u8 {
+    let of_shape = |seed: &u64| args.shape.is_none_or(|shape| shape.is_of(&args.plan_of(*seed)));
+    let seeds: Vec<u64> = seeds.filter(of_shape).collect();
+    if seeds.is_empty() {
+        eprintln!("none of these seeds has a world of this shape");
+        return USAGE;
+    }
     let (totals, began) = (Mutex::new(Totals::default()), BootClock.now());
-    let count = seeds.end - seeds.start;
-    each(args.jobs.unwrap_or_else(cores), seeds, |seed| {
-        let verdict = child(&["--seed", &seed.to_string()], None)
-            .unwrap_or_else(|error| died(&format!("the run could not be started: {error}")));
+    let (count, workers) = (seeds.len() as u64, Workers::new(args.packets));
+    each(args.jobs.unwrap_or_else(cores), 0..count, |index| {
+        let Some(seed) = usize::try_from(index).ok().and_then(|index| seeds.get(index)) else {
+            return false;
+        };
+        let (seed, verdict) = (*seed, workers.run(*seed));
         let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         totals.done += 1;
         totals.simulated += verdict.simulated;
@@ -192,14 +201,18 @@ fn report(totals: &Totals, took: f64) {
     );
 }
 
-/// Runs every seed twice and compares the traces, packets included.
+/// Runs every seed twice and compares the traces, packets included: in a process of its own, and in
+/// one that ran other seeds before, in the opposite order.
 pub(super) fn meta(seeds: Range<u64>) -> u8 {
     let (first, second) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
-    let end = seeds.end;
+    let (end, workers) = (seeds.end, Workers::new(true));
     for (hashes, backwards) in [(&first, false), (&second, true)] {
         each(cores(), seeds.clone(), |index| {
             let seed = if backwards { seeds.start + end - 1 - index } else { index };
-            let run = child(&["--packets", "--seed", &seed.to_string()], None);
+            let run = match backwards {
+                false => child(&["--packets", "--seed", &seed.to_string()], None),
+                true => Ok(workers.run(seed)),
+            };
             let hash = run.map_or_else(|error| error, |v| format!("{} {}", v.hash, v.events));
             hashes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(seed, hash);
             true

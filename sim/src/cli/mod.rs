@@ -5,6 +5,7 @@ mod children;
 mod coverage;
 mod minimize;
 mod single;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,12 @@ struct RunArgs {
     /// Child processes at a time; by default one per core.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Only seeds whose world has so many regions and control nodes, such as `2x3`.
+    #[arg(long, value_name = "RxN", requires = "seeds")]
+    shape: Option<Shape>,
+    /// Runs the seeds that come on standard input, one verdict a line: the other side of --seeds.
+    #[arg(long, hide = true, conflicts_with_all = ["seed", "seeds", "minimize", "scenario", "plan"])]
+    serve: bool,
     /// Plans of the hunt for this planted bug, instead of general ones.
     #[arg(long, value_name = "BUG")]
     hunt: Option<String>,
@@ -104,6 +111,30 @@ impl RunArgs {
     fn plan_of(&self, seed: u64) -> Plan {
         let hunt = self.hunt.as_deref().and_then(hunts::find);
         hunt.map_or_else(|| random::plan(seed), |hunt| (hunt.plan)(seed))
+    }
+}
+
+/// What a world is made of: regions and control nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    regions: usize,
+    nodes: usize,
+}
+
+impl Shape {
+    fn is_of(self, plan: &Plan) -> bool {
+        (plan.regions, plan.nodes) == (self.regions, self.nodes)
+    }
+}
+
+impl std::str::FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let counts = text.split_once('x').and_then(|(regions, nodes)| {
+            Some(Self { regions: regions.parse().ok()?, nodes: nodes.parse().ok()? })
+        });
+        counts.ok_or_else(|| format!("{text:?} is no shape; write it as 2x3"))
     }
 }
 
@@ -148,6 +179,9 @@ fn dispatch(args: &RunArgs) -> u8 {
     }
     if args.list {
         return single::list();
+    }
+    if args.serve {
+        return workers::serve(args);
     }
     if let Some(seed) = args.minimize {
         return minimize::minimize(seed, args);

@@ -76,15 +76,15 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// All registers as the witness holds them now; none while the witness is down.
-    pub fn registers(&self) -> Option<Registers> {
+    /// Shows `look` all registers as the witness holds them now; nothing while the witness is down.
+    pub fn registers<T>(&self, look: impl FnOnce(&Registers) -> T) -> Option<T> {
         let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(store?.snapshot())
+        Some(store?.inspect(look))
     }
 
     /// A register as the witness holds it now; none while the witness is down.
     pub fn register(&self, key: &str) -> Option<Versioned> {
-        self.registers()?.get(key).cloned()
+        self.registers(|all| all.get(key).cloned())?
     }
 
     /// An assertion in the agent of `region` fails at its next step.

@@ -15,6 +15,7 @@ use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, OperationId};
 use tokio::sync::mpsc;
 
+use crate::judge::{Shown, ShownAudit};
 use crate::plan::Fault;
 
 pub use resolver::{Answered, Resolver};
@@ -38,6 +39,8 @@ pub enum Order {
     Look,
     /// Fetches all operations.
     Account,
+    /// Fetches the audit chain.
+    Audit,
 }
 
 /// How one write ended, as its writer knows it.
@@ -75,6 +78,10 @@ pub struct Learnt {
     pub durability_changed: bool,
     /// The pair as the core last showed it, and when.
     pub view: Option<(Duration, PairView)>,
+    /// The pair as it was shown, since the judge last looked.
+    pub shown: Vec<Shown>,
+    /// The audit chain as the core last showed it.
+    pub audit: Option<ShownAudit>,
     /// All operations, when they were asked for and shown.
     pub operations: Option<Vec<Operation>>,
     /// Whether the core has taken the spec.
@@ -127,4 +134,4 @@ impl Users {
     }
 }
 
-pub use operator::operate;
+pub use operator::{operate, spec};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use continuum_agent::operator_client;
 use continuum_control_api::rest::{
-    ApplyPair, FailoverRequest, PairView, PauseRequest, ReasonBody, Started, SwitchoverRequest,
+    ApplyPair, AuditRecord, FailoverRequest, PairView, PauseRequest, ReasonBody, Started,
+    SwitchoverRequest,
 };
 use continuum_domain::operation::Operation;
 use continuum_domain::record::pair_key;
@@ -21,11 +22,14 @@ use super::{Order, Users, rest};
 use crate::clock::WorldTime;
 use crate::coverage::Coverage;
 use crate::hosts::{DNS_TTL, PAIR_NAME, RPC_PORT, Shared, pair};
+use crate::judge::{Shown, ShownAudit};
 use crate::plan::{Fault, Plan, REGIONS};
 use crate::trace::Trace;
 
 /// Pause between two tries of what must succeed.
 const RETRY: Duration = Duration::from_millis(300);
+/// Records of the audit chain that are asked for at once: the most that the API gives.
+const AUDIT_PAGE: usize = 1_000;
 
 /// One operator.
 #[derive(Clone)]
@@ -133,10 +137,33 @@ impl Operator {
                 self.users.learnt().operations = shown;
             }
             Order::Look => {
+                let asked = self.time.now();
                 let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
                 if let Some(view) = view {
-                    self.users.learnt().view = Some((self.time.now(), view));
+                    let (came, mut learnt) = (self.time.now(), self.users.learnt());
+                    learnt.shown.push(Shown { asked, came, view: view.clone() });
+                    learnt.view = Some((came, view));
                 }
+            }
+            Order::Audit => {
+                let shown = self.audit().await;
+                self.users.learnt().audit = shown;
+            }
+        }
+    }
+
+    /// The whole audit chain, page by page, and what the core says of it.
+    async fn audit(&self) -> Option<ShownAudit> {
+        let mut records: Vec<AuditRecord> = Vec::new();
+        loop {
+            let after = records.last().map_or(0, |record| record.index);
+            let path = format!("/audit?after={after}&limit={AUDIT_PAGE}");
+            let page: Vec<AuditRecord> = self.get(&path).await?;
+            let whole = page.len() < AUDIT_PAGE;
+            records.extend(page);
+            if whole {
+                let verdict = self.get("/audit/verify").await?;
+                return Some(ShownAudit { records, verdict });
             }
         }
     }

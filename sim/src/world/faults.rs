@@ -7,6 +7,7 @@ use continuum_domain::{PairRecord, RegionId};
 
 use crate::disk::DiskTrouble;
 use crate::hosts::pair;
+use crate::judge::spares_primaries;
 use crate::links::{Absence, Links};
 use crate::plan::{DiskFault, Fault, MemberFault, Ms};
 use crate::users::Order;
@@ -61,6 +62,7 @@ impl World<'_> {
     pub(super) fn begin(&mut self, fault: Fault) {
         self.trace.note("fault", &fault.to_string());
         self.strikes.begin(self.sim.elapsed(), &fault);
+        self.spared &= spares_primaries(&fault, &self.plan);
         *self.counters.entry(kind(&fault)).or_default() += 1;
         match &fault {
             Fault::Cut { a, b, both, .. } => {
@@ -184,6 +186,7 @@ impl World<'_> {
             return;
         }
         self.thaw_wholly(name);
+        self.ends.push((self.sim.elapsed(), name.to_owned()));
         if power {
             // Nobody is told: not even the end of a connection leaves a host without power.
             self.isolate(name, Links::cut);

@@ -41,8 +41,13 @@ pub struct World<'a> {
     pub members: Members,
     /// How often each kind of fault happened.
     pub counters: BTreeMap<String, u64>,
+    /// When processes ended, by host.
+    pub ends: Vec<(Duration, String)>,
+    /// Whether every fault so far was one that no primary must notice.
+    pub spared: bool,
     /// The faults so far, with their ends.
     pub strikes: Strikes,
+    core: Vec<String>,
     time: WorldTime,
     links: Links,
     hosts: BTreeMap<String, Host>,
@@ -61,12 +66,18 @@ static FIRST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 /// Whether a panic was told of already.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
+/// Whether panics are noted already: a process may run one world after the other.
+static NOTING: AtomicBool = AtomicBool::new(false);
+
 /// What a line of stderr begins with that tells of the first panic.
 pub const PANIC: &str = "panic: ";
 
 /// Keeps the first panic's text and place for the verdict; shows all panics only if asked to. The
 /// first one is told on stderr at once: what it leaves behind may end the process before a verdict.
 pub fn note_panics(show: bool) {
+    if NOTING.swap(true, Ordering::Relaxed) {
+        return;
+    }
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let mut first = FIRST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,6 +158,11 @@ impl World<'_> {
         nodes.filter_map(|node| Some((node.clone(), self.file_of(&node, file)?))).collect()
     }
 
+    /// Whether the core may hear of `region` at this tick.
+    pub fn is_heard(&self, region: &str) -> bool {
+        self.links.is_heard(region, &self.core, !self.down.contains(region))
+    }
+
     /// All hosts but this one.
     pub fn names_of_others(&self, name: &str) -> Vec<String> {
         self.others(name)
@@ -204,12 +220,15 @@ pub fn build<'a>(plan: &Plan, trace: Trace, time: WorldTime) -> World<'a> {
     debug_assert!(hosts.contains_key(USERS));
     World {
         sim,
+        core: plan.core(),
         plan,
         trace,
         users,
         shared,
         members,
         counters: BTreeMap::new(),
+        ends: Vec::new(),
+        spared: true,
         strikes: Strikes::default(),
         time,
         links,

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use continuum_control_api::link::{Fact, JournalEntry};
+use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::operation::{
     Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
@@ -200,7 +201,9 @@ impl CoreState {
         entry: &JournalEntry,
         acquisition: &Acquisition,
     ) -> Option<AddedLine> {
-        self.audit_fact(by, entry);
+        if !planted(Bug::AcquiredUnaudited) {
+            self.audit_fact(by, entry);
+        }
         let planned = matches!(acquisition.why.as_str(), "handover" | BY_HOT);
         let moves = planned || !matches!(acquisition.why.as_str(), "returned" | "created");
         let mut operation = None;

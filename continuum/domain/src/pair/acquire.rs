@@ -249,7 +249,7 @@ impl PairMachine {
 
     /// Whether the core is there to be asked: its stream stands (or fell less than `core_grace`
     /// ago), and a question did not stay open for longer.
-    fn core_answers(&self, now: Tick) -> bool {
+    pub(super) fn core_answers(&self, now: Tick) -> bool {
         let grace = self.spec.core_grace;
         if !self.core_up {
             return now.since(self.core_changed) < grace;

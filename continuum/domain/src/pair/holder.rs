@@ -45,6 +45,9 @@ impl PairMachine {
         if !self.promoted() && !self.on_listed_directory(record) {
             return self.release_when_stopped(now, record, WRONG_DIRECTORY);
         }
+        if planted(Bug::CoreNeeded) && !self.core_answers(now) {
+            return self.release_when_stopped(now, record, "planted: the core is away");
+        }
         if self.lets_go_of_a_stall(record) {
             return self.release_when_stopped(now, record, STALLED);
         }
