@@ -127,6 +127,7 @@ mod tests {
             in_sync: BTreeMap::new(),
             handover_to: None,
             paused: false,
+            waits_for_all: false,
         };
         (Duration::from_secs(at), record)
     }

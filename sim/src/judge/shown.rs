@@ -99,6 +99,7 @@ mod tests {
             members: Map::from([(RegionId::new("fsn").unwrap(), age_ms.map(report))]),
             automation: None,
             operation: None,
+            takeover: TakeoverView::default(),
         };
         Shown { asked: Duration::from_secs(20), came: Duration::from_secs(20), view }
     }
