@@ -13,6 +13,8 @@ use crate::core_watch::{self, Votes};
 use crate::hosts::{DNS_MAX_AGE, DNS_POLL, Shared, pair};
 use crate::postgres::{Acknowledged, Content, Event, Happening, LineId, RecordId};
 
+mod takeovers;
+
 /// On top of what the rules allow: messages on their way, and a tick.
 const NAMES_SLACK: Duration = Duration::from_millis(1_500);
 /// Clocks, latencies and the ticks at which the judge looks.
@@ -71,6 +73,7 @@ pub struct Judge {
     holders: Vec<(Duration, Option<String>)>,
     /// When each region's session changed last while its PostgreSQL was a primary.
     beats_of_primaries: BTreeMap<RegionId, Duration>,
+    takeovers: takeovers::Takeovers,
 }
 
 impl Judge {
@@ -94,6 +97,7 @@ impl Judge {
             record: None,
             holders: vec![(Duration::ZERO, None)],
             beats_of_primaries: BTreeMap::new(),
+            takeovers: takeovers::Takeovers::default(),
         }
     }
 
@@ -132,6 +136,7 @@ impl Judge {
     /// Looks at everything that is new.
     pub fn look(&mut self, now: Duration) {
         self.look_at_register(now);
+        self.look_at_takeovers(now);
         let happened = self.shared.members.cluster.happened(self.happened);
         self.happened += happened.len();
         for happening in happened {
@@ -160,7 +165,11 @@ impl Judge {
             holder.as_deref().unwrap_or("none"),
             in_sync.join("+"),
             record.handover_to.as_ref().map_or(String::new(), |to| format!(" handover to {to}")),
-            if record.paused { " paused" } else { "" },
+            match (record.paused, record.waits_for_all) {
+                (true, _) => " paused",
+                (false, true) => " waits-for-all",
+                (false, false) => "",
+            },
         );
         self.shared.trace.note("pair", &text);
         self.registers.push((now, record.clone()));
@@ -173,6 +182,7 @@ impl Judge {
                 ));
             }
             self.judge_succession(&before, &record);
+            self.judge_takeover(now, version, &before, &record);
         }
         if self.holders.last().is_none_or(|(_, last)| *last != holder) {
             self.holders.push((now, holder));
@@ -188,6 +198,7 @@ impl Judge {
                 continue;
             }
             self.beats.insert(region.clone(), (session, now));
+            self.takeovers.beat(region, now);
             // A holder that comes back beats before it has returned; nothing is written meanwhile.
             if self.shared.members.cluster.is_primary(region) {
                 self.beats_of_primaries.insert(region.clone(), now);
@@ -224,7 +235,7 @@ impl Judge {
         let Happening { at, event } = happening;
         match event {
             Event::Acknowledged(acknowledged) => self.judge_acknowledged(at, &acknowledged),
-            Event::Promoted { member, line, timeline, starts_at, epoch } => {
+            Event::Promoted { member, line, timeline, starts_at, epoch, receiving } => {
                 self.note(
                     &member,
                     &format!(
@@ -234,6 +245,9 @@ impl Judge {
                 let reign = Reign { epoch, member: member.clone(), first_released: None };
                 self.reigns.insert(line, reign);
                 self.judge_promoted(&member, epoch, starts_at);
+                if receiving {
+                    self.judge_receiving(&member, epoch);
+                }
             }
             Event::Streams { member, from, at, sound } => {
                 self.note(&member, &format!("streams from {from} at {at}"));
@@ -274,16 +288,21 @@ impl Judge {
         self.shared.trace.count(&format!("ack {id} by {}", acknowledged.member));
         self.acknowledged += 1;
         self.last_acknowledged = at;
-        let Some(reign) = self.reigns.get_mut(&acknowledged.line) else {
+        if !self.reigns.contains_key(&acknowledged.line) {
             return self.violated(format!("{id} was acknowledged under no promotion"));
-        };
-        self.kept.push(Kept {
-            record: acknowledged.record,
-            id,
-            epoch: reign.epoch,
-            end: acknowledged.end,
-            released: acknowledged.released,
-        });
+        }
+        let (chosen, behind) =
+            (self.is_the_clients_choice(acknowledged), self.may_be_behind(acknowledged));
+        let Some(reign) = self.reigns.get_mut(&acknowledged.line) else { return };
+        if !chosen {
+            self.kept.push(Kept {
+                record: acknowledged.record,
+                id,
+                epoch: reign.epoch,
+                end: acknowledged.end,
+                released: acknowledged.released,
+            });
+        }
         let released = acknowledged.released;
         let over = self.shared.plan.timing.ttl * 102 / 100;
         if self.beats.get(&acknowledged.member).is_some_and(|(_, at)| released > *at + over) {
@@ -291,6 +310,9 @@ impl Judge {
         }
         reign.first_released = Some(reign.first_released.map_or(released, |at| at.min(released)));
         let mine = reign.clone();
+        if behind {
+            return self.saw("acknowledged:without-waiting");
+        }
         let rivals: Vec<Reign> = self
             .reigns
             .values()

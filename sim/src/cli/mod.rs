@@ -9,6 +9,7 @@ mod single;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use continuum_domain::spec::Takeover;
 
 use crate::plan::Plan;
 use crate::timeline::Format;
@@ -81,6 +82,9 @@ struct RunArgs {
     /// Plans of the hunt for this planted bug, instead of general ones.
     #[arg(long, value_name = "BUG")]
     hunt: Option<String>,
+    /// Has listed standbys take over so, `ttl` or `ledger`, whatever the plan says.
+    #[arg(long, value_name = "HOW", value_parser = takeover)]
+    takeover: Option<Takeover>,
     /// Prints nothing but the verdict, as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -103,7 +107,19 @@ impl RunArgs {
     /// The plan of a seed, of the kind that was asked for.
     fn plan_of(&self, seed: u64) -> Plan {
         let hunt = self.hunt.as_deref().and_then(hunts::find);
-        hunt.map_or_else(|| random::plan(seed), |hunt| (hunt.plan)(seed))
+        let mut plan = hunt.map_or_else(|| random::plan(seed), |hunt| (hunt.plan)(seed));
+        if let Some(takeover) = self.takeover {
+            plan.take_over_by(takeover);
+        }
+        plan
+    }
+}
+
+fn takeover(text: &str) -> Result<Takeover, String> {
+    match text {
+        "ttl" => Ok(Takeover::Ttl),
+        "ledger" => Ok(Takeover::Ledger),
+        _ => Err("there are ttl and ledger".into()),
     }
 }
 

@@ -121,7 +121,7 @@ pub fn member(region: &str, what: MemberFault, span: Ms) -> Fault {
 }
 
 pub fn switch_over(to: &str) -> Fault {
-    Fault::Switchover { to: to.to_owned() }
+    Fault::Switchover { to: to.to_owned(), method: None }
 }
 
 pub fn beat(region: &str) -> Moment {

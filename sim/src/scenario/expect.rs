@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::Epoch;
+use continuum_domain::spec::Takeover;
 
 use super::Story;
 use super::story::{id, millis, secs};
@@ -48,6 +49,44 @@ impl Story<'_, '_> {
         record.map_or_else(Vec::new, |record| {
             record.in_sync.keys().map(|region| region.as_str().to_owned()).collect()
         })
+    }
+
+    /// Whether listed standbys take over by the ledger: sooner than within the ttl.
+    pub fn by_ledger(&self) -> bool {
+        self.run.world.plan.takeover == Takeover::Ledger
+    }
+
+    /// The register says that the holder waits for every listed member, or that it does not.
+    pub fn expect_waits_for_all(&mut self, waits: bool, within: Duration) -> Result<(), String> {
+        let what = if waits { "the holder waits for all" } else { "it does not wait for all" };
+        self.expect(what, within, |story| {
+            story.run.judge.record().is_some_and(|record| record.waits_for_all == waits)
+        })
+    }
+
+    /// A commit waits at `region` for its standbys, within `within`, longer than usual.
+    pub fn expect_waiting(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        let (member, what) = (id(region), format!("a commit waits at {region}"));
+        let receives = |story: &Self| {
+            let cluster = &story.run.world.members.cluster;
+            let others = story.run.world.plan.region_names().into_iter().filter(|it| it != region);
+            let streams = others.map(|it| cluster.receives(&id(&it)).0).any(|receives| receives);
+            streams || cluster.member(&member).waiting == 0
+        };
+        let until = self.run.world.now() + within;
+        while receives(self) {
+            if self.run.world.now() >= until {
+                return Err(format!("expected within {within:?}: {what}"));
+            }
+            self.advance(millis(1))?;
+        }
+        Ok(())
+    }
+
+    /// `region` acknowledges something, within `within`.
+    pub fn expect_acknowledged_by(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        let (before, what) = (self.acknowledged_by(region), format!("{region} acknowledges"));
+        self.expect(&what, within, |story| story.acknowledged_by(region) > before)
     }
 
     /// Commits that clients were told of, by who told them.
