@@ -1,5 +1,6 @@
 //! The command line.
 
+mod alarms;
 mod behaviour;
 mod children;
 mod coverage;
@@ -47,6 +48,8 @@ enum Command {
     Coverage(coverage::CoverageArgs),
     /// Measures what each kind of partition does, as a Markdown table.
     Table(behaviour::TableArgs),
+    /// Counts how often a living holder is taken for lost, as a Markdown table.
+    Alarms(alarms::AlarmArgs),
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
     let code = match command {
         Some(Command::Meta { seeds, first }) => children::meta(first..first + seeds),
         Some(Command::Table(args)) => behaviour::table(&args),
+        Some(Command::Alarms(args)) => alarms::alarms(&args),
         Some(Command::Coverage(args)) => coverage::coverage(&args),
         None => dispatch(&run),
     };
@@ -154,7 +158,7 @@ fn dispatch(args: &RunArgs) -> u8 {
     }
     let hunt = args.hunt.as_deref();
     if let Some(name) = hunt.filter(|name| hunts::find(name).is_none()) {
-        let all: Vec<_> = hunts::all().iter().map(|hunt| hunt.bug).collect();
+        let all: Vec<_> = hunts::all().iter().map(hunts::Hunt::name).collect();
         eprintln!("there is no hunt for {name:?}; there are {all:?}");
         return USAGE;
     }

@@ -9,6 +9,8 @@ use crate::random::Dice;
 pub const A: &str = "fsn";
 /// The other one.
 pub const B: &str = "hel";
+/// The third one, where there are three.
+pub const C: &str = "nbg";
 
 /// A plan under way, and the dice it is drawn with.
 pub struct Draft {

@@ -10,20 +10,36 @@ use crate::plan::{Moment, NAMES, Plan, WITNESS};
 pub(super) const HUNTS: &[Hunt] = &[
     Hunt {
         bug: Bug::ChangeNotSynced,
+        variant: "",
         rule: "I1",
         says: "the witness",
         seeds: 2,
         plan: witness_loses_power,
     },
-    Hunt { bug: Bug::VoteNotSynced, rule: "vote", says: "vote", seeds: 4, plan: core_loses_power },
+    Hunt {
+        bug: Bug::VoteNotSynced,
+        variant: "",
+        rule: "vote",
+        says: "vote",
+        seeds: 4,
+        plan: core_loses_power,
+    },
     Hunt {
         bug: Bug::AppendNotSynced,
+        variant: "",
         rule: "journal",
         says: "journal",
         seeds: 8,
         plan: core_loses_power,
     },
-    Hunt { bug: Bug::NamesKeptForEver, rule: "I3", says: "I3", seeds: 2, plan: names_cut_off },
+    Hunt {
+        bug: Bug::NamesKeptForEver,
+        variant: "",
+        rule: "I3",
+        says: "I3",
+        seeds: 2,
+        plan: names_cut_off,
+    },
 ];
 
 /// The witness loses power while a move is under way.

@@ -37,6 +37,8 @@ pub(super) struct Takeovers {
     won: BTreeSet<Epoch>,
     /// Holders that lost the lease so, and when.
     lost: BTreeMap<RegionId, (Duration, RegionId)>,
+    /// From when until when each primary's sessions were seen to wait for nobody.
+    lowered: BTreeMap<RegionId, (Duration, Duration)>,
     /// Since when each of them takes writes although its time is over.
     stale: BTreeMap<RegionId, Duration>,
 }
@@ -47,13 +49,17 @@ impl Takeovers {
     }
 
     /// The longest time without a renewal of `region` that `since` or something later saw.
-    fn silence(&self, region: &RegionId, since: Duration, now: Duration, whole: bool) -> Duration {
+    fn silence(&self, region: &RegionId, since: Duration, now: Duration) -> Duration {
         let beats = self.beats.get(region).map(Vec::as_slice).unwrap_or_default();
         let first = beats.partition_point(|at| *at <= since).saturating_sub(1);
         let shown = &beats[first.min(beats.len())..];
         let ends = shown.iter().skip(1).copied().chain([now]);
-        let begins = shown.iter().map(|at| if whole { *at } else { (*at).max(since) });
-        begins.zip(ends).map(|(begin, end)| end.saturating_sub(begin)).max().unwrap_or_default()
+        shown
+            .iter()
+            .zip(ends)
+            .map(|(begin, end)| end.saturating_sub(*begin))
+            .max()
+            .unwrap_or_default()
     }
 }
 
@@ -68,6 +74,20 @@ impl Judge {
             }
         }
         self.look_at_those_who_lost(now);
+        self.look_at_sessions_that_do_not_wait(now);
+    }
+
+    fn look_at_sessions_that_do_not_wait(&mut self, now: Duration) {
+        let cluster = &self.shared.members.cluster;
+        for region in self.shared.members.regions().filter(|region| cluster.is_primary(region)) {
+            if cluster.lowered_since(region).is_none() {
+                self.takeovers.lowered.remove(region);
+            } else {
+                let seen = self.takeovers.lowered.entry(region.clone()).or_insert((now, now));
+                // One primary is not the one before it.
+                *seen = if now > seen.1 + SLACK { (now, now) } else { (seen.0, now) };
+            }
+        }
     }
 
     fn look_at_wish(&mut self, now: Duration, asked: &Asked) {
@@ -107,11 +127,12 @@ impl Judge {
         self.judge_suspicion(now, &by, &holder);
     }
 
-    /// Whether `holder` was silent at the witness for its ttl, at this version of the register.
+    /// Whether `holder` was silent at the witness for its ttl, and yet when the register got this
+    /// version: the verdict counts as long as it has it (R7).
     fn waited_out(&self, holder: &RegionId, now: Duration) -> bool {
         let ttl = self.shared.plan.timing.ttl;
         let since = self.registers.last().map_or(Duration::ZERO, |(at, _)| *at);
-        self.takeovers.silence(holder, since, now, false) >= ttl - ttl / 50
+        self.takeovers.silence(holder, since, now) >= ttl - ttl / 50
     }
 
     /// Without an order, the session of the holder stood still for a while. It was read a moment
@@ -128,7 +149,7 @@ impl Judge {
         }
         let suspect_after = Duration::from_millis(self.shared.plan.suspect_after);
         let since = now.saturating_sub(suspect_after * 3 / 2);
-        let still = self.takeovers.silence(holder, since, now, true);
+        let still = self.takeovers.silence(holder, since, now);
         if still < suspect_after * 2 / 5 {
             self.violated(format!(
                 "suspicion: {by} asks for the lease of {holder}, whose session was still for no more \
@@ -154,13 +175,9 @@ impl Judge {
         self.takeovers.won.insert(after.epoch);
         self.takeovers.lost.insert(from.clone(), (now, by.clone()));
         let lasted = self.shared.plan.timing.ttl + LOOK_AND_WRITE + SLACK;
-        let lowered = self.shared.members.cluster.lowered_since(from);
-        let held = self.holders.iter().rev().find(|(_, who)| who.as_deref() == Some(from.as_str()));
-        let since = lowered.zip(held).map(|(lowered, (held, _))| lowered.max(*held));
-        if let Some(since) = since.filter(|since| now > *since + lasted)
-            && self.shared.members.cluster.is_primary(from)
-        {
-            let for_so_long = now.saturating_sub(since);
+        let seen = self.takeovers.lowered.get(from).copied();
+        let for_so_long = seen.map(|(since, until)| until.saturating_sub(since));
+        if let Some(for_so_long) = for_so_long.filter(|it| *it > lasted) {
             self.violated(format!(
                 "R18: {by} took over from {from} before its ttl was over, where sessions had not \
                  waited for anybody for {for_so_long:?}"

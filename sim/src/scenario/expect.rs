@@ -116,6 +116,23 @@ impl Story<'_, '_> {
         self.expect("nobody takes writes", within, |story| story.writable().is_empty())
     }
 
+    /// `region` does not lead any longer, within `within`: nobody takes writes, or by the ledger, which
+    /// needs no ttl, another does already.
+    pub fn expect_out(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        self.expect(&format!("{region} leads no longer"), within, |story| {
+            let writable = story.writable();
+            let led = story.by_ledger() && writable.iter().any(|other| other != region);
+            led || writable.is_empty()
+        })
+    }
+
+    /// `region` takes writes, whoever else believes to do so as well, within `within`.
+    pub fn expect_writable(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        self.expect(&format!("{region} takes writes"), within, |story| {
+            story.writable().iter().any(|writable| writable == region)
+        })
+    }
+
     /// A client is acknowledged within `within`.
     pub fn expect_acknowledged(&mut self, within: Duration) -> Result<(), String> {
         let before = self.run.judge.acknowledged;

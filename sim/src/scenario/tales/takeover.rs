@@ -8,8 +8,12 @@ use continuum_domain::spec::Takeover;
 use super::super::{Scenario, Story, Told, millis, mins, scenario, secs};
 use crate::plan::WITNESS;
 
-/// From the loss of the holder until its successor acknowledges: `suspect_after` and a second.
+/// From the loss of the holder until its successor takes writes: `suspect_after` and a second. Clients
+/// find it as soon as they give the old one up, which is theirs to say.
 const GAP: Duration = Duration::from_millis(1_600);
+
+/// Until clients have given up a host that says nothing any more.
+const CLIENTS: Duration = Duration::from_secs(11);
 
 pub(super) fn all() -> Vec<Scenario> {
     [losses(), of_three(), premises()]
@@ -97,8 +101,9 @@ fn premises() -> Vec<Scenario> {
 
 fn region_lost(story: &mut Story<'_, '_>) -> Told {
     story.expect_waits_for_all(true, secs(5))?;
-    story.region("fsn").loses_power_for(secs(12));
-    story.expect_acknowledged_by("hel", GAP)?;
+    story.region("fsn").loses_power_for(secs(15));
+    story.expect_writable("hel", GAP)?;
+    story.expect_acknowledged_by("hel", CLIENTS)?;
     story.expect_steady_writes(secs(3), secs(2))?;
     story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))
@@ -129,7 +134,8 @@ fn cut_from_witness(story: &mut Story<'_, '_>) -> Told {
 fn agent_dead(story: &mut Story<'_, '_>) -> Told {
     story.expect_waits_for_all(true, secs(5))?;
     story.region("fsn").killed_for(mins(60));
-    story.expect_acknowledged_by("hel", GAP)?;
+    story.expect_writable("hel", GAP)?;
+    story.expect_acknowledged_by("hel", CLIENTS)?;
     story.expect_silence_of("fsn", secs(6))?;
     story.expect_primary("hel", secs(1))?;
     story.heal();
@@ -139,9 +145,10 @@ fn agent_dead(story: &mut Story<'_, '_>) -> Told {
 
 fn frozen_and_thawed(story: &mut Story<'_, '_>) -> Told {
     story.expect_waits_for_all(true, secs(5))?;
-    story.region("fsn").freezes_for(secs(10));
-    story.expect_acknowledged_by("hel", GAP)?;
-    story.advance(secs(10))?;
+    story.region("fsn").freezes_for(secs(15));
+    story.expect_writable("hel", GAP)?;
+    story.expect_acknowledged_by("hel", CLIENTS)?;
+    story.advance(secs(16))?;
     story.expect_whole(secs(60))?;
     story.expect_primary("hel", secs(1))
 }
@@ -149,6 +156,8 @@ fn frozen_and_thawed(story: &mut Story<'_, '_>) -> Told {
 fn hot_with_nudge_lost(story: &mut Story<'_, '_>) -> Told {
     for (from, to) in [("fsn", "hel"), ("hel", "fsn")] {
         story.expect_waits_for_all(true, secs(5))?;
+        // The core has to hear of it.
+        story.advance(secs(2))?;
         let before = story.epoch();
         story.switch_over_by(Method::Hot, to);
         story.expect_epoch_after(before, secs(6))?;
@@ -182,7 +191,8 @@ fn third_is_slow(story: &mut Story<'_, '_>) -> Told {
     story.expect_in_sync(&["fsn", "hel", "nbg"], secs(6))?;
     story.expect_waits_for_all(true, secs(6))?;
     story.region("fsn").loses_power();
-    story.expect_acknowledged_by("hel", GAP + secs(1))?;
+    story.expect_writable("hel", GAP + secs(1))?;
+    story.expect_acknowledged_by("hel", CLIENTS)?;
     story.heal();
     story.expect_whole(secs(60))
 }
@@ -191,7 +201,8 @@ fn third_is_gone(story: &mut Story<'_, '_>) -> Told {
     story.expect_waits_for_all(true, secs(5))?;
     story.region("nbg").loses_power();
     story.region("fsn").loses_power();
-    story.expect_acknowledged_by("hel", GAP)?;
+    story.expect_writable("hel", GAP)?;
+    story.expect_acknowledged_by("hel", CLIENTS)?;
     story.expect_in_sync(&["hel"], secs(1))?;
     story.heal();
     story.expect_whole(secs(60))
@@ -204,7 +215,7 @@ fn third_restarts(story: &mut Story<'_, '_>) -> Told {
     story.expect_epoch_after(before, GAP)?;
     let third = if story.holder().as_deref() == Some("hel") { "nbg" } else { "hel" };
     story.region(third).loses_power_for(secs(2));
-    story.expect_acknowledged(secs(2))?;
+    story.expect_acknowledged(CLIENTS)?;
     story.heal();
     story.expect_whole(secs(60))
 }
