@@ -21,7 +21,8 @@ pub fn markdown(counted: &[(Cell, Counted)]) -> String {
     }
     let mut text = format!(
         "Unneeded moves a simulated day, by `suspect_after`: durability available, ttl 10 s, two regions, \
-         one disturbance at a time, {} simulated minutes a cell, so that one move in them is {} a day. Nobody is lost in any of them, and nothing acknowledged was.\n\n\
+         one disturbance at a time, {} simulated minutes a cell, so that one move in them is {} a \
+         day. Nobody is lost in any of them, and nothing acknowledged was.\n\n\
          | disturbance |",
         SEEDS * MINUTES,
         per_day(1, SEEDS)
