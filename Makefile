@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: sim sim-meta sim-planted sim-coverage sim-table sim-table-check help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
+.PHONY: sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ sim-table: ## measures what each kind of partition does, and writes it into docs
 
 sim-table-check: ## fails when docs/SIMULATION.md has another table than the simulator measures
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- table --check docs/SIMULATION.md $(ARGS)
+
+sim-alarms: ## counts unneeded moves by disturbance and suspect_after, and writes them into docs/SIMULATION.md
+	$(CARGO) run --profile sim --quiet -p continuum-sim -- alarms --write docs/SIMULATION.md $(ARGS)
 
 sim-meta: ## proves that simulated runs repeat: 20 seeds twice, traces compared packet by packet
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- meta $(ARGS)

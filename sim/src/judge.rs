@@ -4,6 +4,7 @@ mod audit;
 mod register;
 mod shown;
 mod stability;
+mod takeovers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -84,6 +85,7 @@ pub struct Judge {
     holders: Vec<(Duration, Option<String>)>,
     /// When each region's session changed last while its PostgreSQL was a primary.
     beats_of_primaries: BTreeMap<RegionId, Duration>,
+    takeovers: takeovers::Takeovers,
 }
 
 impl Judge {
@@ -110,6 +112,7 @@ impl Judge {
             record: None,
             holders: vec![(Duration::ZERO, None)],
             beats_of_primaries: BTreeMap::new(),
+            takeovers: takeovers::Takeovers::default(),
         }
     }
 
@@ -188,6 +191,7 @@ impl Judge {
     /// Looks at everything that is new.
     pub fn look(&mut self, now: Duration) {
         self.look_at_register(now);
+        self.look_at_takeovers(now);
         let happened = self.shared.members.cluster.happened(self.happened);
         self.happened += happened.len();
         for happening in happened {
@@ -200,7 +204,7 @@ impl Judge {
         let Happening { at, event } = happening;
         match event {
             Event::Acknowledged(acknowledged) => self.judge_acknowledged(at, &acknowledged),
-            Event::Promoted { member, line, timeline, starts_at, epoch } => {
+            Event::Promoted { member, line, timeline, starts_at, epoch, receiving } => {
                 self.note(
                     &member,
                     &format!(
@@ -210,6 +214,9 @@ impl Judge {
                 let reign = Reign { epoch, member: member.clone(), first_released: None };
                 self.reigns.insert(line, reign);
                 self.judge_promoted(&member, epoch, starts_at);
+                if receiving {
+                    self.judge_receiving(&member, epoch);
+                }
             }
             Event::Streams { member, from, at, sound } => {
                 self.note(&member, &format!("streams from {from} at {at}"));
@@ -250,16 +257,21 @@ impl Judge {
         self.shared.trace.count(&format!("ack {id} by {}", acknowledged.member));
         self.acknowledged += 1;
         self.last_acknowledged = at;
-        let Some(reign) = self.reigns.get_mut(&acknowledged.line) else {
+        if !self.reigns.contains_key(&acknowledged.line) {
             return self.violated(format!("{id} was acknowledged under no promotion"));
-        };
-        self.kept.push(Kept {
-            record: acknowledged.record,
-            id,
-            epoch: reign.epoch,
-            end: acknowledged.end,
-            released: acknowledged.released,
-        });
+        }
+        let (chosen, behind) =
+            (self.is_the_clients_choice(acknowledged), self.may_be_behind(acknowledged));
+        let Some(reign) = self.reigns.get_mut(&acknowledged.line) else { return };
+        if !chosen {
+            self.kept.push(Kept {
+                record: acknowledged.record,
+                id,
+                epoch: reign.epoch,
+                end: acknowledged.end,
+                released: acknowledged.released,
+            });
+        }
         let released = acknowledged.released;
         let over = self.shared.plan.timing.ttl * 102 / 100;
         if self.beats.get(&acknowledged.member).is_some_and(|(_, at)| released > *at + over) {
@@ -267,6 +279,9 @@ impl Judge {
         }
         reign.first_released = Some(reign.first_released.map_or(released, |at| at.min(released)));
         let mine = reign.clone();
+        if behind {
+            return self.saw("acknowledged:without-waiting");
+        }
         let rivals: Vec<Reign> = self
             .reigns
             .values()

@@ -18,6 +18,7 @@ compile_error!(
      replaces it): without it tokio's wake order is not seeded and no run can be repeated"
 );
 
+pub mod alarms;
 pub mod align;
 pub mod behaviour;
 pub mod calls;

@@ -74,6 +74,7 @@ impl Members {
             MemberFault::SlowCommands => self.cluster.slow_commands(region, on),
             MemberFault::SyncHangs => self.cluster.fsync_hang(region, on),
             MemberFault::DiskFull => self.cluster.disk_full(region, on),
+            MemberFault::CommitLowered => self.cluster.lower_commit(region, on),
             MemberFault::PostgresCrash
             | MemberFault::GuardCrash
             | MemberFault::BackendCrash

@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use continuum_domain::Timing;
-use continuum_domain::spec::{Durability, PairMode, WitnessLossPolicy};
+use continuum_domain::operation::Method;
+use continuum_domain::spec::{Durability, PairMode, Takeover, WitnessLossPolicy};
 use serde::{Deserialize, Serialize};
 
 pub use crate::steps::{Moment, Step};
@@ -63,6 +64,8 @@ pub enum MemberFault {
     Wiped,
     /// Somebody cancels the commit that waits longest.
     WaitCancelled,
+    /// Sessions lower `synchronous_commit`: what clients commit here waits for nobody.
+    CommitLowered,
 }
 
 /// Calls of a host to the witness.
@@ -207,6 +210,9 @@ pub enum Fault {
     Switchover {
         /// Target.
         to: String,
+        /// How; by default as the core finds best.
+        #[serde(default)]
+        method: Option<Method>,
     },
     /// An operator asks for a failover.
     Failover {
@@ -313,7 +319,13 @@ impl fmt::Display for Fault {
             Fault::Member { region, what, span } => {
                 write!(f, "PostgreSQL in {region}: {what:?} ({span} ms)")
             }
-            Fault::Switchover { to } => write!(f, "operator: switch over to {to}"),
+            Fault::Switchover { to, method: None } => write!(f, "operator: switch over to {to}"),
+            Fault::Switchover { to, method: Some(Method::Hot) } => {
+                write!(f, "operator: switch over to {to}, hot")
+            }
+            Fault::Switchover { to, method: Some(Method::Clean) } => {
+                write!(f, "operator: switch over to {to}, clean")
+            }
             Fault::Failover { to, allow_data_loss: false } => {
                 write!(f, "operator: fail over to {to}")
             }
@@ -354,6 +366,12 @@ pub struct Plan {
     /// How far automation goes.
     #[serde(default)]
     pub mode: PairMode,
+    /// When a listed standby may take over from a silent holder.
+    #[serde(default)]
+    pub takeover: Takeover,
+    /// For how long it must have been silent, where the ledger decides.
+    #[serde(default = "suspect_after")]
+    pub suspect_after: Ms,
     /// Standing approval of a loss (`async`).
     pub rpo_bytes: Option<u64>,
     /// Lease timing.
@@ -383,6 +401,10 @@ pub struct Plan {
     pub rest: Ms,
 }
 
+fn suspect_after() -> Ms {
+    600
+}
+
 /// The names of regions, in order; the first one begins as primary.
 pub const REGIONS: [&str; 3] = ["fsn", "hel", "nbg"];
 /// The witness.
@@ -402,6 +424,8 @@ impl Plan {
             durability,
             on_witness_loss: WitnessLossPolicy::Fence,
             mode: PairMode::Automatic,
+            takeover: Takeover::Ttl,
+            suspect_after: suspect_after(),
             rpo_bytes: None,
             timing: short_timing(),
             switchover_deadline: None,
@@ -414,6 +438,13 @@ impl Plan {
             faults: Vec::new(),
             steps: Vec::new(),
             rest: 5_000,
+        }
+    }
+
+    /// Has listed standbys take over so, where the durability allows it.
+    pub fn take_over_by(&mut self, takeover: Takeover) {
+        if self.durability.is_synchronous() {
+            self.takeover = takeover;
         }
     }
 

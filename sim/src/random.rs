@@ -1,7 +1,8 @@
 //! Plans drawn from a seed.
 
 use continuum_domain::Timing;
-use continuum_domain::spec::{Durability, PairMode, WitnessLossPolicy};
+use continuum_domain::operation::Method;
+use continuum_domain::spec::{Durability, PairMode, Takeover, WitnessLossPolicy};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -88,9 +89,40 @@ pub fn plan(seed: u64) -> Plan {
         let fault = if of_lease { lease_fault(&mut dice, &plan) } else { fault(&mut dice, &plan) };
         plan.faults.push(Scheduled { at: dice.below(SPAN_MS), fault });
     }
+    by_the_ledger(&mut plan);
     plan.faults.sort_by_key(|scheduled| scheduled.at);
     keep_assumptions(&mut plan);
     plan
+}
+
+/// Takeover by the ledger and ways to switch over, with dice of their own: whatever is drawn here,
+/// the rest of the plan stays as it is.
+fn by_the_ledger(plan: &mut Plan) {
+    let mut dice = Dice::of(plan.seed ^ 0x1ED6_E200);
+    if !plan.durability.is_synchronous() {
+        return;
+    }
+    if dice.chance(50) {
+        plan.takeover = Takeover::Ledger;
+    }
+    plan.suspect_after = dice.pick(&[400, 600, 1_000]);
+    for scheduled in &mut plan.faults {
+        if let Fault::Switchover { method, .. } = &mut scheduled.fault {
+            *method = dice.pick(&[None, None, Some(Method::Hot), Some(Method::Clean)]);
+        }
+    }
+    let at = dice.below(SPAN_MS);
+    if dice.chance(10) {
+        let (region, what) = (region(&mut dice, plan), MemberFault::CommitLowered);
+        let fault = Fault::Member { region, what, span: span(&mut dice) };
+        plan.faults.push(Scheduled { at, fault });
+    }
+    // A pair that takes over by the ledger should be moved by hand now and then as well.
+    let at = dice.below(SPAN_MS);
+    if plan.takeover == Takeover::Ledger && dice.chance(20) {
+        let (to, method) = (region(&mut dice, plan), dice.pick(&[None, Some(Method::Hot)]));
+        plan.faults.push(Scheduled { at, fault: Fault::Switchover { to, method } });
+    }
 }
 
 /// R2: what a host frozen past its deadline may still acknowledge is held back by the names alone,
@@ -228,7 +260,7 @@ fn process(dice: &mut Dice, plan: &Plan) -> Fault {
 fn order(dice: &mut Dice, plan: &Plan) -> Fault {
     let to = region(dice, plan);
     match dice.below(16) {
-        0..=4 => Fault::Switchover { to },
+        0..=4 => Fault::Switchover { to, method: None },
         5 | 6 => Fault::Failover { to, allow_data_loss: dice.chance(30) },
         7 => Fault::PauseAutomation { span: span(dice) },
         8 => Fault::CancelOperation,

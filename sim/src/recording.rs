@@ -15,6 +15,21 @@ struct Inner {
     events: BTreeMap<String, Vec<Event>>,
     /// Changes under way, by the instant of their call.
     open: BTreeMap<u64, (String, Versioned)>,
+    /// Changes that were asked for, oldest first.
+    asked: Vec<Asked>,
+}
+
+/// A change that somebody asked for, as it was sent.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Who.
+    pub who: String,
+    /// The register.
+    pub key: String,
+    /// At this version.
+    pub expected: Version,
+    /// What is to stand there.
+    pub value: Vec<u8>,
 }
 
 /// All calls to all registers. Clones are handles to the same one.
@@ -52,6 +67,11 @@ impl History {
             continuum_witness::history::check(&all).map_err(|why| format!("{key}: {why}"))?;
         }
         Ok(())
+    }
+
+    /// Changes asked for, from the `from`-th on, oldest first.
+    pub fn asked(&self, from: usize) -> Vec<Asked> {
+        self.inner().asked.get(from..).unwrap_or_default().to_vec()
     }
 
     /// Number of calls recorded.
@@ -123,6 +143,12 @@ impl RegisterStore for Recording {
     ) -> Result<Answer, StoreError> {
         let written = Versioned { version: Version(expected.0 + 1), value: value.clone() };
         let open = Open::begin(&self.history, key, &written);
+        self.history.inner().asked.push(Asked {
+            who: self.who.clone(),
+            key: key.to_owned(),
+            expected,
+            value: value.clone(),
+        });
         let answer = self.store.compare_and_swap(key, expected, value).await;
         match &answer {
             Ok(Answer::Accepted(version)) => {

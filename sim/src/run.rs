@@ -381,7 +381,7 @@ impl Run<'_> {
     fn rows(&self, seen: &BTreeMap<String, u64>) -> Rows {
         let mut rows = self.world.shared.coverage.rows();
         for (what, count) in seen {
-            if let Some((kind @ ("acquired" | "blocked" | "ledger" | "rejoined"), of)) =
+            if let Some((kind @ ("acquired" | "blocked" | "ledger" | "premise" | "rejoined"), of)) =
                 what.split_once(':')
             {
                 *rows.entry(format!("{kind} {of}")).or_default() += count;

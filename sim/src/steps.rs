@@ -36,6 +36,8 @@ pub enum Moment {
     Probed(String),
     /// Nobody is named in this region: commits wait for nobody.
     Relaxed(String),
+    /// The register says that the holder waits for every listed member.
+    WaitsForAll,
 }
 
 /// A fault or an order that waits for its moment.
@@ -109,6 +111,7 @@ impl Script {
                 let holder = record.and_then(|record| record.holder.as_ref());
                 holder.is_some_and(|holder| holder.as_str() == region)
             }
+            Moment::WaitsForAll => record.is_some_and(|record| record.waits_for_all),
             Moment::Stopped(region) => {
                 member(region).is_some_and(|view| view.process == ProcessState::Stopped)
             }

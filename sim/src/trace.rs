@@ -151,6 +151,8 @@ fn kind(text: &str) -> Option<String> {
         "Acquired" => format!("acquired:{}", value("by: \"")?),
         "Step" => format!("step:{}:{}", value("step: ")?, value("outcome: ")?),
         "Rejoined" => format!("rejoined:{}", value("how: \"")?),
+        "Premise" if value("holds: ")? == "true" => "premise:given".into(),
+        "Premise" => "premise:taken-back".into(),
         "Blocked" => format!("blocked:{}", value("code: \"")?),
         _ => format!("note:{name}"),
     })

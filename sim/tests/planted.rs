@@ -8,9 +8,9 @@ use continuum_sim::hunts::{self, Hunt};
 
 /// One run, in a process of its own.
 fn run(hunt: &Hunt, seed: u64, planted: bool) -> Verdict {
-    let (bug, seed) = (format!("{:?}", hunt.bug), seed.to_string());
+    let (name, bug, seed) = (hunt.name(), format!("{:?}", hunt.bug), seed.to_string());
     let mut command = Command::new(env!("CARGO_BIN_EXE_continuum-sim"));
-    command.args(["--json", "--hunt", &bug, "--seed", &seed]);
+    command.args(["--json", "--hunt", &name, "--seed", &seed]);
     if planted {
         command.args(["--plant", &bug]);
     }
@@ -77,10 +77,18 @@ hunted! {
     acquired_unaudited: AcquiredUnaudited;
     core_needed: CoreNeeded;
     age_not_shown: AgeNotShown;
+    names_any_one: NamesAnyOne;
+    grow_without_canary_ledger: GrowWithoutCanaryLedger;
+    unanswered_is_refused_ledger: UnansweredIsRefusedLedger;
+    takeover_unlisted: TakeoverUnlisted;
+    holder_never_reads: HolderNeverReads;
+    suspicion_by_one_signal: SuspicionByOneSignal;
+    receiver_kept: ReceiverKept;
+    premise_unchecked: PremiseUnchecked;
 }
 
 #[test]
 fn every_hunt_has_a_test() {
-    let all: Vec<String> = hunts::all().iter().map(|hunt| format!("{:?}", hunt.bug)).collect();
+    let all: Vec<String> = hunts::all().iter().map(|hunt| hunt.name()).collect();
     assert_eq!(all, HUNTED);
 }

@@ -1,5 +1,6 @@
 //! Every named scenario, each in a process of its own.
 
+use continuum_domain::spec::Takeover;
 use continuum_sim::{Watch, scenario};
 
 fn tell(name: &str) {
@@ -9,10 +10,25 @@ fn tell(name: &str) {
     assert!(verdict.acknowledged > 0);
 }
 
+/// The same where listed standbys take over by the ledger. An `async` pair knows the ttl alone.
+fn tell_by_ledger(name: &str) {
+    let scenario = scenario::find(name).unwrap_or_else(|| panic!("no scenario {name}"));
+    if scenario.plan.takeover == Takeover::Ledger || !scenario.plan.durability.is_synchronous() {
+        return;
+    }
+    let verdict = scenario.taken_over_by(Takeover::Ledger).run(Watch::default());
+    let how = format!("--scenario {name} --takeover ledger");
+    assert!(verdict.is_ok(), "{name}: {:?}; see it with {how}", verdict.findings);
+    assert!(verdict.acknowledged > 0);
+}
+
 macro_rules! scenarios {
     ($($test:ident: $name:literal;)*) => {
         const TOLD: &[&str] = &[$($name),*];
         $(#[test] fn $test() { tell($name); })*
+        mod by_ledger {
+            $(#[test] fn $test() { super::tell_by_ledger($name); })*
+        }
     };
 }
 
@@ -105,6 +121,18 @@ scenarios! {
     disk_of_a_control_node_fails: "disk-of-a-control-node-fails";
     control_nodes_with_slow_disks: "control-nodes-with-slow-disks";
     control_node_dies_in_a_switchover: "control-node-dies-in-a-switchover";
+    ledger_region_lost: "ledger-region-lost";
+    ledger_holder_cut_from_its_standby: "ledger-holder-cut-from-its-standby";
+    ledger_holder_cut_from_the_witness: "ledger-holder-cut-from-the-witness";
+    ledger_agent_dead_postgres_alive: "ledger-agent-dead-postgres-alive";
+    ledger_region_frozen_and_thawed: "ledger-region-frozen-and-thawed";
+    hot_switchover_with_the_nudge_lost: "hot-switchover-with-the-nudge-lost";
+    hot_switchover_with_a_cancelled_wait: "hot-switchover-with-a-cancelled-wait";
+    ledger_of_three_one_is_slow: "ledger-of-three-one-is-slow";
+    ledger_of_three_one_is_gone: "ledger-of-three-one-is-gone";
+    ledger_of_three_one_restarts: "ledger-of-three-one-restarts";
+    ledger_sessions_lower_their_commits: "ledger-sessions-lower-their-commits";
+    ledger_shrink_unanswered_and_the_region_lost: "ledger-shrink-unanswered-and-the-region-lost";
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 
 pub use kinds::{Kind, SPAN_MS, all};
 pub use measure::{Measured, measure};
-pub use table::{markdown, replace};
+pub use table::{markdown, put_between, replace};
 
 /// Runs of each cell.
 pub const SEEDS: u64 = 3;
@@ -58,7 +58,7 @@ pub fn cells() -> Vec<Cell> {
 }
 
 /// The lab's timing: a ttl of 10 s.
-fn timing() -> Timing {
+pub(crate) fn timing() -> Timing {
     Timing {
         ttl: Duration::from_secs(10),
         renew: Duration::from_secs(2),

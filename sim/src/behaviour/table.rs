@@ -191,10 +191,19 @@ fn named(found: &[Measured]) -> String {
 
 /// Puts the table into a document, between its two marks.
 pub fn replace(document: &str, table: &str) -> Result<String, String> {
+    put_between(document, (BEGIN, END), table)
+}
+
+/// Puts a table into a document, between two lines of it.
+pub fn put_between(
+    document: &str,
+    (begin, end): (&str, &str),
+    table: &str,
+) -> Result<String, String> {
     let missing = |mark: &str| format!("the document has no line {mark}");
-    let (before, rest) = document.split_once(BEGIN).ok_or_else(|| missing(BEGIN))?;
-    let (_, after) = rest.split_once(END).ok_or_else(|| missing(END))?;
-    Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", table.trim()))
+    let (before, rest) = document.split_once(begin).ok_or_else(|| missing(begin))?;
+    let (_, after) = rest.split_once(end).ok_or_else(|| missing(end))?;
+    Ok(format!("{before}{begin}\n\n{}\n\n{end}{after}", table.trim()))
 }
 
 #[cfg(test)]

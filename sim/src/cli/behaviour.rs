@@ -43,7 +43,7 @@ pub(super) fn table(args: &TableArgs) -> u8 {
     }
     let table = markdown(&measured);
     match args.write.as_ref().or(args.check.as_ref()) {
-        Some(file) => settle(file, &table, args.write.is_some()),
+        Some(file) => settle(file, &table, args.write.is_some(), replace),
         None => {
             print!("{table}");
             OK
@@ -68,7 +68,12 @@ fn one(cell: &str) -> u8 {
 }
 
 /// Writes the table into the file, or looks whether it stands there already.
-fn settle(file: &str, table: &str, write: bool) -> u8 {
+pub(super) fn settle(
+    file: &str,
+    table: &str,
+    write: bool,
+    replace: fn(&str, &str) -> Result<String, String>,
+) -> u8 {
     let changed = std::fs::read_to_string(file)
         .map_err(|error| error.to_string())
         .and_then(|old| replace(&old, table).map(|new| (old == new, new)));

@@ -71,7 +71,7 @@ pub(super) fn child(arguments: &[&str], plan: Option<&Plan>) -> Result<Verdict, 
 pub(super) fn inherited() -> Vec<String> {
     let own: Vec<String> = std::env::args().collect();
     let passed = |name: &&str| own.iter().position(|argument| argument == *name);
-    let passed = ["--plant", "--hunt"].iter().filter_map(passed);
+    let passed = ["--plant", "--hunt", "--takeover"].iter().filter_map(passed);
     passed.flat_map(|at| own.iter().skip(at).take(2).cloned()).collect()
 }
 

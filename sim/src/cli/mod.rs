@@ -1,5 +1,6 @@
 //! The command line.
 
+mod alarms;
 mod behaviour;
 mod children;
 mod coverage;
@@ -10,6 +11,7 @@ mod workers;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use continuum_domain::spec::Takeover;
 
 use crate::plan::Plan;
 use crate::timeline::Format;
@@ -47,6 +49,8 @@ enum Command {
     Coverage(coverage::CoverageArgs),
     /// Measures what each kind of partition does, as a Markdown table.
     Table(behaviour::TableArgs),
+    /// Counts how often a living holder is taken for lost, as a Markdown table.
+    Alarms(alarms::AlarmArgs),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +92,9 @@ struct RunArgs {
     /// Plans of the hunt for this planted bug, instead of general ones.
     #[arg(long, value_name = "BUG")]
     hunt: Option<String>,
+    /// Has listed standbys take over so, `ttl` or `ledger`, whatever the plan says.
+    #[arg(long, value_name = "HOW", value_parser = takeover)]
+    takeover: Option<Takeover>,
     /// Prints nothing but the verdict, as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -110,7 +117,19 @@ impl RunArgs {
     /// The plan of a seed, of the kind that was asked for.
     fn plan_of(&self, seed: u64) -> Plan {
         let hunt = self.hunt.as_deref().and_then(hunts::find);
-        hunt.map_or_else(|| random::plan(seed), |hunt| (hunt.plan)(seed))
+        let mut plan = hunt.map_or_else(|| random::plan(seed), |hunt| (hunt.plan)(seed));
+        if let Some(takeover) = self.takeover {
+            plan.take_over_by(takeover);
+        }
+        plan
+    }
+}
+
+fn takeover(text: &str) -> Result<Takeover, String> {
+    match text {
+        "ttl" => Ok(Takeover::Ttl),
+        "ledger" => Ok(Takeover::Ledger),
+        _ => Err("there are ttl and ledger".into()),
     }
 }
 
@@ -152,6 +171,7 @@ pub fn main() -> ExitCode {
     let code = match command {
         Some(Command::Meta { seeds, first }) => children::meta(first..first + seeds),
         Some(Command::Table(args)) => behaviour::table(&args),
+        Some(Command::Alarms(args)) => alarms::alarms(&args),
         Some(Command::Coverage(args)) => coverage::coverage(&args),
         None => dispatch(&run),
     };
@@ -169,7 +189,7 @@ fn dispatch(args: &RunArgs) -> u8 {
     }
     let hunt = args.hunt.as_deref();
     if let Some(name) = hunt.filter(|name| hunts::find(name).is_none()) {
-        let all: Vec<_> = hunts::all().iter().map(|hunt| hunt.bug).collect();
+        let all: Vec<_> = hunts::all().iter().map(hunts::Hunt::name).collect();
         eprintln!("there is no hunt for {name:?}; there are {all:?}");
         return USAGE;
     }

@@ -56,10 +56,13 @@ pub(super) fn list() -> u8 {
 }
 
 pub(super) fn scenario(name: &str, args: &RunArgs) -> u8 {
-    let Some(scenario) = scenario::find(name) else {
+    let Some(mut scenario) = scenario::find(name) else {
         eprintln!("there is no scenario {name:?}; --list shows all");
         return USAGE;
     };
+    if let Some(takeover) = args.takeover {
+        scenario = scenario.taken_over_by(takeover);
+    }
     if !args.json {
         println!("{}: {}", scenario.name, scenario.about);
     }

@@ -9,6 +9,8 @@ use crate::random::Dice;
 pub const A: &str = "fsn";
 /// The other one.
 pub const B: &str = "hel";
+/// The third one, where there are three.
+pub const C: &str = "nbg";
 
 /// A plan under way, and the dice it is drawn with.
 pub struct Draft {
@@ -121,7 +123,7 @@ pub fn member(region: &str, what: MemberFault, span: Ms) -> Fault {
 }
 
 pub fn switch_over(to: &str) -> Fault {
-    Fault::Switchover { to: to.to_owned() }
+    Fault::Switchover { to: to.to_owned(), method: None }
 }
 
 pub fn beat(region: &str) -> Moment {

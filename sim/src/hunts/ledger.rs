@@ -10,22 +10,52 @@ use crate::plan::{Calls, MemberFault, Moment, Plan};
 pub(super) const HUNTS: &[Hunt] = &[
     Hunt {
         bug: Bug::UnansweredIsRefused,
+        variant: "",
         rule: "R9",
         says: "I2",
         seeds: 4,
         plan: growth_unanswered,
     },
-    Hunt { bug: Bug::NamesFromViewOnly, rule: "R10", says: "I2", seeds: 6, plan: growth_and_crash },
-    Hunt { bug: Bug::RelaxBeforeLedger, rule: "R10", says: "I2", seeds: 2, plan: shrink_lost },
+    Hunt {
+        bug: Bug::NamesFromViewOnly,
+        variant: "",
+        rule: "R10",
+        says: "I2",
+        seeds: 6,
+        plan: growth_and_crash,
+    },
+    Hunt {
+        bug: Bug::RelaxBeforeLedger,
+        variant: "",
+        rule: "R10",
+        says: "I2",
+        seeds: 2,
+        plan: shrink_lost,
+    },
     Hunt {
         bug: Bug::GrowWithoutCanary,
+        variant: "",
         rule: "R12",
         says: "I2",
         seeds: 4,
         plan: busy_checkpointer,
     },
-    Hunt { bug: Bug::CloneWhileListed, rule: "R13", says: "R13", seeds: 1, plan: standby_restarts },
-    Hunt { bug: Bug::AcquireOutsideLedger, rule: "I2", says: "I2", seeds: 2, plan: dropped },
+    Hunt {
+        bug: Bug::CloneWhileListed,
+        variant: "",
+        rule: "R13",
+        says: "R13",
+        seeds: 1,
+        plan: standby_restarts,
+    },
+    Hunt {
+        bug: Bug::AcquireOutsideLedger,
+        variant: "",
+        rule: "I2",
+        says: "I2",
+        seeds: 2,
+        plan: dropped,
+    },
 ];
 
 fn available(seed: u64) -> Draft {
@@ -34,8 +64,8 @@ fn available(seed: u64) -> Draft {
 
 /// The standby is dropped, streams again and is proven; from then on nothing is answered to the
 /// holder, and the change that lists it lands.
-fn grown_unanswered(seed: u64) -> Draft {
-    available(seed)
+fn grown_unanswered(draft: Draft) -> Draft {
+    draft
         .step(Moment::Now, 0, cut(A, B, 2_900))
         .wait(Moment::Listed(1))
         .wait(Moment::Probing(A.into()))
@@ -44,16 +74,20 @@ fn grown_unanswered(seed: u64) -> Draft {
 }
 
 /// Then the members lose each other, and the holder's host dies.
-fn growth_unanswered(seed: u64) -> Plan {
-    grown_unanswered(seed)
+pub fn growth_unanswered_of(draft: Draft) -> Plan {
+    grown_unanswered(draft)
         .step(Moment::Listed(2), 0, cut(A, B, 9_000))
         .step_in(Moment::Now, (1_200, 1_600), power_off(A, 9_000))
         .rest(8_000)
 }
 
+fn growth_unanswered(seed: u64) -> Plan {
+    growth_unanswered_of(available(seed))
+}
+
 /// The same, and PostgreSQL crashes before the answer: it is restarted in place.
 fn growth_and_crash(seed: u64) -> Plan {
-    grown_unanswered(seed)
+    grown_unanswered(available(seed))
         .step(Moment::Listed(2), 0, cut(A, B, 9_000))
         .step(Moment::Now, 0, member(A, MemberFault::PostgresCrash, 0))
         .step_in(Moment::Now, (1_300, 1_700), power_off(A, 9_000))
@@ -71,8 +105,8 @@ fn shrink_lost(seed: u64) -> Plan {
 
 /// The standby is dropped; the checkpointer is busy when it comes back. Then it is cut off again,
 /// and the holder's host dies.
-fn busy_checkpointer(seed: u64) -> Plan {
-    available(seed)
+pub fn busy_checkpointer_of(draft: Draft) -> Plan {
+    draft
         .step(Moment::Now, 0, cut(A, B, 2_200))
         .step_in(
             Moment::Relaxed(A.into()),
@@ -82,6 +116,10 @@ fn busy_checkpointer(seed: u64) -> Plan {
         .step_in(Moment::Listed(2), (0, 300), cut(A, B, 9_000))
         .step_in(Moment::Now, (300, 800), power_off(A, 9_000))
         .rest(8_000)
+}
+
+fn busy_checkpointer(seed: u64) -> Plan {
+    busy_checkpointer_of(available(seed))
 }
 
 /// The standby's host is restarted while it is listed.

@@ -9,6 +9,7 @@ mod lease;
 mod ledger;
 mod moves;
 mod outside;
+mod takeover;
 
 use continuum_domain::mutation::Bug;
 
@@ -19,6 +20,8 @@ use crate::plan::Plan;
 pub struct Hunt {
     /// The bug.
     pub bug: Bug,
+    /// Tells hunts for one bug apart.
+    pub variant: &'static str,
     /// The rule or invariant it breaks.
     pub rule: &'static str,
     /// How a finding that is its doing begins.
@@ -29,12 +32,19 @@ pub struct Hunt {
     pub plan: fn(u64) -> Plan,
 }
 
-/// All hunts.
-pub fn all() -> Vec<Hunt> {
-    [lease::HUNTS, ledger::HUNTS, moves::HUNTS, outside::HUNTS].concat()
+impl Hunt {
+    /// Its name: the bug's, and what tells it apart.
+    pub fn name(&self) -> String {
+        format!("{:?}{}", self.bug, self.variant)
+    }
 }
 
-/// The hunt for the bug of this name.
+/// All hunts.
+pub fn all() -> Vec<Hunt> {
+    [lease::HUNTS, ledger::HUNTS, moves::HUNTS, outside::HUNTS, takeover::HUNTS].concat()
+}
+
+/// The hunt of this name.
 pub fn find(name: &str) -> Option<Hunt> {
-    all().into_iter().find(|hunt| format!("{:?}", hunt.bug) == name)
+    all().into_iter().find(|hunt| hunt.name() == name)
 }

@@ -10,13 +10,49 @@ use super::draft::{
 use crate::plan::{Calls, DiskFault, Fault, MemberFault, Moment, Plan};
 
 pub(super) const HUNTS: &[Hunt] = &[
-    Hunt { bug: Bug::HandOverBeforeStop, rule: "R14", says: "R14", seeds: 2, plan: listed_target },
-    Hunt { bug: Bug::HandOverUnproven, rule: "R14", says: "I2", seeds: 10, plan: target_crashes },
-    Hunt { bug: Bug::KeepHandover, rule: "R15", says: "R15", seeds: 2, plan: plain_move },
-    Hunt { bug: Bug::AbortWithoutCas, rule: "R15", says: "R14", seeds: 4, plan: undone_in_doubt },
-    Hunt { bug: Bug::ReleaseBeforeStop, rule: "R16", says: "R16", seeds: 2, plan: fenced_by_hand },
+    Hunt {
+        bug: Bug::HandOverBeforeStop,
+        variant: "",
+        rule: "R14",
+        says: "R14",
+        seeds: 2,
+        plan: listed_target,
+    },
+    Hunt {
+        bug: Bug::HandOverUnproven,
+        variant: "",
+        rule: "R14",
+        says: "I2",
+        seeds: 10,
+        plan: target_crashes,
+    },
+    Hunt {
+        bug: Bug::KeepHandover,
+        variant: "",
+        rule: "R15",
+        says: "R15",
+        seeds: 2,
+        plan: plain_move,
+    },
+    Hunt {
+        bug: Bug::AbortWithoutCas,
+        variant: "",
+        rule: "R15",
+        says: "R14",
+        seeds: 4,
+        plan: undone_in_doubt,
+    },
+    Hunt {
+        bug: Bug::ReleaseBeforeStop,
+        variant: "",
+        rule: "R16",
+        says: "R16",
+        seeds: 2,
+        plan: fenced_by_hand,
+    },
     Hunt {
         bug: Bug::StopUnannounced,
+        variant: "",
         rule: "journal",
         says: "journal",
         seeds: 4,
@@ -24,6 +60,7 @@ pub(super) const HUNTS: &[Hunt] = &[
     },
     Hunt {
         bug: Bug::UndoneAfterMove,
+        variant: "",
         rule: "journal",
         says: "journal",
         seeds: 6,

@@ -18,8 +18,12 @@ impl Judge {
             let changed = all.iter().filter(other);
             changed.map(|(key, held)| (key.clone(), held.clone())).collect::<Vec<_>>()
         });
-        for (key, held) in changed.into_iter().flatten() {
-            self.look_at_session(&key, &held, now);
+        let changed = changed.unwrap_or_default();
+        // Beats first: a takeover in this very tick is judged by them.
+        for (key, held) in &changed {
+            self.look_at_session(key, held, now);
+        }
+        for (key, held) in changed {
             if key == pair_key(&pair()) {
                 self.look_at_pair(&held, now);
             }
@@ -44,7 +48,11 @@ impl Judge {
             holder.as_deref().unwrap_or("none"),
             in_sync.join("+"),
             record.handover_to.as_ref().map_or(String::new(), |to| format!(" handover to {to}")),
-            if record.paused { " paused" } else { "" },
+            match (record.paused, record.waits_for_all) {
+                (true, _) => " paused",
+                (false, true) => " waits-for-all",
+                (false, false) => "",
+            },
         );
         self.shared.trace.note("pair", &text);
         self.registers.push((now, record.clone()));
@@ -57,6 +65,7 @@ impl Judge {
                 ));
             }
             self.judge_succession(&before, &record);
+            self.judge_takeover(now, version, &before, &record);
         }
         if self.holders.last().is_none_or(|(_, last)| *last != holder) {
             self.holders.push((now, holder));
@@ -71,6 +80,7 @@ impl Judge {
             return;
         }
         self.beats.insert(region.clone(), (session, now));
+        self.takeovers.beat(region, now);
         // A holder that comes back beats before it has returned; nothing is written meanwhile.
         if self.shared.members.cluster.is_primary(region) {
             self.beats_of_primaries.insert(region.clone(), now);

@@ -70,7 +70,7 @@ impl Silences {
 mod tests {
     use std::collections::BTreeMap as Map;
 
-    use continuum_control_api::rest::AgedReport;
+    use continuum_control_api::rest::{AgedReport, TakeoverView};
     use continuum_domain::RegionId;
 
     use super::*;

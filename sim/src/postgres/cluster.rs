@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use continuum_domain::{Lsn, PairId, RegionId};
+use continuum_domain::{DataDirectoryId, Lsn, PairId, RegionId};
 use continuum_runtime::SharedClock;
 
 use super::directory::Directory;
@@ -184,6 +184,12 @@ impl Cluster {
         self.world().slow_checkpointer(r, on);
     }
 
+    /// Sessions lower `synchronous_commit` while on: what clients commit waits for nobody.
+    pub fn lower_commit(&self, region: &RegionId, on: bool) {
+        let r = self.index(region);
+        self.world().lower_commit(r, on);
+    }
+
     /// Messages between agent and guard take long while on, some of them.
     pub fn slow_commands(&self, region: &RegionId, on: bool) {
         let r = self.index(region);
@@ -272,6 +278,22 @@ impl Cluster {
     pub fn is_primary(&self, region: &RegionId) -> bool {
         let r = self.index(region);
         self.world().members[r].pg.as_ref().is_some_and(|pg| pg.primary)
+    }
+
+    /// Whether PostgreSQL receives WAL, and the identity of its data
+    /// directory as the guard knows it.
+    pub fn receives(&self, region: &RegionId) -> (bool, Option<DataDirectoryId>) {
+        let r = self.index(region);
+        let world = self.world();
+        let member = &world.members[r];
+        let receives = member.pg.as_ref().is_some_and(|pg| pg.receiver.is_some());
+        (receives, member.guard.identity.clone())
+    }
+
+    /// Since when sessions of a member lower `synchronous_commit`, if they do.
+    pub fn lowered_since(&self, region: &RegionId) -> Option<Duration> {
+        let r = self.index(region);
+        self.world().members[r].lowered_since
     }
 
     /// [`MemberView::accepts_writes`] without the view, which copies all WAL.

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::{Lsn, SyncNames, TimelineId};
 use rand::RngExt;
 
@@ -129,12 +130,18 @@ impl World {
         let remote_apply = self.settings.remote_apply;
         let Some(pg) = self.pg(r).filter(|pg| pg.primary && pg.serving) else { return };
         let Some(own) = pg.senders.get(&peer) else { return };
-        let wanted = required(&own.names);
+        let any_one = planted(Bug::NamesAnyOne) && !own.names.probe && !own.names.is_empty();
+        let wanted = if any_one { 1 } else { required(&own.names) };
         let candidates = pg.senders.iter().filter(|(_, s)| s.counts());
         let mut candidates: Vec<_> = candidates
             .map(|(index, s)| (s.priority, *index, if remote_apply { s.replay } else { s.flush }))
             .collect();
-        candidates.sort_unstable();
+        if any_one {
+            // `ANY 1`: the standby that is furthest.
+            candidates.sort_unstable_by_key(|(_, index, at)| (std::cmp::Reverse(*at), *index));
+        } else {
+            candidates.sort_unstable();
+        }
         candidates.truncate(wanted);
         let mine = candidates.iter().any(|(_, index, _)| *index == peer);
         if wanted == 0 || candidates.len() < wanted || !mine {

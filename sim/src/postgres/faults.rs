@@ -106,6 +106,13 @@ impl World {
         }
     }
 
+    /// Sessions lower `synchronous_commit` from now on, or no longer.
+    pub fn lower_commit(&mut self, r: usize, on: bool) {
+        let now = self.now;
+        let since = &mut self.members[r].lowered_since;
+        *since = on.then(|| since.unwrap_or(now));
+    }
+
     /// The disk is new: directory gone, and PostgreSQL with it. The guard's own state is elsewhere.
     pub fn wipe(&mut self, r: usize) {
         if self.members[r].pg.is_some() {
@@ -136,6 +143,7 @@ impl World {
             self.thaw(r);
             self.fsync_hang(r, false);
             self.slow_checkpointer(r, false);
+            self.lower_commit(r, false);
             let host = &mut self.members[r].host;
             host.full = false;
             host.cannot_start = false;

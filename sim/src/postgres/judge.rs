@@ -144,6 +144,9 @@ pub struct Acknowledged {
     pub timeline: TimelineId,
     /// When the member let it go, since the start.
     pub released: Duration,
+    /// Since when sessions there lower `synchronous_commit`: by the client's own choice it waited
+    /// for nobody.
+    pub lowered_since: Option<Duration>,
 }
 
 /// What happened.
@@ -168,6 +171,8 @@ pub enum Event {
         starts_at: Lsn,
         /// The epoch of the command.
         epoch: Epoch,
+        /// Whether it still received WAL when its promotion began (R19).
+        receiving: bool,
     },
     /// No process of a member is left.
     Stopped {

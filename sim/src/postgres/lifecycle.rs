@@ -238,6 +238,7 @@ impl World {
         if pg.primary || std::mem::replace(&mut pg.promoting, true) {
             return;
         }
+        pg.received_at_promotion = pg.receiver.is_some();
         self.end_receiver(r);
         let mut takes = self.draw(self.settings.promote);
         if self.chance(self.settings.slow_promotions) {
@@ -274,6 +275,7 @@ impl World {
         pg.promoting = false;
         directory.control.in_recovery = false;
         let (epoch, waiters) = (pg.epoch, std::mem::take(&mut pg.promotions));
+        let receiving = pg.received_at_promotion;
         let timeline = TimelineId(timeline);
         self.note(Event::Promoted {
             member: self.region(r),
@@ -281,6 +283,7 @@ impl World {
             timeline,
             starts_at,
             epoch,
+            receiving,
         });
         self.insert(r, Content::EndOfRecovery);
         for reply in waiters {

@@ -108,6 +108,8 @@ pub(super) struct Process {
     /// A promotion was requested in this life (R5).
     pub promoted: bool,
     pub promoting: bool,
+    /// When its promotion began it had a WAL receiver yet.
+    pub received_at_promotion: bool,
     pub epoch: Epoch,
     pub stopping: Option<StopMode>,
     pub why: Option<String>,
@@ -164,8 +166,8 @@ pub(super) struct Member {
     pub pg: Option<Process>,
     /// Names that somebody set behind the guard's back; they win until the guard strips them.
     pub tampered: Option<SyncNames>,
-    /// What lowers `synchronous_commit` here, as a look by SQL finds it.
-    pub lowered_commit: Vec<String>,
+    /// Since when sessions here lower `synchronous_commit`, if they do: they wait for nobody.
+    pub lowered_since: Option<Duration>,
 }
 
 impl Process {
@@ -178,6 +180,7 @@ impl Process {
             reload_when_ready: false,
             promoted: false,
             promoting: false,
+            received_at_promotion: false,
             epoch: Epoch(0),
             stopping: None,
             why: None,
@@ -231,8 +234,14 @@ impl Member {
             directory: None,
             pg: None,
             tampered: None,
-            lowered_commit: Vec::new(),
+            lowered_since: None,
         }
+    }
+
+    /// What lowers `synchronous_commit` here, as a look by SQL finds it.
+    pub fn lowered_commit(&self) -> Vec<String> {
+        let text = "sessions of role app: synchronous_commit = local";
+        self.lowered_since.map(|_| text.to_owned()).into_iter().collect()
     }
 
     /// Names as a process that reads its settings now finds them.

@@ -4,8 +4,8 @@
 //! in order, the end of the connection last. An acknowledgement is one when it has come to a client
 //! that still waits for it.
 //!
-//! Each statement is a transaction of its own under the pair's `synchronous_commit`. Not modelled:
-//! transactions of several statements, sessions that lower it, poolers.
+//! Each statement is a transaction of its own under the pair's `synchronous_commit`, or under a lower
+//! one while sessions lower it. Not modelled: transactions of several statements, poolers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -345,11 +345,12 @@ impl World {
     fn write(&mut self, r: usize, id: SessionId, number: u64, content: Content) {
         let Some(record) = self.insert(r, content) else { return };
         let end = record.end;
+        let lowered_since = self.members[r].lowered_since;
         let commit = Commit {
             end,
             record: record.id,
             session: Some(id),
-            local: false,
+            local: lowered_since.is_some(),
             counted: true,
             then: Box::new(move |w, how| {
                 if matches!(record.content, Content::Register(_)) {
@@ -366,6 +367,7 @@ impl World {
                         line: record.line,
                         timeline: record.timeline,
                         released: w.now,
+                        lowered_since,
                     }),
                 };
                 w.answer_client(id, Some((number, answer)));

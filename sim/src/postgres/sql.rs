@@ -88,7 +88,7 @@ impl World {
             standbys: self.standbys(r),
             waiting_commits: u32::try_from(pg.waiting.iter().filter(|c| c.counted).count())
                 .unwrap_or(u32::MAX),
-            lowered_commit: pg.primary.then(|| member.lowered_commit.clone()),
+            lowered_commit: pg.primary.then(|| member.lowered_commit()),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::Epoch;
+use continuum_domain::spec::Takeover;
 
 use super::Story;
 use super::story::{id, millis, secs};
@@ -50,6 +51,45 @@ impl Story<'_, '_> {
         })
     }
 
+    /// Whether listed standbys take over by the ledger: sooner than within the ttl.
+    pub fn by_ledger(&self) -> bool {
+        self.run.world.plan.takeover == Takeover::Ledger
+    }
+
+    /// The register says that the holder waits for every listed member, or that it does not.
+    pub fn expect_waits_for_all(&mut self, waits: bool, within: Duration) -> Result<(), String> {
+        let what = if waits { "the holder waits for all" } else { "it does not wait for all" };
+        self.expect(what, within, |story| {
+            story.run.judge.record().is_some_and(|record| record.waits_for_all == waits)
+        })
+    }
+
+    /// A commit waits at `region` for its standbys, within `within`, longer than usual.
+    pub fn expect_waiting(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        let (member, what) = (id(region), format!("a commit waits at {region}"));
+        let receives = |story: &Self| {
+            let cluster = &story.run.world.members.cluster;
+            let mut others =
+                story.run.world.plan.region_names().into_iter().filter(|it| it != region);
+            let streams = others.any(|it| cluster.receives(&id(&it)).0);
+            streams || cluster.member(&member).waiting == 0
+        };
+        let until = self.run.world.now() + within;
+        while receives(self) {
+            if self.run.world.now() >= until {
+                return Err(format!("expected within {within:?}: {what}"));
+            }
+            self.advance(millis(1))?;
+        }
+        Ok(())
+    }
+
+    /// `region` acknowledges something, within `within`.
+    pub fn expect_acknowledged_by(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        let (before, what) = (self.acknowledged_by(region), format!("{region} acknowledges"));
+        self.expect(&what, within, |story| story.acknowledged_by(region) > before)
+    }
+
     /// Commits that clients were told of, by who told them.
     pub fn acknowledged_by(&self, region: &str) -> usize {
         let region = id(region);
@@ -75,6 +115,23 @@ impl Story<'_, '_> {
     /// Nobody takes writes, within `within`.
     pub fn expect_nobody_writes(&mut self, within: Duration) -> Result<(), String> {
         self.expect("nobody takes writes", within, |story| story.writable().is_empty())
+    }
+
+    /// `region` does not lead any longer, within `within`: nobody takes writes, or by the ledger, which
+    /// needs no ttl, another does already.
+    pub fn expect_out(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        self.expect(&format!("{region} leads no longer"), within, |story| {
+            let writable = story.writable();
+            let led = story.by_ledger() && writable.iter().any(|other| other != region);
+            led || writable.is_empty()
+        })
+    }
+
+    /// `region` takes writes, whoever else believes to do so as well, within `within`.
+    pub fn expect_writable(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        self.expect(&format!("{region} takes writes"), within, |story| {
+            story.writable().iter().any(|writable| writable == region)
+        })
     }
 
     /// A client is acknowledged within `within`.

@@ -5,7 +5,7 @@ mod place;
 mod story;
 mod tales;
 
-use continuum_domain::spec::{Durability, WitnessLossPolicy};
+use continuum_domain::spec::{Durability, Takeover, WitnessLossPolicy};
 
 use crate::plan::Plan;
 use crate::run::{Verdict, Watch};
@@ -63,6 +63,11 @@ impl Scenario {
 
     fn failsafe(self) -> Self {
         self.with(|plan| plan.on_witness_loss = WitnessLossPolicy::Failsafe)
+    }
+
+    /// The same where listed standbys take over so. An `async` pair knows the ttl alone.
+    pub fn taken_over_by(self, takeover: Takeover) -> Self {
+        self.with(|plan| plan.take_over_by(takeover))
     }
 
     /// Runs it. One run at a time per process.

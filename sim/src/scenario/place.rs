@@ -195,6 +195,11 @@ impl Place<'_, '_, '_> {
         self.story.begin(Fault::Fence { region: self.name, span: ms(span) });
     }
 
+    /// Its sessions lower `synchronous_commit` for `span`: their commits wait for nobody.
+    pub fn sessions_lower_their_commits_for(self, span: Duration) {
+        self.member(MemberFault::CommitLowered, span);
+    }
+
     fn on_cluster(self, what: &str, work: impl FnOnce(&Cluster, &continuum_domain::RegionId)) {
         let world = &self.story.run.world;
         world.trace.note("fault", &format!("PostgreSQL in {}: {what}", self.name));

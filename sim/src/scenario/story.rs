@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::RegionId;
+use continuum_domain::operation::Method;
 use continuum_domain::spec::{Durability, PairMode};
 
 use super::place::Place;
@@ -89,7 +90,12 @@ impl<'r, 'w> Story<'r, 'w> {
 
     /// An operator asks for a switchover.
     pub fn switch_over_to(&mut self, to: &str) {
-        self.begin(Fault::Switchover { to: to.to_owned() });
+        self.begin(Fault::Switchover { to: to.to_owned(), method: None });
+    }
+
+    /// The same, in this way.
+    pub fn switch_over_by(&mut self, method: Method, to: &str) {
+        self.begin(Fault::Switchover { to: to.to_owned(), method: Some(method) });
     }
 
     /// An operator asks for a failover that loses nothing.

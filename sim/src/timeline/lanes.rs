@@ -211,7 +211,7 @@ impl Drawing<'_> {
                     }
                 }
                 Event::Started { member } => self.runs(member.as_str(), at, Some(Role::Standby)),
-                Event::Promoted { member, line, timeline, starts_at, epoch } => {
+                Event::Promoted { member, line, timeline, starts_at, epoch, .. } => {
                     epochs.insert(*line, epoch.0);
                     self.runs(member.as_str(), at, Some(Role::Primary));
                     let label = "promote".into();

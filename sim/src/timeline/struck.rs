@@ -40,7 +40,7 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
         Fault::WallStep { host, by_ms } => one(host, wall_clock(*by_ms)),
         Fault::Member { region, what, .. } => one(region, member(*what).into()),
         Fault::Fence { region, .. } => one(region, "fenced by hand".into()),
-        Fault::Switchover { to } => one(USERS, format!("switchover to {to}")),
+        Fault::Switchover { to, .. } => one(USERS, format!("switchover to {to}")),
         Fault::Failover { to, allow_data_loss } => {
             let loss = if *allow_data_loss { ", loss allowed" } else { "" };
             one(USERS, format!("failover to {to}{loss}"))
@@ -130,6 +130,7 @@ fn member(what: MemberFault) -> &'static str {
         MemberFault::BackendCrash => "a backend crashes",
         MemberFault::Wiped => "data directory gone",
         MemberFault::WaitCancelled => "waiting commit cancelled",
+        MemberFault::CommitLowered => "commits wait for nobody",
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Learnt {
     pub audit: Option<ShownAudit>,
     /// All operations, when they were asked for and shown.
     pub operations: Option<Vec<Operation>>,
+    /// When a switchover was last asked for, whatever came of it.
+    pub switchover_asked: Option<Duration>,
     /// Whether the core has taken the spec.
     pub applied: bool,
     /// Operations that the core accepted, as it answered.

@@ -69,6 +69,8 @@ pub fn spec(plan: &Plan) -> PairSpec {
     spec.durability = plan.durability;
     spec.mode = plan.mode;
     spec.on_witness_loss = plan.on_witness_loss;
+    spec.takeover = plan.takeover;
+    spec.suspect_after = Duration::from_millis(plan.suspect_after);
     spec.loss_approval = plan.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
     spec.anti_flap = Duration::from_millis(plan.anti_flap);
     if let Some(deadline) = plan.switchover_deadline {
@@ -172,9 +174,9 @@ impl Operator {
         let reason = "simulation".to_owned();
         let region = |name: &str| RegionId::new(name).expect("a valid name");
         match fault {
-            Fault::Switchover { to } => {
-                let body =
-                    SwitchoverRequest { to: region(&to), method: None, dry_run: false, reason };
+            Fault::Switchover { to, method } => {
+                self.users.learnt().switchover_asked = Some(self.time.now());
+                let body = SwitchoverRequest { to: region(&to), method, dry_run: false, reason };
                 self.change("POST", &format!("/pairs/{}/switchover", pair()), &body).await;
             }
             Fault::Failover { to, allow_data_loss } => {

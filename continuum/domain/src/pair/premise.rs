@@ -112,14 +112,19 @@ impl PairMachine {
 
     /// R8: where a listed member may take over at any moment, the lease is no longer than the last
     /// read that showed it. Who cannot read the register must stop, although its session beats.
+    /// Where nobody else is listed nobody may; what an own write says counts from its send.
     pub(super) fn bounded_by_the_read(&self, until: Tick) -> Tick {
-        let said = |record: &PairRecord| record.waits_for_all;
-        let counts = self.record().is_some_and(said)
-            || self.register.outstanding.as_ref().is_some_and(|write| said(&write.value));
-        if !counts || planted(Bug::HolderNeverReads) {
+        if planted(Bug::HolderNeverReads) {
             return until;
         }
-        let read = self.register.known.as_ref().map(|known| self.timing.valid_until(known.sent));
-        read.map_or(until, |read| read.min(until))
+        let others = |record: &PairRecord| record.in_sync.keys().any(|it| *it != self.me);
+        let said = |record: &PairRecord| record.waits_for_all && others(record);
+        let known = self.register.known.as_ref().map(|known| known.sent);
+        let basis = match &self.register.outstanding {
+            _ if self.record().is_some_and(&said) => known,
+            Some(write) if said(&write.value) => known.max(Some(write.started)),
+            _ => return until,
+        };
+        basis.map_or(until, |sent| self.timing.valid_until(sent).min(until))
     }
 }

@@ -32,7 +32,7 @@ fn wall_clocks_step(story: &mut Story<'_, '_>) -> Told {
 
 fn clocks_drift(story: &mut Story<'_, '_>) -> Told {
     story.region("fsn").stopped_for(secs(12));
-    story.expect_nobody_writes(secs(3))?;
+    story.expect_out("fsn", secs(3))?;
     story.expect_primary("hel", secs(8))?;
     story.advance(secs(8))?;
     story.expect_whole(secs(60))

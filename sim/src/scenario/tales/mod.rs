@@ -9,6 +9,7 @@ mod operators;
 mod processes;
 mod redundancy;
 mod storage;
+mod takeover;
 mod witness;
 
 use super::Scenario;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Scenario> {
         clients::all(),
         operators::all(),
         core::all(),
+        takeover::all(),
     ]
     .concat()
 }

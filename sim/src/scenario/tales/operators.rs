@@ -1,5 +1,6 @@
 //! What operators order, at good moments and at bad ones.
 
+use continuum_domain::operation::Method;
 use continuum_domain::spec::PairMode;
 
 use super::super::{Scenario, Story, Told, millis, mins, scenario, secs};
@@ -192,7 +193,7 @@ fn switchover_refused(story: &mut Story<'_, '_>) -> Told {
 }
 
 fn switchover_target_dies(story: &mut Story<'_, '_>) -> Told {
-    story.switch_over_to("hel");
+    story.switch_over_by(Method::Clean, "hel");
     story.expect_nobody_writes(secs(5))?;
     story.region("hel").loses_power();
     story.expect_primary("fsn", secs(20))?;
@@ -202,7 +203,7 @@ fn switchover_target_dies(story: &mut Story<'_, '_>) -> Told {
 }
 
 fn core_lost_in_switchover(story: &mut Story<'_, '_>) -> Told {
-    story.switch_over_to("hel");
+    story.switch_over_by(Method::Clean, "hel");
     story.expect_nobody_writes(secs(5))?;
     story.core_killed_for(mins(60));
     story.expect_acknowledged(secs(20))?;
@@ -212,7 +213,7 @@ fn core_lost_in_switchover(story: &mut Story<'_, '_>) -> Told {
 }
 
 fn both_lost_in_switchover(story: &mut Story<'_, '_>) -> Told {
-    story.switch_over_to("hel");
+    story.switch_over_by(Method::Clean, "hel");
     story.expect_nobody_writes(secs(5))?;
     story.region("fsn").loses_power();
     story.region("hel").loses_power();
@@ -230,7 +231,7 @@ fn switchover_cancelled(story: &mut Story<'_, '_>) -> Told {
 }
 
 fn cancelled_when_stopped(story: &mut Story<'_, '_>) -> Told {
-    story.switch_over_to("hel");
+    story.switch_over_by(Method::Clean, "hel");
     story.expect_nobody_writes(secs(5))?;
     story.region("hel").loses_power();
     story.advance(secs(1))?;

@@ -149,7 +149,7 @@ fn region_of_three_dies(story: &mut Story<'_, '_>) -> Told {
     story.region("fsn").loses_power();
     story.expect_nobody_writes(secs(1))?;
     let new = story.expect_somebody_of(&["hel", "nbg"], secs(12))?;
-    story.expect_acknowledged(secs(8))?;
+    story.expect_acknowledged(secs(12))?;
     story.expect_in_sync(&["hel", "nbg"], secs(15))?;
     story.expect_primary(&new, secs(1))?;
     story.heal();
@@ -159,7 +159,7 @@ fn region_of_three_dies(story: &mut Story<'_, '_>) -> Told {
 
 fn agent_stopped(story: &mut Story<'_, '_>) -> Told {
     story.region("fsn").stopped_for(secs(12));
-    story.expect_nobody_writes(secs(4))?;
+    story.expect_out("fsn", secs(4))?;
     story.expect_primary("hel", secs(10))?;
     story.expect_silence_of("fsn", secs(10))?;
     story.expect_whole(secs(60))?;
