@@ -151,29 +151,11 @@ planted! {
     listed_unproven: ListedUnproven by R13_STREAMS_UNWATCHED;
     hand_over_to_stranger: HandOverToStranger by R14_TARGET_OF_ANOTHER_HISTORY;
     holder_never_reads: HolderNeverReads by R8_HOLDER_IS_NOT_TOLD;
-    takeover_unlisted: TakeoverUnlisted by R18_UNDER_AN_APPROVAL;
+    takeover_unlisted: TakeoverUnlisted by R18_UNDER_AN_APPROVAL and within 200 worlds;
     premise_unchecked: PremiseUnchecked by R18_PREMISE_BREAKS;
-    receiver_kept: ReceiverKept by R18_RECEIVER_HANGS;
-    suspicion_by_one_signal: SuspicionByOneSignal by R18_LINK_CUT;
+    receiver_kept: ReceiverKept by R18_RECEIVER_HANGS and within 20 worlds;
+    suspicion_by_one_signal: SuspicionByOneSignal by R18_LINK_CUT and within 100 worlds;
     names_any_one: NamesAnyOne by R18_SLOWER_OF_TWO;
     unanswered_is_accepted: UnansweredIsAccepted by R18_SHRINK_AGAINST_A_TAKEOVER;
     grow_without_canary_for_a_takeover: GrowWithoutCanary by R12_LEDGER_BUSY_CHECKPOINTER;
-}
-
-/// The rules of ledger takeover, which random worlds find.
-macro_rules! planted_at_random {
-    ($($test:ident: $bug:ident within $seeds:literal worlds;)*) => {
-        $(
-            #[test]
-            fn $test() {
-                caught_at_random(Bug::$bug, $seeds, Plan::from_seed);
-            }
-        )*
-    };
-}
-
-planted_at_random! {
-    takeover_unlisted: TakeoverUnlisted within 200 worlds;
-    receiver_kept: ReceiverKept within 20 worlds;
-    suspicion_by_one_signal: SuspicionByOneSignal within 100 worlds;
 }
