@@ -110,6 +110,7 @@ scenarios! {
     switchover_target_dies: "switchover-target-dies";
     core_lost_in_a_switchover: "core-lost-in-a-switchover";
     both_regions_lost_in_a_switchover: "both-regions-lost-in-a-switchover";
+    failover_under_way_and_the_holder_lets_go: "failover-under-way-and-the-holder-lets-go";
     switchover_cancelled: "switchover-cancelled";
     switchover_cancelled_when_the_primary_has_stopped: "switchover-cancelled-when-the-primary-has-stopped";
     rolling_restart_of_everything: "rolling-restart-of-everything";

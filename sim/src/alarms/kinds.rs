@@ -88,6 +88,21 @@ fn of_hosts() -> Vec<Kind> {
             |dice, holder, _| paused(dice, holder),
         ),
         striking(
+            "holder-paused",
+            "the holder's agent is stopped for 50 to 500 ms, every 40 to 60 s: between two of them the \
+             first is forgotten",
+            (40_000, 60_000),
+            |dice, holder, _| paused(dice, holder),
+        ),
+        striking(
+            "holder-paused-for-long",
+            "the holder's agent is stopped for 500 to 1,500 ms, every 40 to 60 s",
+            (40_000, 60_000),
+            |dice, holder, _| {
+                vec![Fault::Freeze { host: holder.to_owned(), span: dice.from(500, 1_501) }]
+            },
+        ),
+        striking(
             "standby-starved",
             "the standby's agent is stopped for 50 to 500 ms, every 1 to 3 s",
             (1_000, 3_000),

@@ -22,7 +22,7 @@ pub const SUSPECT_AFTER: [Ms; 5] = [200, 400, 600, 1_000, 2_000];
 /// Runs of each cell.
 pub const SEEDS: u64 = 1;
 /// Simulated minutes of each run.
-pub const MINUTES: u64 = 10;
+pub const MINUTES: u64 = 6;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

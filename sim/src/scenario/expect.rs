@@ -69,9 +69,9 @@ impl Story<'_, '_> {
         let (member, what) = (id(region), format!("a commit waits at {region}"));
         let receives = |story: &Self| {
             let cluster = &story.run.world.members.cluster;
-            let mut others =
-                story.run.world.plan.region_names().into_iter().filter(|it| it != region);
-            let streams = others.any(|it| cluster.receives(&id(&it)).0);
+            let names = story.run.world.plan.region_names();
+            let mut others = names.iter().filter(|it| *it != region);
+            let streams = others.any(|it| cluster.receives(&id(it)).0);
             streams || cluster.member(&member).waiting == 0
         };
         let until = self.run.world.now() + within;

@@ -4,6 +4,7 @@ use continuum_domain::operation::Method;
 use continuum_domain::spec::PairMode;
 
 use super::super::{Scenario, Story, Told, millis, mins, scenario, secs};
+use crate::plan::WITNESS;
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
@@ -66,6 +67,11 @@ pub(super) fn all() -> Vec<Scenario> {
             "both-regions-lost-in-a-switchover",
             "93: both regions lose power when the primary has stopped: the move is said to have failed, and the pair comes back",
             both_lost_in_switchover,
+        ),
+        scenario(
+            "failover-under-way-and-the-holder-lets-go",
+            "90, R16: a failover is granted and its taker stands still; the holder is fenced and lets go: vacant",
+            lets_go_in_a_failover,
         ),
         scenario(
             "switchover-cancelled",
@@ -220,6 +226,17 @@ fn both_lost_in_switchover(story: &mut Story<'_, '_>) -> Told {
     story.expect_no_acknowledgement(secs(70))?;
     story.heal();
     story.expect_whole(secs(60))
+}
+
+fn lets_go_in_a_failover(story: &mut Story<'_, '_>) -> Told {
+    story.region("fsn").cut_from_for(&[WITNESS], millis(1_600));
+    story.advance(millis(1_550))?;
+    story.region("hel").stopped_for(secs(4));
+    story.region("fsn").is_fenced_by_hand_for(secs(9));
+    story.expect("nobody holds the pair", secs(3), |story| story.holder().is_none())?;
+    story.expect_primary("hel", secs(12))?;
+    story.expect_whole(secs(60))?;
+    story.expect_primary("hel", secs(1))
 }
 
 fn switchover_cancelled(story: &mut Story<'_, '_>) -> Told {
