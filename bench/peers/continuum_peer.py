@@ -41,7 +41,9 @@ def toml(table, prefix=""):
 class Continuum(pbpeers.Peer):
     name = "continuum"
     # Seconds for ttl, milliseconds for the rest; 0 takes the profile's own value.
-    TIMINGS = {"default": {"ttl": 10, "renew_ms": 0}, "aggressive": {"ttl": 3, "renew_ms": 500}}
+    # `suspect_ms` above 0 is ledger takeover, where the durability allows it; 0 waits for the ttl.
+    TIMINGS = {"default": {"ttl": 10, "renew_ms": 0, "suspect_ms": 600},
+               "aggressive": {"ttl": 3, "renew_ms": 500, "suspect_ms": 600}}
 
     # ---- timing: the lab's profile, whose margins fit processes that share one host -------------
     def lease(self):
@@ -52,6 +54,10 @@ class Continuum(pbpeers.Peer):
 
     def settings(self):
         return {**self.timing, **self.lease(), "durability": self.durability()}
+
+    def takeover(self):
+        suspect = self.timing.get("suspect_ms") if self.sync else 0
+        return {"takeover": "ledger", "suspect_after": f"{suspect}ms"} if suspect else {"takeover": "ttl"}
 
     def durability(self):
         return "available" if self.sync else "async"
@@ -113,7 +119,7 @@ class Continuum(pbpeers.Peer):
             "endpoints": [{"name": "core-1", "address": self.at(22)}], "tls": self.tls("operator", "peer")})
         self.write(PAIR, {
             "id": PAIR, "first_primary": regions[0], "durability": self.durability(), "anti_flap": "1s",
-            "loss_approval": None if self.sync else {"rpo_bytes": RPO_BYTES},
+            **self.takeover(), "loss_approval": None if self.sync else {"rpo_bytes": RPO_BYTES},
             "members": {self.region(i): {"host": "127.0.0.1", "port": self.pgports[i]} for i in (0, 1)}})
         password = f"{self.dir}/conf/replication.password"
         with open(password, "w") as f:

@@ -409,7 +409,16 @@ pub async fn a_standby_stops_receiving<B: Bench + ?Sized>(bench: &mut B) {
     let primary = first_primary(bench, "fsn", "hel").await;
     let standby = standby_of(bench, "hel", &primary).await;
     let names = SyncNames::of([standby.region.clone()]);
+    // Backends wait once the checkpointer has taken the names up (R12).
+    primary.plane.set_names(Epoch(1), &names.with_probe()).await.expect("named");
+    until(bench, "commits wait", async || {
+        primary.plane.start_canary().await.expect("started");
+        bench.pause(Duration::from_millis(20)).await;
+        primary.plane.look_canary().await.expect("looked").waiting.then_some(())
+    })
+    .await;
     primary.plane.set_names(Epoch(1), &names).await.expect("named");
+    primary.plane.wake().await.expect("woken");
     primary.plane.commit_probe().await.expect("acknowledged by both");
 
     let received = standby.plane.stop_receiving(Epoch(2)).await.expect("stopped receiving");
