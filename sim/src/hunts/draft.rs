@@ -1,5 +1,6 @@
 //! The words hunts are written in.
 
+use continuum_domain::operation::Method;
 use continuum_domain::spec::Durability;
 
 use crate::plan::{Calls, Fault, Half, MemberFault, Moment, Ms, Plan, Step, WITNESS};
@@ -122,8 +123,9 @@ pub fn member(region: &str, what: MemberFault, span: Ms) -> Fault {
     Fault::Member { region: region.to_owned(), what, span }
 }
 
+/// A move that stops the old primary first.
 pub fn switch_over(to: &str) -> Fault {
-    Fault::Switchover { to: to.to_owned(), method: None }
+    Fault::Switchover { to: to.to_owned(), method: Some(Method::Clean) }
 }
 
 pub fn beat(region: &str) -> Moment {

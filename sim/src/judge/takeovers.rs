@@ -64,8 +64,12 @@ impl Takeovers {
 }
 
 impl Judge {
-    /// Looks at every new wish for the lease, and at holders that lost it.
+    /// Looks at every new wish for the lease, and at holders that lost it. An `async` pair has the ttl
+    /// alone, and what comes of another's haste there is for I1 to say.
     pub(super) fn look_at_takeovers(&mut self, now: Duration) {
+        if !self.shared.plan.durability.is_synchronous() {
+            return;
+        }
         let asked = self.shared.history.asked(self.takeovers.looked_at);
         self.takeovers.looked_at += asked.len();
         for asked in asked {
@@ -166,8 +170,9 @@ impl Judge {
         before: &PairRecord,
         after: &PairRecord,
     ) {
-        let (Some(from), Some(by)) = (&before.holder, &after.holder) else { return };
+        let Some(by) = &after.holder else { return };
         self.takeovers.lost.remove(by);
+        let Some(from) = &before.holder else { return };
         if from == by || !self.takeovers.early.contains(&(version, by.clone())) {
             return;
         }
