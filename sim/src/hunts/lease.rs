@@ -32,7 +32,7 @@ pub(super) const HUNTS: &[Hunt] = &[
         variant: "",
         rule: "R5",
         says: "I1",
-        seeds: 8,
+        seeds: 40,
         plan: slow_challenger,
     },
     Hunt {
