@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_control_api::rest::PairView;
-use continuum_domain::operation::{Operation, OperationState};
+use continuum_domain::operation::{Method, Operation, OperationState};
+use continuum_domain::spec::Takeover;
 use continuum_domain::{Epoch, OperationId, RegionId};
 use continuum_runtime::{BootClock, SharedClock, durable};
 use tokio::signal::unix::{SignalKind, signal};
@@ -150,7 +151,9 @@ async fn planned_move(
 ) -> Result<Event, Error> {
     progress.line(&format!("switchover {from} -> {to} asked for through the API"));
     let (at, wall_ms) = (lab.clock.now(), lab.clock.wall_ms());
-    let operation = lab.switchover(to, None, "the lab's planned move").await?;
+    // Hot where the lab shows what the ledger makes possible, else by the steps of every durability.
+    let method = (lab.options.takeover == Takeover::Ttl).then_some(Method::Clean);
+    let operation = lab.switchover(to, method, "the lab's planned move").await?;
     let operation = follow(lab, &operation.id, MOVE_LIMIT, progress).await?;
     require_done(&operation)?;
     let view = lab.wait_healthy(MOVE_LIMIT).await?;

@@ -87,7 +87,8 @@ fn tells_of(record: &AuditRecord, change: &Change<'_>) -> bool {
 /// under which a PostgreSQL was promoted, `ended` the ends of processes, by host.
 ///
 /// Nothing is told of an epoch whose maker ended before it could: just after the change, or before it
-/// learnt of the change and so without a promotion under it.
+/// learnt of the change and so without a promotion under it; nor of one that another change superseded
+/// before its maker learnt that its own had landed (R9). Only the register shows those.
 pub fn untold(
     records: &[AuditRecord],
     registers: &[(Duration, PairRecord)],
@@ -96,10 +97,14 @@ pub fn untold(
 ) -> Option<String> {
     let excused = |change: &Change<'_>| {
         let unused = !promoted.contains(&change.epoch) && !change.released;
-        ended.iter().filter(|(_, host)| host == change.by.as_str()).any(|(at, _)| {
-            let at_once = *at <= change.at + WRITTEN_WITHIN && change.at <= *at + WRITTEN_WITHIN;
-            at_once || unused && change.at <= *at && *at <= change.until
-        })
+        let superseded = unused && change.until < Duration::MAX;
+        let of_maker = |(_, host): &&(Duration, String)| host == change.by.as_str();
+        superseded
+            || ended.iter().filter(of_maker).any(|(at, _)| {
+                let at_once =
+                    *at <= change.at + WRITTEN_WITHIN && change.at <= *at + WRITTEN_WITHIN;
+                at_once || unused && change.at <= *at && *at <= change.until
+            })
     };
     let changes = changes(registers);
     let untold = changes.iter().find(|change| {
