@@ -83,32 +83,48 @@ fn tells_of(record: &AuditRecord, change: &Change<'_>) -> bool {
         && !record.after.is_empty()
 }
 
+/// Whether `record` is that of the acquisition `next`, and says what it superseded: the epoch of
+/// `change`, and who held it.
+fn tells_of_superseded(record: &AuditRecord, change: &Change<'_>, next: &Change<'_>) -> bool {
+    let holder = if change.released { "nobody" } else { change.by.as_str() };
+    let superseded = format!("epoch {}, held by {holder}", change.epoch);
+    !next.released && tells_of(record, next) && record.before == superseded
+}
+
 /// An epoch that the register went through and of which the chain tells nothing; `promoted` are those
 /// under which a PostgreSQL was promoted, `ended` the ends of processes, by host.
 ///
-/// Nothing is told of an epoch whose maker ended before it could: just after the change, or before it
-/// learnt of the change and so without a promotion under it; nor of one that another change superseded
-/// before its maker learnt that its own had landed (R9). Only the register shows those.
+/// A maker that did not learn that its own write had landed (R9) tells nothing of its epoch; who
+/// superseded it does. Nothing at all is told of an epoch whose maker ended before it could: just after
+/// the change, or before it learnt of it and so without a promotion under it; nor of an unused one that
+/// was superseded by another of which its own maker tells nothing.
 pub fn untold(
     records: &[AuditRecord],
     registers: &[(Duration, PairRecord)],
     promoted: &BTreeSet<Epoch>,
     ended: &[(Duration, String)],
 ) -> Option<String> {
-    let excused = |change: &Change<'_>| {
-        let unused = !promoted.contains(&change.epoch) && !change.released;
-        let superseded = unused && change.until < Duration::MAX;
+    let changes = changes(registers);
+    let by_maker = |change: &Change<'_>| records.iter().any(|record| tells_of(record, change));
+    let told = |change: &Change<'_>, next: Option<&Change<'_>>| {
+        let by_next = |next| records.iter().any(|record| tells_of_superseded(record, change, next));
+        by_maker(change) || next.is_some_and(by_next)
+    };
+    let excused = |change: &Change<'_>, next: Option<&Change<'_>>| {
+        let unused = !promoted.contains(&change.epoch) || change.released;
         let of_maker = |(_, host): &&(Duration, String)| host == change.by.as_str();
-        superseded
+        let by_silent = unused && next.is_some_and(|next| !by_maker(next));
+        by_silent
             || ended.iter().filter(of_maker).any(|(at, _)| {
                 let at_once =
                     *at <= change.at + WRITTEN_WITHIN && change.at <= *at + WRITTEN_WITHIN;
                 at_once || unused && change.at <= *at && *at <= change.until
             })
     };
-    let changes = changes(registers);
+    let mut following = changes.iter().skip(1);
     let untold = changes.iter().find(|change| {
-        !records.iter().any(|record| tells_of(record, change)) && !excused(change)
+        let next = following.next();
+        !told(change, next) && !excused(change, next)
     })?;
     let how = if untold.released { "let the lease go" } else { "took the lease" };
     Some(format!(
@@ -176,6 +192,30 @@ mod tests {
         let ended = |ms| [(Duration::from_millis(ms), "hel".to_owned())];
         assert_eq!(untold(&whole[..2], &ended(10_100)), None);
         assert!(untold(&whole[..2], &ended(12_000)).is_some(), "it was promoted: it knew");
+    }
+
+    #[test]
+    fn who_supersedes_an_epoch_tells_of_it() {
+        let went =
+            [register(1, 1, Some("fsn")), register(9, 2, None), register(10, 3, Some("hel"))];
+        let fsn = Identity::new(Role::Region, "fsn").to_string();
+        let hel = Identity::new(Role::Region, "hel").to_string();
+        let chain = |before: &str| {
+            let mut chain = AuditChain::default();
+            for (actor, epoch, before) in [(&fsn, 1, ""), (&hel, 3, before)] {
+                let action = "fact.acquired".to_owned();
+                let (reason, after, before) = ("test".into(), "so".into(), before.into());
+                let (pair, epoch) = (Some(pair()), Some(Epoch(epoch)));
+                let line = Line { action, pair, epoch, reason, before, after, ..Line::default() };
+                chain.append(1, actor, line);
+            }
+            chain.records().cloned().collect::<Vec<_>>()
+        };
+        let used = BTreeSet::from([Epoch(1), Epoch(3)]);
+        let untold = |before| untold(&chain(before), &went, &used, &[]);
+        assert_eq!(untold("epoch 2, held by nobody"), None);
+        assert!(untold("epoch 2, held by fsn").is_some());
+        assert!(untold("epoch 1, held by nobody").is_some());
     }
 
     #[test]

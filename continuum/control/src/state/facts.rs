@@ -361,9 +361,7 @@ impl CoreState {
             operation: entry.operation.clone(),
             reason: format!("reported at {}", entry.at_ms),
             before: match &entry.fact {
-                Fact::Acquired { from, .. } => {
-                    from.as_ref().map_or("no holder known".into(), |from| format!("held by {from}"))
-                }
+                Fact::Acquired { from, .. } => superseded(entry.epoch, from.as_ref()),
                 Fact::Ledger { before, .. } => regions(before),
                 _ => String::new(),
             },
@@ -412,6 +410,13 @@ fn retroactive_id(pair: &PairId, epoch: Epoch) -> OperationId {
 fn regions(list: &[RegionId]) -> String {
     let names: Vec<&str> = list.iter().map(RegionId::as_str).collect();
     format!("[{}]", names.join(", "))
+}
+
+/// The epoch that an acquisition ended, and who held it. Its maker may never have learnt that its own
+/// write had landed, and then nothing but this tells of it (I4).
+fn superseded(won: Epoch, from: Option<&RegionId>) -> String {
+    let holder = from.map_or("nobody", RegionId::as_str);
+    format!("epoch {}, held by {holder}", won.0.saturating_sub(1))
 }
 
 /// A fact's name and content, for the audit chain.

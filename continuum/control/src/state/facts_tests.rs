@@ -102,6 +102,18 @@ fn a_takeover_by_the_ledger_is_told_in_full() {
     assert_eq!(took, [655_000, 4_120, 1_870], "microseconds, as they were measured");
 }
 
+/// Who let go may never have learnt that it did: who comes after tells of that epoch too (I4).
+#[test]
+fn an_acquisition_tells_of_the_epoch_that_it_ends() {
+    let mut core = Core::new(Durability::Available);
+    core.tell("hel", 3, acquired("vacant", None));
+    core.tell("fsn", 4, acquired("expired", Some("hel")));
+    let told: Vec<_> = core.state.audit().records().collect();
+    let told = told.iter().filter(|line| line.action == "fact.acquired");
+    let before: Vec<&str> = told.map(|line| line.before.as_str()).collect();
+    assert_eq!(before, ["epoch 2, held by nobody", "epoch 3, held by hel"]);
+}
+
 /// What is not known to have waited for the new holder is not said to be unacknowledged.
 #[test]
 fn what_a_former_holder_left_behind_is_called_lost_only_where_that_is_known() {
