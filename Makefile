@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
+.PHONY: study namespaces sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ lab: postgres ## a real two-region pair on this machine: switched over, killed, 
 
 postgres: ## PostgreSQL's server programs; installs them on Debian and Ubuntu
 	@./scripts/ensure-postgres.sh
+
+namespaces: # what the tests and studies need that cut lines between regions
+	@./scripts/ensure-programs.sh ip:iproute2 unshare:util-linux nsenter:util-linux
 
 check: ## the fastest look: does everything compile
 	$(CARGO) check --workspace --all-targets
@@ -34,7 +37,7 @@ verify: fmt-check clippy ## everything that only looks: format and lints
 test: verify postgres ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
-test-long: postgres ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashes at every boundary
+test-long: postgres namespaces ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashes at every boundary
 	./scripts/test-rust.sh long
 
 sim: ## many simulated worlds, each broken by its seed (ARGS="--seeds 0..1000", "--seed 7", "--list")
@@ -60,6 +63,13 @@ sim-planted: ## every planted bug is found by its hunt, and nothing is found wit
 
 bench: postgres ## the lab three times in release, figures as JSON in target/bench; speed of the simulator
 	@./scripts/bench.sh $(ARGS)
+
+study: postgres namespaces ## moves, faults and false alarms on real processes, many times, as tables (about an hour)
+	@./scripts/ensure-programs.sh strace:strace
+	$(CARGO) build --release --quiet -p continuum -p continuum-chaos
+	./target/release/continuum-study moves
+	./target/release/continuum-study faults
+	./target/release/continuum-study alarms
 
 fix: fmt ## format, and let clippy mend what it can
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged

@@ -25,7 +25,7 @@ if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run -p continuum-domain --features planted-bugs
         exec cargo nextest run --workspace --exclude continuum-domain
     fi
-    exec cargo nextest run --profile long -p continuum-tests --run-ignored only
+    exec cargo nextest run --profile long -p continuum-tests -p continuum-chaos --run-ignored only
 fi
 
 if [ "$part" = short ]; then
@@ -33,4 +33,4 @@ if [ "$part" = short ]; then
     cargo test --workspace --exclude continuum-tests --exclude continuum-domain
     exec cargo test -p continuum-tests -- --test-threads=1
 fi
-exec cargo test -p continuum-tests -- --ignored --test-threads=1
+exec cargo test -p continuum-tests -p continuum-chaos -- --ignored --test-threads=1

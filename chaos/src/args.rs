@@ -72,6 +72,9 @@ pub struct LabOptions {
     pub stall_timeout: Duration,
     /// Time to live of the DNS records.
     pub name_ttl: Duration,
+    /// Whether regions get network namespaces of their own, so that lines between them can be cut; the
+    /// process must have gone through [`crate::wan::enter`].
+    pub own_network: bool,
     /// More environment for the control nodes, such as `CONTINUUM_CRASH_AFTER`.
     pub server_env: BTreeMap<String, String>,
     /// The `continuum` binary; found by itself when absent.
@@ -93,6 +96,7 @@ impl Default for LabOptions {
             restarts_in_place: None,
             stall_timeout: Duration::from_secs(2),
             name_ttl: Duration::from_secs(1),
+            own_network: false,
             server_env: BTreeMap::new(),
             binary: None,
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use crate::args::LabOptions;
 use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, ZONE};
 use crate::manifest::{Manifest, Part};
+use crate::wan::{self, NETWORKS};
 use crate::workload::CLIENT_ROLE;
 
 /// Where the automation's anti-flap period would keep a scenario waiting.
@@ -29,7 +31,7 @@ const CORE_GRACE: Duration = Duration::from_millis(1_000);
 /// The pair's spec.
 pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
     let member = |region: &Region| {
-        let host = region.address.to_string();
+        let host = postgres_address(region).to_string();
         (region.id.clone(), MemberSpec { priority: 100, host, port: layout.postgres_port })
     };
     let members: BTreeMap<RegionId, MemberSpec> = layout.regions.iter().map(member).collect();
@@ -100,6 +102,9 @@ fn region_parts(
     agent.data_directory = agent_state(layout, region);
     for part in [&mut guard, &mut agent] {
         part.region = Some(region.id.to_string());
+        if let Some(pid) = region.namespace {
+            part.argv.splice(0..0, wan::inside(pid));
+        }
     }
     Ok([guard, agent])
 }
@@ -141,8 +146,28 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-fn loopback(port: u16) -> String {
-    format!("127.0.0.1:{port}")
+/// A part that belongs to no region.
+fn at_hub(layout: &Layout, port: u16) -> String {
+    format!("{}:{port}", layout.hub)
+}
+
+/// A part of a region, as others reach it.
+fn in_region(region: &Region, port: u16) -> String {
+    format!("{}:{port}", region.peer_address)
+}
+
+/// Where other members reach a region's PostgreSQL: apart from the clients in a network that can be
+/// disturbed, and else where everybody does.
+fn postgres_address(region: &Region) -> Ipv4Addr {
+    region.namespace.map_or(region.address, |_| region.peer_address)
+}
+
+/// Networks that role `postgres` is let in from.
+fn trusted(layout: &Layout) -> Vec<&'static str> {
+    match layout.regions.iter().any(|region| region.namespace.is_some()) {
+        true => NETWORKS.to_vec(),
+        false => vec!["127.0.0.0/8"],
+    }
 }
 
 fn tls(files: &TlsFiles) -> Value {
@@ -170,18 +195,18 @@ fn server(layout: &Layout, node: &CoreNode) -> Value {
         json!({
             "name": node.name,
             "id": node.id,
-            "address": loopback(node.port),
-            "api_address": loopback(node.api_port),
+            "address": at_hub(layout, node.port),
+            "api_address": at_hub(layout, node.api_port),
         })
     };
     json!({
         "name": node.name,
         "id": node.id,
-        "listen_rpc": loopback(node.port),
-        "listen_api": loopback(node.api_port),
+        "listen_rpc": at_hub(layout, node.port),
+        "listen_api": at_hub(layout, node.api_port),
         "data_directory": layout.directory.join(&node.name),
         "peers": layout.core.iter().map(peer).collect::<Vec<_>>(),
-        "witness": named("witness", loopback(layout.witness.0)),
+        "witness": named("witness", at_hub(layout, layout.witness.0)),
         // A scenario may crash a node on purpose.
         "drills": true,
         "tls": tls(&node.tls),
@@ -192,7 +217,7 @@ fn witness(layout: &Layout) -> Value {
     let regions: Vec<&RegionId> = layout.regions.iter().map(|region| &region.id).collect();
     json!({
         "name": "witness",
-        "listen": loopback(layout.witness.0),
+        "listen": at_hub(layout, layout.witness.0),
         "data_directory": layout.directory.join("witness"),
         "pairs": { PAIR: regions },
         "tls": tls(&layout.witness.1),
@@ -205,7 +230,7 @@ fn dns(layout: &Layout, options: &LabOptions) -> Value {
     json!({
         "name": "dns",
         "listen_dns": layout.name_server().to_string(),
-        "listen_rpc": loopback(layout.dns.1),
+        "listen_rpc": at_hub(layout, layout.dns.1),
         "zone": ZONE,
         "names": [{
             "name": NAME,
@@ -213,13 +238,13 @@ fn dns(layout: &Layout, options: &LabOptions) -> Value {
             "ttl": duration(options.name_ttl),
             "addresses": addresses,
         }],
-        "witness": named("witness", loopback(layout.witness.0)),
+        "witness": named("witness", at_hub(layout, layout.witness.0)),
         "tls": tls(&layout.dns.2),
     })
 }
 
 fn client(layout: &Layout) -> Value {
-    let endpoint = |node: &CoreNode| named(&node.name, loopback(node.api_port));
+    let endpoint = |node: &CoreNode| named(&node.name, at_hub(layout, node.api_port));
     json!({
         "endpoints": layout.core.iter().map(endpoint).collect::<Vec<_>>(),
         "tls": tls(&layout.operator),
@@ -229,6 +254,12 @@ fn client(layout: &Layout) -> Value {
 fn guard(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
     let directory = layout.region_directory(&region.id);
     let members: Vec<&RegionId> = layout.regions.iter().map(|region| &region.id).collect();
+    let listen_host = match region.namespace {
+        Some(_) => format!("{},{}", region.peer_address, region.address),
+        None => region.address.to_string(),
+    };
+    let networks = trusted(layout);
+    let client = |network| format!("host postgres {CLIENT_ROLE} {network} trust");
     json!({
         "pair": PAIR,
         "region": region.id,
@@ -236,14 +267,14 @@ fn guard(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         "socket": directory.join("guard.sock"),
         "data_directory": layout.data_directory(&region.id),
         "state_directory": layout.guard_state(&region.id),
-        "listen_host": region.address,
+        "listen_host": listen_host,
         "port": layout.postgres_port,
         "socket_directory": directory.join("postgresql/run"),
         "replication_password_file": password_file(layout),
         "durability": options.durability,
         "max_slot_wal_keep_size": "256MB",
-        "trusted_networks": ["127.0.0.0/8"],
-        "hba": [format!("host postgres {CLIENT_ROLE} 127.0.0.0/8 trust")],
+        "trusted_networks": networks,
+        "hba": networks.iter().map(client).collect::<Vec<_>>(),
         "stop_budget": duration(options.timing().stop_budget),
         // Little memory and little WAL: a rewind copies all of it.
         "settings": {
@@ -257,14 +288,15 @@ fn guard(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
 
 fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
     let timing = options.timing();
-    let core = layout.core.iter().map(|node| named(&node.name, loopback(node.port)));
+    let core = layout.core.iter().map(|node| named(&node.name, at_hub(layout, node.port)));
     let peers = layout.regions.iter().filter(|other| other.id != region.id);
-    let peers = peers.map(|peer| json!({ "region": peer.id, "address": loopback(peer.peer_port) }));
+    let peers =
+        peers.map(|peer| json!({ "region": peer.id, "address": in_region(peer, peer.peer_port) }));
     let directory = layout.region_directory(&region.id);
     json!({
         "region": region.id,
-        "listen_peer": loopback(region.peer_port),
-        "listen_health": loopback(region.health_port),
+        "listen_peer": in_region(region, region.peer_port),
+        "listen_health": in_region(region, region.health_port),
         "state_directory": agent_state(layout, region),
         "tls": tls(&region.tls),
         "timing": {
@@ -273,7 +305,7 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
             "stop_budget": duration(timing.stop_budget),
             "guard": duration(timing.guard),
         },
-        "witness": named("witness", loopback(layout.witness.0)),
+        "witness": named("witness", at_hub(layout, layout.witness.0)),
         "core": core.collect::<Vec<_>>(),
         "peers": peers.collect::<Vec<_>>(),
         "pairs": [{
@@ -283,7 +315,7 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
             "postgres_socket_directory": directory.join("postgresql/run"),
             "replication_password_file": password_file(layout),
         }],
-        "names": [named("dns", loopback(layout.dns.1))],
+        "names": [named("dns", at_hub(layout, layout.dns.1))],
     })
 }
 
@@ -295,7 +327,7 @@ mod tests {
     fn every_part_gets_a_file_that_is_toml_and_an_entry_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
         let options = LabOptions { rpo_bytes: None, ..LabOptions::default() };
-        let layout = Layout::create(directory.path().to_owned(), &options.regions).unwrap();
+        let layout = Layout::create(directory.path().to_owned(), &options.regions, None).unwrap();
         let manifest = write(&layout, &options, Path::new("/bin/continuum")).unwrap();
         let names: Vec<&str> = manifest.parts.iter().map(|part| part.name.as_str()).collect();
         let expected = [

@@ -23,6 +23,7 @@ use crate::layout::{self, Layout, NAME};
 use crate::manifest::Manifest;
 use crate::names::{Name, NameWatch};
 use crate::supervise::{self, Supervisor};
+use crate::wan::Wan;
 use crate::workload::{self, Workload};
 use crate::{config, health, process};
 
@@ -89,6 +90,7 @@ pub struct Lab {
     names: NameWatch,
     workload: Option<Workload>,
     janitor: Child,
+    wan: Option<Wan>,
 }
 
 impl Lab {
@@ -107,7 +109,15 @@ impl Lab {
         let failed = |what| move |reason| Error::Environment { what, reason };
         let directory = layout::make_directory().map_err(failed("the lab's directory"))?;
         let janitor = start_janitor(&binary, &directory).await.map_err(failed("the janitor"))?;
-        let layout = Layout::create(directory, &options.regions)
+        let wan = match options.own_network {
+            true => Some(
+                Wan::start(&options.regions, &directory)
+                    .await
+                    .map_err(failed("the lab's network"))?,
+            ),
+            false => None,
+        };
+        let layout = Layout::create(directory, &options.regions, wan.as_ref())
             .map_err(failed("ports, certificates and directories"))?;
         let manifest =
             config::write(&layout, &options, &binary).map_err(failed("configuration files"))?;
@@ -118,7 +128,7 @@ impl Lab {
         let endpoints = layout
             .core
             .iter()
-            .map(|node| (node.name.clone(), format!("127.0.0.1:{}", node.api_port)))
+            .map(|node| (node.name.clone(), format!("{}:{}", layout.hub, node.api_port)))
             .collect();
         let api = ApiClient::new(endpoints, &layout.operator)
             .map_err(|source| Error::Api { what: "setting up the API client", source })?;
@@ -129,8 +139,17 @@ impl Lab {
         }
         let clock: SharedClock = Arc::new(BootClock);
         let watch = NameWatch::start(name_of(&layout), clock.clone());
-        let lab =
-            Self { layout, options, clock, supervisor, api, names: watch, workload: None, janitor };
+        let lab = Self {
+            layout,
+            options,
+            clock,
+            supervisor,
+            api,
+            names: watch,
+            workload: None,
+            janitor,
+            wan,
+        };
         lab.wait_leader(ELECTION_LIMIT).await?;
         Ok(lab)
     }
@@ -319,6 +338,12 @@ impl Lab {
         .await
     }
 
+    /// The lab's own network; an error when it runs on loopback.
+    pub fn wan(&self) -> Result<&Wan, Error> {
+        let none = || Error::Options("this lab has no network of its own".into());
+        self.wan.as_ref().ok_or_else(none)
+    }
+
     /// Where a region's PostgreSQL answers.
     pub fn address(&self, region: &RegionId) -> Result<IpAddr, Error> {
         let unknown = || Error::Options(format!("the lab has no region {region}"));
@@ -416,13 +441,30 @@ impl Lab {
         self.signal_titled(region, "postgres", Signal::STOP)
     }
 
-    fn signal_titled(&self, region: &RegionId, part: &str, signal: Signal) -> Result<(), Error> {
+    /// Lets a PostgreSQL that was stopped where it is go on; whether any of it was still there.
+    pub fn resume_postgres(&self, region: &RegionId) -> bool {
+        self.signal_titled(region, "postgres", Signal::CONT).is_ok()
+    }
+
+    /// Every living process of a region's PostgreSQL.
+    pub fn postgres_processes(&self, region: &RegionId) -> Vec<process::Process> {
         let mut processes = self.supervisor.processes_of(region.as_str());
         processes.retain(|found| {
             let title = process::arguments(found.pid);
             title.first().is_some_and(|program| program.contains("postgres"))
-                && title.iter().any(|word| word.contains(part))
         });
+        processes
+    }
+
+    /// The process of one part, if it runs.
+    pub fn process(&self, part: &str) -> Option<process::Process> {
+        process::read(self.supervisor.part(part).ok()?.pid?)
+    }
+
+    fn signal_titled(&self, region: &RegionId, part: &str, signal: Signal) -> Result<(), Error> {
+        let mut processes = self.postgres_processes(region);
+        processes
+            .retain(|found| process::arguments(found.pid).iter().any(|word| word.contains(part)));
         if process::signal_all(&processes, signal).is_empty() {
             return Err(Error::Options(format!("{region} has no {part} process")));
         }

@@ -14,6 +14,7 @@ use continuum_runtime::{Identity, Role};
 
 use crate::janitor::DIRECTORY_PREFIX;
 use crate::ports::{Ports, region_address};
+use crate::wan::Wan;
 
 /// The lab's pair.
 pub const PAIR: &str = "app";
@@ -46,8 +47,12 @@ pub struct CoreNode {
 pub struct Region {
     /// Its name.
     pub id: RegionId,
-    /// Where its PostgreSQL listens.
+    /// Where clients reach its PostgreSQL.
     pub address: Ipv4Addr,
+    /// Where other regions reach its agent and its PostgreSQL.
+    pub peer_address: Ipv4Addr,
+    /// A process in the network namespace that its parts are started in, if it has one.
+    pub namespace: Option<u32>,
     /// Its agent's gRPC port.
     pub peer_port: u16,
     /// Its agent's health port.
@@ -61,6 +66,8 @@ pub struct Region {
 pub struct Layout {
     /// The lab's directory.
     pub directory: PathBuf,
+    /// Where everything listens that belongs to no region.
+    pub hub: Ipv4Addr,
     /// Port of every region's PostgreSQL.
     pub postgres_port: u16,
     /// Control nodes.
@@ -75,14 +82,40 @@ pub struct Layout {
     pub regions: Vec<Region>,
 }
 
+/// Where a region is.
+struct Place {
+    address: Ipv4Addr,
+    peer_address: Ipv4Addr,
+    namespace: Option<u32>,
+}
+
+impl Place {
+    fn of(index: usize, region: &RegionId, wan: Option<&Wan>) -> Self {
+        match wan.and_then(|wan| wan.site(region)) {
+            Some(site) => {
+                Self { address: site.clients, peer_address: site.parts, namespace: Some(site.pid) }
+            }
+            None => Self {
+                address: region_address(index),
+                peer_address: Ipv4Addr::LOCALHOST,
+                namespace: None,
+            },
+        }
+    }
+}
+
 impl Layout {
-    /// Chooses free ports and makes certificates in `directory`.
-    pub fn create(directory: PathBuf, regions: &[RegionId]) -> io::Result<Self> {
+    /// Chooses free ports and makes certificates in `directory`; on loopback, or in the network `wan`.
+    pub fn create(directory: PathBuf, regions: &[RegionId], wan: Option<&Wan>) -> io::Result<Self> {
         let tls = directory.join("tls");
         let authority = Authority::create(&tls)?;
         let issue = |role, name: &str| authority.issue(&Identity::new(role, name));
         let mut ports = Ports::new();
-        let addresses: Vec<Ipv4Addr> = (0..regions.len()).map(region_address).collect();
+        let places: Vec<Place> =
+            regions.iter().enumerate().map(|(index, id)| Place::of(index, id, wan)).collect();
+        // Every namespace has its ports to itself.
+        let loopback = places.iter().filter(|place| place.namespace.is_none());
+        let loopback: Vec<Ipv4Addr> = loopback.map(|place| place.address).collect();
         let core = (1..=CORE_NODES)
             .map(|number| {
                 let name = format!("core-{number}");
@@ -93,11 +126,13 @@ impl Layout {
             .collect::<io::Result<_>>()?;
         let regions = regions
             .iter()
-            .zip(&addresses)
-            .map(|(id, address)| {
+            .zip(&places)
+            .map(|(id, place)| {
                 Ok(Region {
                     id: id.clone(),
-                    address: *address,
+                    address: place.address,
+                    peer_address: place.peer_address,
+                    namespace: place.namespace,
                     peer_port: ports.free()?,
                     health_port: ports.free()?,
                     tls: issue(Role::Region, id.as_str())?,
@@ -105,7 +140,8 @@ impl Layout {
             })
             .collect::<io::Result<_>>()?;
         let layout = Self {
-            postgres_port: ports.free_on(&addresses)?,
+            hub: wan.map_or(Ipv4Addr::LOCALHOST, |_| Wan::hub()),
+            postgres_port: ports.free_on(&loopback)?,
             core,
             witness: (ports.free()?, issue(Role::Witness, "witness")?),
             dns: (ports.free()?, ports.free()?, issue(Role::Dns, "dns")?),
@@ -165,7 +201,7 @@ impl Layout {
 
     /// Where the name server answers.
     pub fn name_server(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.dns.0))
+        SocketAddr::from((self.hub, self.dns.0))
     }
 
     /// The region with this name.
@@ -217,7 +253,7 @@ mod tests {
     fn all_ports_differ_and_regions_share_one_port_on_their_own_addresses() {
         let directory = tempfile::tempdir().unwrap();
         let regions = ["fsn", "hel", "ash"].map(|name| RegionId::new(name).unwrap());
-        let layout = Layout::create(directory.path().to_owned(), &regions).unwrap();
+        let layout = Layout::create(directory.path().to_owned(), &regions, None).unwrap();
         let mut ports: Vec<u16> = layout.core.iter().flat_map(|n| [n.port, n.api_port]).collect();
         ports.extend(layout.regions.iter().flat_map(|r| [r.peer_port, r.health_port]));
         ports.extend([layout.postgres_port, layout.witness.0, layout.dns.0, layout.dns.1]);

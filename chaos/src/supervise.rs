@@ -343,7 +343,7 @@ pub fn postmaster(data_directory: &Path) -> Option<Process> {
 }
 
 /// The binary to start parts from: the one given, `CONTINUUM_BIN`, this very program, or the one
-/// cargo built beside this test.
+/// cargo built beside this program or test.
 pub fn find_binary(given: Option<&Path>) -> Result<PathBuf, String> {
     let named =
         given.map(Path::to_owned).or_else(|| std::env::var_os("CONTINUUM_BIN").map(Into::into));
@@ -355,8 +355,8 @@ pub fn find_binary(given: Option<&Path>) -> Result<PathBuf, String> {
     if own.file_name().is_some_and(|name| name == "continuum") {
         return Ok(own);
     }
-    let beside = own.parent().and_then(Path::parent).map(|profile| profile.join("continuum"));
-    beside.filter(|binary| binary.is_file()).ok_or_else(|| {
+    let mut beside = own.ancestors().skip(1).take(2).map(|place| place.join("continuum"));
+    beside.find(|binary| binary.is_file()).ok_or_else(|| {
         "the continuum binary is not built: run `cargo build -p continuum`, or set CONTINUUM_BIN".into()
     })
 }

@@ -89,6 +89,7 @@ pub struct Workload {
     port: u16,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    unpinned: u32,
     pinned: u32,
 }
 
@@ -108,14 +109,28 @@ impl Workload {
         let (stop, _) = watch::channel(false);
         let run = seed::rng().random_range(1..i64::from(u32::MAX));
         let recorder = Recorder::default();
+        let tasks = Vec::new();
         let mut workload =
-            Self { run, recorder, clock, name, port, stop, tasks: Vec::new(), pinned: 0 };
-        for number in 0..writers {
+            Self { run, recorder, clock, name, port, stop, tasks, unpinned: 0, pinned: 0 };
+        for _ in 0..writers {
             let target =
                 Target::Follow(Resolver::new(workload.name.clone(), workload.clock.clone()));
-            workload.spawn(u32::try_from(number).unwrap_or(PINNED_FROM), target);
+            workload.spawn_unpinned(target);
         }
         Ok(workload)
+    }
+
+    /// Starts a writer that knows every member and asks the next one after each error, as a client
+    /// with several hosts in its connection string does.
+    pub fn direct(&mut self, members: Vec<IpAddr>) {
+        self.spawn_unpinned(Target::Members { members, next: 0 });
+    }
+
+    fn spawn_unpinned(&mut self, target: Target) {
+        let number = self.unpinned;
+        assert!(number < PINNED_FROM, "numbers from {PINNED_FROM} on are of pinned writers");
+        self.unpinned += 1;
+        self.spawn(number, target);
     }
 
     /// Starts a writer that stays at one address whatever the name says, and waits long: the kind
@@ -206,6 +221,7 @@ async fn statement<T>(
 
 enum Target {
     Follow(Resolver),
+    Members { members: Vec<IpAddr>, next: usize },
     Pinned(IpAddr),
 }
 
@@ -235,9 +251,11 @@ impl Writer {
                 }
                 Err(problem) => self.recorder.trouble(problem),
             }
-            // Whatever went wrong, the address may be why: ask again at once.
-            if let Target::Follow(resolver) = &mut self.target {
-                resolver.forget();
+            // Whatever went wrong, the address may be why: ask again at once, or another one.
+            match &mut self.target {
+                Target::Follow(resolver) => resolver.forget(),
+                Target::Members { members, next } => *next = (*next + 1) % members.len().max(1),
+                Target::Pinned(_) => {}
             }
             let pause = seed::rng().random_range(BACKOFF_MS..=2 * BACKOFF_MS);
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -247,6 +265,9 @@ impl Writer {
     async fn open(&mut self) -> Result<(Connection, tokio_postgres::Statement, IpAddr), String> {
         let ip = match &mut self.target {
             Target::Follow(resolver) => resolver.address().await?,
+            Target::Members { members, next } => {
+                *members.get(*next).ok_or_else(|| "no member is known".to_owned())?
+            }
             Target::Pinned(ip) => *ip,
         };
         let address = SocketAddr::new(ip, self.port);

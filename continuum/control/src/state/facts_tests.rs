@@ -108,8 +108,7 @@ fn an_acquisition_tells_of_the_epoch_that_it_ends() {
     let mut core = Core::new(Durability::Available);
     core.tell("hel", 3, acquired("vacant", None));
     core.tell("fsn", 4, acquired("expired", Some("hel")));
-    let told: Vec<_> = core.state.audit().records().collect();
-    let told = told.iter().filter(|line| line.action == "fact.acquired");
+    let told = core.state.audit().filter(|line| line.action == "fact.acquired");
     let before: Vec<&str> = told.map(|line| line.before.as_str()).collect();
     assert_eq!(before, ["epoch 2, held by nobody", "epoch 3, held by hel"]);
 }

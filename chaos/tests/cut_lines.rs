@@ -1,0 +1,33 @@
+//! Regions that are cut off, in a network of the test's own. The judge is the study's: it ends with an
+//! error when an acknowledged write is lost, two sides acknowledge, or the pair does not move as it must.
+
+use std::process::Command;
+
+fn study(faults: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_continuum-study"));
+    let output = command.args(["faults", "--runs", "1", "--only", faults]).output();
+    let output = output.unwrap_or_else(|error| panic!("the study cannot be started: {error}"));
+    let (table, told) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{table}{told}");
+    assert!(output.status.success(), "{told}");
+    assert!(table.lines().count() > 2, "no fault is called {faults}");
+}
+
+#[test]
+#[ignore = "long: a primary's region cut off in both directions, clients in it go on"]
+fn a_region_that_is_cut_off_is_taken_over_and_acknowledges_nothing() {
+    study("region cut off");
+}
+
+#[test]
+#[ignore = "long: a primary's region that hears and is not heard"]
+fn a_region_that_is_not_heard_is_taken_over_and_acknowledges_nothing() {
+    study("hears and is not heard");
+}
+
+#[test]
+#[ignore = "long: the line between two regions cut in each direction"]
+fn a_line_between_regions_that_is_cut_moves_nothing() {
+    study("line between the regions");
+}

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Makes sure that programs of Debian packages are there: ensure-programs.sh PROGRAM:PACKAGE...
+#
+# Does nothing when they are. On Debian and Ubuntu it installs what is missing with apt; anywhere else it
+# says what to install.
+set -eu
+
+missing=""
+for pair in "$@"; do
+    if ! PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1; then
+        missing="$missing ${pair##*:}"
+    fi
+done
+if [ -z "$missing" ]; then
+    exit 0
+fi
+
+if ! command -v apt-get >/dev/null 2>&1 || [ ! -f /etc/debian_version ]; then
+    echo "Programs are missing. Install what your system calls:$missing" >&2
+    exit 1
+fi
+if [ "$(id -u)" = 0 ]; then
+    as_root=""
+elif command -v sudo >/dev/null 2>&1; then
+    as_root="sudo"
+else
+    echo "Programs are missing. As root, run: apt-get install$missing" >&2
+    exit 1
+fi
+
+echo "installing with apt:$missing"
+# A list of package names on purpose, one word each.
+# shellcheck disable=SC2086
+$as_root apt-get update -q
+# shellcheck disable=SC2086
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
