@@ -1,5 +1,6 @@
 //! The client workload: writers that follow the name and record every attempt.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const PINNED_DEADLINE: Duration = Duration::from_secs(150);
 const PACE: Duration = Duration::from_millis(5);
 /// Pause after an error: at least this, at most twice this, so that writers do not march in step.
 const BACKOFF_MS: u64 = 10;
+/// How often a writer that knows every member tries to connect again where it lost its connection.
+const REOPEN: Duration = Duration::from_millis(300);
 /// Pinned writers number from here.
 const PINNED_FROM: u32 = 100;
 /// How long reading the whole table may take.
@@ -120,10 +123,10 @@ impl Workload {
         Ok(workload)
     }
 
-    /// Starts a writer that knows every member and asks the next one after each error, as a client
-    /// with several hosts in its connection string does.
+    /// Starts a writer that knows every member, keeps a connection to each and writes where it is let:
+    /// it sees how long the database takes, without names and without new connections.
     pub fn direct(&mut self, members: Vec<IpAddr>) {
-        self.spawn_unpinned(Target::Members { members, next: 0 });
+        self.spawn_unpinned(Target::Members(members));
     }
 
     fn spawn_unpinned(&mut self, target: Target) {
@@ -221,9 +224,11 @@ async fn statement<T>(
 
 enum Target {
     Follow(Resolver),
-    Members { members: Vec<IpAddr>, next: usize },
+    Members(Vec<IpAddr>),
     Pinned(IpAddr),
 }
+
+type Opened = (Connection, tokio_postgres::Statement, IpAddr);
 
 struct Writer {
     run: i64,
@@ -236,7 +241,50 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self, stop: watch::Receiver<bool>) {
+        match &self.target {
+            Target::Members(members) => {
+                let members = members.clone();
+                self.write_where_it_can(&members, stop).await;
+            }
+            Target::Follow(_) | Target::Pinned(_) => self.write_at_its_address(stop).await,
+        }
+    }
+
+    /// Goes from member to member until one takes the write; connections that were lost are made anew
+    /// while writes go well.
+    async fn write_where_it_can(&mut self, members: &[IpAddr], mut stop: watch::Receiver<bool>) {
+        let mut open: BTreeMap<IpAddr, Opened> = BTreeMap::new();
+        let mut tried = self.clock.now();
+        let mut turn = members.iter().copied().cycle();
+        let mut at = turn.next();
+        while !*stop.borrow()
+            && let Some(ip) = at
+        {
+            let good = match open.get(&ip) {
+                Some((connection, insert, _)) if !connection.is_closed() => {
+                    self.attempt(connection, insert, ip, &mut stop).await
+                }
+                _ => false,
+            };
+            if !good {
+                at = turn.next();
+            }
+            let missing = |ip: &&IpAddr| open.get(*ip).is_none_or(|(old, ..)| old.is_closed());
+            let missing = members.iter().find(missing).copied();
+            let due = self.clock.now().since(tried) >= REOPEN || open.len() < members.len();
+            if let Some(ip) = missing.filter(|_| due) {
+                tried = self.clock.now();
+                match self.open_at(ip).await {
+                    Ok(opened) => drop(open.insert(ip, opened)),
+                    Err(problem) => self.recorder.trouble(problem),
+                }
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    async fn write_at_its_address(&mut self, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             let opened = tokio::select! {
                 opened = self.open() => opened,
@@ -251,25 +299,25 @@ impl Writer {
                 }
                 Err(problem) => self.recorder.trouble(problem),
             }
-            // Whatever went wrong, the address may be why: ask again at once, or another one.
-            match &mut self.target {
-                Target::Follow(resolver) => resolver.forget(),
-                Target::Members { members, next } => *next = (*next + 1) % members.len().max(1),
-                Target::Pinned(_) => {}
+            // Whatever went wrong, the address may be why: ask again at once.
+            if let Target::Follow(resolver) = &mut self.target {
+                resolver.forget();
             }
             let pause = seed::rng().random_range(BACKOFF_MS..=2 * BACKOFF_MS);
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 
-    async fn open(&mut self) -> Result<(Connection, tokio_postgres::Statement, IpAddr), String> {
+    async fn open(&mut self) -> Result<Opened, String> {
         let ip = match &mut self.target {
             Target::Follow(resolver) => resolver.address().await?,
-            Target::Members { members, next } => {
-                *members.get(*next).ok_or_else(|| "no member is known".to_owned())?
-            }
+            Target::Members(members) => *members.first().ok_or("no member is known")?,
             Target::Pinned(ip) => *ip,
         };
+        self.open_at(ip).await
+    }
+
+    async fn open_at(&self, ip: IpAddr) -> Result<Opened, String> {
         let address = SocketAddr::new(ip, self.port);
         let opening = async {
             let connection = Connection::open(CLIENT_ROLE, address, CONNECT_TIMEOUT).await?;

@@ -48,25 +48,35 @@ struct PrimaryHistory {
 
 impl PostgresPlane {
     pub(super) async fn compare_with(&self, primary: &Upstream) -> Result<Lineage, PlaneError> {
+        let session = Session::remote(&self.config, primary, ASK_LIMIT).await?;
+        // Before anything is read here: while the new primary is still being promoted nothing can be
+        // compared, and reading would only take disk and processor from what shares them with it.
+        self.primary_now(&session).await?;
         let what = "reading this member's history";
         let local = match self.ask(&self.bulk, what, None, Command::History, HISTORY_LIMIT).await? {
             Answer::History(history) => history,
             Answer::NoHistory { reason } => return Ok(Lineage::Foreign { reason }),
             other => return Err(unexpected(what, &other)),
         };
-        let session = Session::remote(&self.config, primary, ASK_LIMIT).await?;
-        let now: PrimaryNow = session.json("asking the primary", PRIMARY).await?;
+        // After what this member has: a standby that streams meanwhile must not seem to be ahead.
+        let now = self.primary_now(&session).await?;
         if now.system != local.control.system_identifier.to_string() {
             let mine = local.control.system_identifier;
             let reason = format!("this is database system {mine}, the primary's is {}", now.system);
             return Ok(Lineage::Foreign { reason });
         }
-        if now.in_recovery {
-            return Err(failed("asking the primary", &"it is a standby; ask the new holder"));
-        }
         let history = primary_history(&session, &now).await?;
         let asked = Asked { plane: self, session, local, history };
         asked.lineage().await
+    }
+
+    async fn primary_now(&self, session: &Session) -> Result<PrimaryNow, PlaneError> {
+        let what = "asking the primary";
+        let now: PrimaryNow = session.json(what, PRIMARY).await?;
+        match now.in_recovery {
+            true => Err(failed(what, &"it is a standby; ask the new holder")),
+            false => Ok(now),
+        }
     }
 }
 

@@ -209,9 +209,13 @@ impl DataPlane for PostgresPlane {
 
     async fn promote(&self, epoch: Epoch, names: &SyncNames) -> Result<Promoted, PlaneError> {
         let work = async {
-            let session = self.local_session(PROMOTE_LIMIT).await;
             let command = Command::Promote { names: names.clone() };
-            self.order("promoting", Some(epoch), command, PROMOTE_LIMIT).await?;
+            // Writes wait: the connection that watches is made meanwhile.
+            let (session, ordered) = tokio::join!(
+                self.local_session(PROMOTE_LIMIT),
+                self.order("promoting", Some(epoch), command, PROMOTE_LIMIT),
+            );
+            ordered?;
             let session = match session {
                 Ok(session) => session,
                 Err(_) => self.session_when_there().await?,
