@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD};
 use continuum_control_api::link::{
-    Directive, FromAgent, GrantAnswer, MemberReport, Order, ToAgent, pack, unpack,
+    Dialect, Directive, FromAgent, GrantAnswer, MemberReport, Order, ToAgent, unpack,
 };
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::agent_link_client::AgentLinkClient;
@@ -13,7 +14,7 @@ use continuum_domain::pair::types::{Event, Grant};
 use continuum_domain::{Epoch, PairId, RegionId};
 use continuum_runtime::net::channel;
 use continuum_runtime::{Identity, Role, SharedClock, SharedNetwork, seed};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 
@@ -22,7 +23,7 @@ use crate::config::ServerAddress;
 use crate::driver::PairHandle;
 use crate::journal::Journal;
 use crate::report::member_report;
-use crate::store::Specs;
+use crate::store::{Behind, Specs};
 
 /// Routine interval of reports.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -114,6 +115,8 @@ pub(crate) struct CoreLink {
     pub pairs: Pairs,
     pub beats: Beats,
     pub specs: mpsc::Sender<Specs>,
+    pub behind: watch::Receiver<Behind>,
+    pub dialect: Dialect,
 }
 
 impl CoreLink {
@@ -147,7 +150,9 @@ impl CoreLink {
             journal_seq: self.journal.seq(),
         };
         outgoing.try_send(hello).ok()?;
-        let frames = tokio_stream::wrappers::ReceiverStream::new(queue).map(|m| pack(&m));
+        let dialect = self.dialect.clone();
+        let frames = tokio_stream::wrappers::ReceiverStream::new(queue)
+            .flat_map(move |message| stream::iter(dialect.frames(&message)));
         let connected = tokio::time::timeout(CONNECT_DEADLINE, client.connect(frames)).await;
         let mut incoming = match connected {
             Ok(Ok(response)) => response.into_inner(),
@@ -159,7 +164,7 @@ impl CoreLink {
         };
         self.handle.connected(Some(outgoing.clone()));
         let reporter = seed::spawn(report(
-            (self.pairs.clone(), self.beats.clone()),
+            (self.pairs.clone(), self.beats.clone(), self.behind.clone()),
             self.clock.clone(),
             outgoing.clone(),
         ));
@@ -183,7 +188,11 @@ impl CoreLink {
             match unpack::<ToAgent>(&frame) {
                 Ok(ToAgent::NotLeader { leader }) => return leader,
                 Ok(message) => self.take_in(message).await,
-                Err(error) => tracing::warn!(%error, "a message of the core does not parse"),
+                Err(error) => {
+                    tracing::warn!(code = NOT_UNDERSTOOD, %error, "a message of the core is ignored");
+                    // Who says something new is there to be asked.
+                    self.handle.set_up(true);
+                }
             }
         }
     }
@@ -193,19 +202,12 @@ impl CoreLink {
             ToAgent::NotLeader { .. } => {}
             ToAgent::Specs { specs, automation_paused } => {
                 self.handle.set_up(true);
-                if self.specs.send(Specs { specs, automation_paused }).await.is_err() {
+                if self.specs.send(Specs::received(specs, automation_paused)).await.is_err() {
                     tracing::debug!("the agent is stopping");
                 }
             }
             ToAgent::Grant { pair, epoch, answer, .. } => {
-                let grant = match answer {
-                    GrantAnswer::Granted { operation, allow_data_loss } => {
-                        Grant::Granted { operation, allow_data_loss }
-                    }
-                    GrantAnswer::Denied { reasons } => Grant::Denied(reasons),
-                    GrantAnswer::WaitForApproval { reason } => Grant::Denied(vec![reason]),
-                };
-                self.tell(&pair, Event::Granted { epoch, grant }).await;
+                self.tell(&pair, Event::Granted { epoch, grant: grant(answer) }).await;
             }
             ToAgent::Directive(directive) => {
                 let pair = directive.pair.clone();
@@ -229,6 +231,21 @@ impl CoreLink {
     }
 }
 
+/// An answer that is not understood allows nothing.
+fn grant(answer: Heard<GrantAnswer>) -> Grant {
+    match answer {
+        Heard::Understood(GrantAnswer::Granted { operation, allow_data_loss }) => {
+            Grant::Granted { operation, allow_data_loss }
+        }
+        Heard::Understood(GrantAnswer::Denied { reasons }) => Grant::Denied(reasons),
+        Heard::Understood(GrantAnswer::WaitForApproval { reason }) => Grant::Denied(vec![reason]),
+        Heard::Other(other) => {
+            let reason = format!("{NOT_UNDERSTOOD}: the core's answer: {}", other.problem);
+            Grant::Denied(vec![reason])
+        }
+    }
+}
+
 fn order(directive: Directive) -> Event {
     let Directive { operation, epoch, order, .. } = directive;
     match order {
@@ -245,7 +262,10 @@ fn order(directive: Directive) -> Event {
     }
 }
 
-fn reports((pairs, beats): &(Pairs, Beats), clock: &SharedClock) -> BTreeMap<PairId, MemberReport> {
+/// What is reported: the pairs that run, the other agents, and the specs that are not understood.
+type Shown = (Pairs, Beats, watch::Receiver<Behind>);
+
+fn reports((pairs, beats, _): &Shown, clock: &SharedClock) -> BTreeMap<PairId, MemberReport> {
     let now = clock.now();
     pairs
         .lock()
@@ -256,7 +276,7 @@ fn reports((pairs, beats): &(Pairs, Beats), clock: &SharedClock) -> BTreeMap<Pai
 }
 
 /// Sends reports: at once when a role, epoch or blocked state changes, else by the interval.
-async fn report(shown: (Pairs, Beats), clock: SharedClock, outgoing: mpsc::Sender<FromAgent>) {
+async fn report(shown: Shown, clock: SharedClock, outgoing: mpsc::Sender<FromAgent>) {
     let digest = |members: &BTreeMap<PairId, MemberReport>| -> Vec<String> {
         let line = |report: &MemberReport| {
             let record = report.record.as_ref().map(|(version, _, _)| *version);
@@ -268,14 +288,14 @@ async fn report(shown: (Pairs, Beats), clock: SharedClock, outgoing: mpsc::Sende
         members.values().map(line).collect()
     };
     let mut sent = clock.now();
-    let mut last = Vec::new();
+    let mut last = Default::default();
     loop {
-        let members = reports(&shown, &clock);
-        let now_digest = digest(&members);
+        let (members, not_understood) = (reports(&shown, &clock), shown.2.borrow().clone());
+        let now_digest = (digest(&members), not_understood.clone());
         if now_digest != last || clock.now().since(sent) >= REPORT_INTERVAL {
             last = now_digest;
             sent = clock.now();
-            if outgoing.send(FromAgent::Report { members }).await.is_err() {
+            if outgoing.send(FromAgent::Report { members, not_understood }).await.is_err() {
                 return;
             }
         }
@@ -291,7 +311,7 @@ async fn post(journal: Journal, outgoing: mpsc::Sender<FromAgent>) {
         changed.borrow_and_update();
         let entries = journal.after(posted, JOURNAL_BATCH);
         if let Some(last) = entries.last() {
-            posted = last.seq;
+            posted = last.seq().unwrap_or(posted);
             if outgoing.send(FromAgent::Journal { entries }).await.is_err() {
                 return;
             }

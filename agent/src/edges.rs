@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
+use continuum_control_api::link::Dialect;
 use continuum_dns::{NameService, RpcNameService};
 use continuum_domain::pair::PairMachine;
 use continuum_domain::pair::types::Event;
@@ -66,6 +67,8 @@ pub struct Edges {
     pub health: Listening,
     /// Who counts what the machines go through: a simulator, and nobody in production.
     pub onlooker: Option<Onlooker>,
+    /// How it says what it says to the core and to other agents.
+    pub dialect: Dialect,
 }
 
 impl Edges {
@@ -95,6 +98,7 @@ impl Edges {
             peer,
             health,
             onlooker: None,
+            dialect: Dialect::default(),
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD, Other};
 use continuum_control_api::link::{Fact, JournalEntry};
 use continuum_domain::{Epoch, OperationId, PairId};
 use continuum_runtime::disk::{self, SharedDisk};
@@ -17,7 +18,8 @@ const FILE: &str = "journal.json";
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Content {
     seq: u64,
-    entries: Vec<JournalEntry>,
+    /// A newer version's entries stay as they are, and are sent so.
+    entries: Vec<Heard<JournalEntry>>,
 }
 
 struct Inner {
@@ -34,7 +36,8 @@ impl Journal {
     /// Opens the journal and starts its writer.
     pub async fn open(disk: SharedDisk, clock: SharedClock) -> io::Result<Self> {
         let read: Option<Content> = disk::read_json(disk.as_ref(), FILE).await?;
-        let content = read.unwrap_or_default();
+        let mut content = read.unwrap_or_default();
+        content.entries.retain(is_numbered);
         let (changed, watcher) = watch::channel(content.seq);
         let inner = Arc::new(Inner { content: Mutex::new(content), changed, clock });
         seed::spawn(write_behind(Arc::downgrade(&inner), disk, watcher));
@@ -52,17 +55,14 @@ impl Journal {
         content.seq += 1;
         let seq = content.seq;
         let at_ms = self.0.clock.wall_ms();
-        content.entries.push(JournalEntry {
-            seq,
-            at_ms,
-            pair: pair.clone(),
-            epoch,
-            operation,
-            fact,
-        });
+        let pair = pair.clone();
+        content.entries.push(JournalEntry { seq, at_ms, pair, epoch, operation, fact }.into());
         if content.entries.len() > ENTRIES_MAX {
             let dropped = content.entries.remove(0);
-            tracing::error!(seq = dropped.seq, "the journal is full: its oldest entry is dropped");
+            tracing::error!(
+                seq = dropped.seq(),
+                "the journal is full: its oldest entry is dropped"
+            );
         }
         drop(content);
         self.0.changed.send_replace(seq);
@@ -74,15 +74,16 @@ impl Journal {
     }
 
     /// Up to `limit` entries after `after`, oldest first.
-    pub fn after(&self, after: u64, limit: usize) -> Vec<JournalEntry> {
+    pub fn after(&self, after: u64, limit: usize) -> Vec<Heard<JournalEntry>> {
         let content = self.content();
-        content.entries.iter().filter(|entry| entry.seq > after).take(limit).cloned().collect()
+        let later = content.entries.iter().filter(|entry| entry.seq() > Some(after));
+        later.take(limit).cloned().collect()
     }
 
     /// The core has everything up to `seq`.
     pub fn acknowledged(&self, seq: u64) {
         let mut content = self.content();
-        content.entries.retain(|entry| entry.seq > seq);
+        content.entries.retain(|entry| entry.seq() > Some(seq));
         drop(content);
         self.0.changed.send_modify(|_| {});
     }
@@ -91,6 +92,14 @@ impl Journal {
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
+}
+
+/// An entry without a number can be neither sent nor acknowledged.
+fn is_numbered(entry: &Heard<JournalEntry>) -> bool {
+    if let (Heard::Other(Other { value, problem }), None) = (entry, entry.seq()) {
+        tracing::error!(code = NOT_UNDERSTOOD, problem, %value, "an entry of the journal is dropped");
+    }
+    entry.seq().is_some()
 }
 
 async fn write_behind(
@@ -134,5 +143,25 @@ mod tests {
         let again = Journal::open(disk, Arc::new(BootClock)).await.unwrap();
         assert_eq!(again.seq(), 3);
         assert_eq!(again.after(2, 10).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_agent_noted_is_kept_and_sent_as_it_stands() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk: SharedDisk = Arc::new(FsDisk::open(directory.path()).unwrap());
+        let newer = serde_json::json!({
+            "seq": 4, "at_ms": 1, "pair": "app", "epoch": 2, "operation": null,
+            "fact": { "fact": "teleported", "to": "mars" }, "signed_by": "me",
+        });
+        let file = serde_json::json!({ "seq": 4, "entries": [{ "no": "number" }, newer] });
+        disk::write_json(disk.as_ref(), FILE, &file).await.unwrap();
+        let journal = Journal::open(disk.clone(), Arc::new(BootClock)).await.unwrap();
+        let pair = PairId::new("app").unwrap();
+        journal.append(&pair, Epoch(2), None, Fact::Released { reason: "test".into() });
+        let entries = journal.after(0, 10);
+        assert_eq!(entries.iter().map(Heard::seq).collect::<Vec<_>>(), [Some(4), Some(5)]);
+        assert_eq!(serde_json::to_value(&entries[0]).unwrap(), newer);
+        journal.acknowledged(4);
+        assert_eq!(journal.after(0, 10).len(), 1);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use continuum_control_api::link::{OperatorAnswer, OperatorAsk, PeerAnswer, PeerAsk, pack, unpack};
+use continuum_control_api::link::{
+    Dialect, OperatorAnswer, OperatorAsk, PeerAnswer, PeerAsk, unpack,
+};
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::peer_server::Peer;
 use continuum_domain::pair::types::Event;
@@ -28,16 +30,18 @@ pub(crate) struct PeerService {
     pub clock: SharedClock,
     pub pairs: Pairs,
     pub beats: Beats,
+    pub dialect: Dialect,
 }
 
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn ask(&self, request: Request<LinkFrame>) -> Result<Response<LinkFrame>, Status> {
         let region = caller_region(&request)?;
-        let ask: PeerAsk = unpack(request.get_ref())
-            .map_err(|error| Status::invalid_argument(format!("not a question: {error}")))?;
-        let answer = self.answer(&region, ask).await;
-        Ok(Response::new(pack(&answer)))
+        let answer = match unpack(request.get_ref()) {
+            Ok(ask) => self.answer(&region, ask).await,
+            Err(error) => PeerAnswer::Refused { reason: not_understood(&error) },
+        };
+        Ok(Response::new(self.dialect.frame(&answer)))
     }
 
     async fn operate(&self, request: Request<LinkFrame>) -> Result<Response<LinkFrame>, Status> {
@@ -46,11 +50,20 @@ impl Peer for PeerService {
         let operator = caller
             .filter(|identity| identity.role == Role::Operator)
             .ok_or_else(|| Status::permission_denied("only operators may do this"))?;
-        let ask: OperatorAsk = unpack(request.get_ref())
-            .map_err(|error| Status::invalid_argument(format!("not an order: {error}")))?;
-        tracing::warn!(%operator, ?ask, "break-glass order");
-        Ok(Response::new(pack(&self.operate_on(ask).await)))
+        let answer = match unpack(request.get_ref()) {
+            Ok(ask) => {
+                tracing::warn!(%operator, ?ask, "break-glass order");
+                self.operate_on(ask).await
+            }
+            Err(error) => OperatorAnswer::Failed { reason: not_understood(&error) },
+        };
+        Ok(Response::new(self.dialect.frame(&answer)))
     }
+}
+
+/// The plain answer to who speaks of what this version does not know.
+fn not_understood(error: &serde_json::Error) -> String {
+    format!("not understood by version {}: {error}", env!("CARGO_PKG_VERSION"))
 }
 
 fn caller_region(request: &Request<LinkFrame>) -> Result<RegionId, Status> {

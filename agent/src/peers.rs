@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use continuum_control_api::link::{PeerAnswer, PeerAsk, pack, unpack};
+use continuum_control_api::link::{Dialect, PeerAnswer, PeerAsk, unpack};
 use continuum_control_api::pb::peer_client::PeerClient;
 use continuum_domain::RegionId;
 use continuum_runtime::net::channel;
@@ -23,34 +23,40 @@ pub(crate) enum NoAnswer {
 
 /// Channels to the other regions' agents.
 #[derive(Clone)]
-pub(crate) struct Peers(BTreeMap<RegionId, PeerClient<Channel>>);
+pub(crate) struct Peers {
+    clients: BTreeMap<RegionId, PeerClient<Channel>>,
+    dialect: Dialect,
+}
 
 impl Peers {
-    pub fn new(network: &SharedNetwork, peers: &[PeerAddress]) -> Self {
+    pub fn new(network: &SharedNetwork, peers: &[PeerAddress], dialect: &Dialect) -> Self {
         let client = |peer: &PeerAddress| {
             let identity = Identity::new(Role::Region, peer.region.as_str());
             PeerClient::new(channel(network, &peer.address, &identity))
         };
-        Self(peers.iter().map(|peer| (peer.region.clone(), client(peer))).collect())
+        let clients = peers.iter().map(|peer| (peer.region.clone(), client(peer))).collect();
+        Self { clients, dialect: dialect.clone() }
     }
 
     pub fn regions(&self) -> impl Iterator<Item = &RegionId> {
-        self.0.keys()
+        self.clients.keys()
     }
 
-    /// Asks one peer whether it lives.
+    /// Asks one peer whether it lives. Whatever it answers, also that it did not understand, it lives.
     pub async fn beat(
         &self,
         region: &RegionId,
         sequence: u64,
         deadline: Duration,
     ) -> Result<(), NoAnswer> {
-        let mut client = self.0.get(region).cloned().ok_or(NoAnswer::Silence)?;
-        let ask = pack(&PeerAsk::Beat { sequence });
+        let mut client = self.clients.get(region).cloned().ok_or(NoAnswer::Silence)?;
+        let ask = self.dialect.frame(&PeerAsk::Beat { sequence });
         match tokio::time::timeout(deadline, client.ask(ask)).await {
             Ok(Ok(answer)) => match unpack(&answer.into_inner()) {
-                Ok(PeerAnswer::Beat { sequence: answered }) if answered == sequence => Ok(()),
-                _ => Err(NoAnswer::Silence),
+                Ok(PeerAnswer::Beat { sequence: answered }) if answered != sequence => {
+                    Err(NoAnswer::Silence)
+                }
+                _ => Ok(()),
             },
             Ok(Err(status)) if refused(&status) => Err(NoAnswer::Refused),
             _ => Err(NoAnswer::Silence),
@@ -65,15 +71,16 @@ impl Peers {
         deadline: Duration,
     ) -> Result<PeerAnswer, String> {
         let mut client = self
-            .0
+            .clients
             .get(region)
             .cloned()
             .ok_or_else(|| format!("no address of {region} is known"))?;
-        let answer = tokio::time::timeout(deadline, client.ask(pack(ask)))
+        let answer = tokio::time::timeout(deadline, client.ask(self.dialect.frame(ask)))
             .await
             .map_err(|_| format!("{region} did not answer within {deadline:?}"))?
             .map_err(|status| format!("{region}: {}", status.message()))?;
-        unpack(&answer.into_inner()).map_err(|error| format!("{region} answered nonsense: {error}"))
+        unpack(&answer.into_inner())
+            .map_err(|error| format!("the answer of {region} is not understood: {error}"))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::journal::Journal;
 use crate::peer_server::PeerService;
 use crate::peers::Peers;
 use crate::session;
-use crate::store::{Specs, StateDisk};
+use crate::store::{Behind, Specs, StateDisk};
 
 /// Why an agent did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -84,15 +84,27 @@ pub async fn run_on(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     let timing = check_timing(&config)?;
-    let Edges { network, clock, disk, specs, store, session, plane, names, peer, health, onlooker } =
-        edges;
+    let Edges {
+        network,
+        clock,
+        disk,
+        specs,
+        store,
+        session,
+        plane,
+        names,
+        peer,
+        health,
+        onlooker,
+        dialect,
+    } = edges;
     let region = config.region.clone();
     let state = StateDisk::new(disk);
     let specs = state.read_specs(specs, &region).await.map_err(io_error("specs on disk"))?;
     let journal = Journal::open(state.disk().clone(), clock.clone())
         .await
         .map_err(io_error("journal on disk"))?;
-    let peers = Peers::new(&network, &config.peers);
+    let peers = Peers::new(&network, &config.peers, &dialect);
     let beats = Beats::start(&peers, &clock);
     let keeper = Keeper {
         region: region.clone(),
@@ -105,12 +117,14 @@ pub async fn run_on(
     let pairs = Pairs::default();
     let handle = CoreHandle::new();
     let (spec_sender, spec_inbox) = mpsc::channel(8);
+    let (behind_sender, behind) = watch::channel(Behind::default());
     let manager = Manager {
         timing,
         clock: clock.clone(),
         session: session.clone(),
         pairs: pairs.clone(),
         state,
+        behind: behind_sender,
         make: Make {
             core: handle.clone(),
             journal: journal.clone(),
@@ -134,11 +148,13 @@ pub async fn run_on(
         pairs: pairs.clone(),
         beats: beats.clone(),
         specs: spec_sender,
+        behind,
+        dialect: dialect.clone(),
     };
     seed::spawn(link.run());
     let edge = EdgeLayer::new(&clock);
-    let service =
-        PeerServer::new(PeerService { clock: clock.clone(), pairs: pairs.clone(), beats });
+    let service = PeerService { clock: clock.clone(), pairs: pairs.clone(), beats, dialect };
+    let service = PeerServer::new(service);
     let peer_server = tonic::transport::Server::builder()
         .layer(edge.clone())
         .add_service(service)
@@ -235,12 +251,13 @@ struct Manager {
     session: watch::Receiver<SessionView>,
     pairs: Pairs,
     state: StateDisk,
+    behind: watch::Sender<Behind>,
     make: Make,
 }
 
 impl Manager {
-    async fn run(self, on_disk: Specs, mut inbox: mpsc::Receiver<Specs>) {
-        let mut paused = self.apply(&on_disk).await;
+    async fn run(self, mut known: Specs, mut inbox: mpsc::Receiver<Specs>) {
+        let mut paused = self.apply(&known).await;
         loop {
             let next = paused.values().min().map(|until| self.clock.now().until(*until));
             let received = tokio::select! {
@@ -250,11 +267,12 @@ impl Manager {
                     continue;
                 }
             };
-            let Some(specs) = received else { return };
-            if let Err(error) = self.state.write_specs(&specs).await {
+            let Some(received) = received else { return };
+            known = received.after(known);
+            if let Err(error) = self.state.write_specs(&known).await {
                 tracing::error!(%error, "specs could not be written; the old ones stay on disk");
             }
-            paused = self.apply(&specs).await;
+            paused = self.apply(&known).await;
         }
     }
 
@@ -284,9 +302,11 @@ impl Manager {
     async fn apply(&self, specs: &Specs) -> BTreeMap<PairId, Tick> {
         let now = self.clock.now();
         let until = |left_ms: &u64| now + Duration::from_millis(*left_ms);
-        let wanted = specs.specs.values().filter_map(|(_, spec)| spec.beat_interval()).min();
+        self.tell_behind(specs.behind());
+        let acting = specs.acting();
+        let wanted = acting.values().filter_map(|(_, spec)| spec.beat_interval()).min();
         self.make.beats.ask_every(wanted);
-        for (pair, (version, spec)) in &specs.specs {
+        for (pair, (version, spec)) in &acting {
             let paused = specs.automation_paused.contains_key(pair);
             if find(&self.pairs, pair).is_none() {
                 self.start(spec.clone(), *version).await;
@@ -295,6 +315,16 @@ impl Manager {
             self.tell(pair, Event::AutomationPaused(paused)).await;
         }
         specs.automation_paused.iter().map(|(pair, left)| (pair.clone(), until(left))).collect()
+    }
+
+    /// Says of which pairs a newer spec is there that is not understood.
+    fn tell_behind(&self, behind: Behind) {
+        for (pair, state) in &behind {
+            if self.behind.borrow().get(pair) != Some(state) {
+                tracing::error!(%pair, code = state.code, state.meaning, state.action, "behind");
+            }
+        }
+        self.behind.send_replace(behind);
     }
 
     async fn start(&self, spec: PairSpec, version: u64) {

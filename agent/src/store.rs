@@ -4,17 +4,96 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use continuum_control_api::heard::{Heard, by_pair};
+use continuum_control_api::link::Blocked;
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, RegionId};
 use continuum_runtime::disk::{self, SharedDisk};
 use serde::{Deserialize, Serialize};
 
-/// Specs as the core last sent them.
+/// Pairs whose newest spec is not understood here, in the words of a named state.
+pub(crate) type Behind = BTreeMap<PairId, Blocked>;
+
+type ByPair = BTreeMap<PairId, (u64, Heard<PairSpec>)>;
+
+/// Specs as the core last sent them. One that another version wrote, and this one does not understand
+/// in full, is kept as it came, and the pair goes on by the one before it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Specs {
-    pub specs: BTreeMap<PairId, (u64, PairSpec)>,
+    #[serde(deserialize_with = "by_pair")]
+    specs: ByPair,
+    /// The specs before these: what an agent of an older version can go back to.
+    #[serde(default, deserialize_with = "by_pair", skip_serializing_if = "BTreeMap::is_empty")]
+    before: ByPair,
     /// Milliseconds left when this was received; served again in full after a restart.
+    #[serde(deserialize_with = "by_pair")]
     pub automation_paused: BTreeMap<PairId, u64>,
+}
+
+impl Specs {
+    /// As the core just sent them.
+    pub fn received(specs: ByPair, automation_paused: BTreeMap<PairId, u64>) -> Self {
+        Self { specs, before: BTreeMap::new(), automation_paused }
+    }
+
+    /// These, with what was understood of the `old` ones to fall back on.
+    pub fn after(mut self, old: Specs) -> Self {
+        for (pair, spec) in old.specs {
+            if self.specs.get(&pair).is_some_and(|new| *new != spec) && is_understood(&spec) {
+                self.before.insert(pair, spec);
+            }
+        }
+        for (pair, spec) in old.before {
+            if self.specs.contains_key(&pair) && is_understood(&spec) {
+                self.before.entry(pair).or_insert(spec);
+            }
+        }
+        self
+    }
+
+    /// What each pair is run by. Where the newest spec is not understood, the one before it counts, but
+    /// for the leave to go alone: that was given by words which have been replaced, and the new ones
+    /// may have taken it back. The core, which knows them, can still be asked.
+    pub fn acting(&self) -> BTreeMap<PairId, (u64, PairSpec)> {
+        let of = |pair: &PairId, (version, newest): &(u64, Heard<PairSpec>)| {
+            if let Heard::Understood(spec) = newest {
+                return Some((*version, spec.clone()));
+            }
+            let (version, before) = self.before.get(pair)?;
+            Some((*version, PairSpec { autonomous: false, ..before.understood()?.clone() }))
+        };
+        let acting = |(pair, newest)| Some((Clone::clone(pair), of(pair, newest)?));
+        self.specs.iter().filter_map(acting).collect()
+    }
+
+    /// The pairs whose newest spec is not understood.
+    pub fn behind(&self) -> Behind {
+        let acting = self.acting();
+        let state = |pair: &PairId, version: u64, problem: &str| Blocked {
+            code: "spec-not-understood".into(),
+            meaning: format!(
+                "version {version} of the spec is not understood by this agent, of version {}: \
+                 {problem}; {}",
+                env!("CARGO_PKG_VERSION"),
+                match acting.get(pair) {
+                    Some((old, _)) => format!(
+                        "it goes on by version {old}, and does not fail over without the core"
+                    ),
+                    None => "it knows none that it understands, and does not run the pair".into(),
+                }
+            ),
+            action: "upgrade the agent of this region, or apply the spec without that field".into(),
+        };
+        let of = |(pair, (version, newest)): (&PairId, &(u64, Heard<PairSpec>))| match newest {
+            Heard::Understood(_) => None,
+            Heard::Other(other) => Some((pair.clone(), state(pair, *version, &other.problem))),
+        };
+        self.specs.iter().filter_map(of).collect()
+    }
+}
+
+fn is_understood((_, spec): &(u64, Heard<PairSpec>)) -> bool {
+    spec.understood().is_some()
 }
 
 /// A promise as kept on disk. After a restart it is served again in full (R20): the clock of
@@ -45,7 +124,7 @@ impl StateDisk {
         let mut specs = read.unwrap_or_default();
         for spec in initial {
             if spec.members.contains_key(region) {
-                specs.specs.entry(spec.id.clone()).or_insert((0, spec));
+                specs.specs.entry(spec.id.clone()).or_insert((0, spec.into()));
             }
         }
         Ok(specs)
@@ -81,21 +160,5 @@ fn promise_file(pair: &PairId) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use continuum_runtime::disk::FsDisk;
-
-    #[tokio::test]
-    async fn a_promise_is_served_again_in_full_r20() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = StateDisk::new(std::sync::Arc::new(FsDisk::open(directory.path()).unwrap()));
-        let pair = PairId::new("app").unwrap();
-        assert_eq!(state.read_promise(&pair).await.unwrap(), None);
-        state.write_promise(&pair, Duration::from_millis(10_100)).await.unwrap();
-        let promise = state.read_promise(&pair).await.unwrap();
-        assert_eq!(promise, Some(Duration::from_millis(10_100)));
-        state.clear_promise(&pair).await.unwrap();
-        state.clear_promise(&pair).await.unwrap();
-        assert_eq!(state.read_promise(&pair).await.unwrap(), None);
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,6 +1,8 @@
 //! Wire contracts (protobuf), REST types and routes, and the client of the control core.
 
 pub mod client;
+mod dialect;
+pub mod heard;
 pub mod link;
 pub mod rest;
 pub mod routes;

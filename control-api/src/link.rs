@@ -11,6 +11,8 @@ use continuum_domain::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::dialect::{Dialect, pack};
+use crate::heard::{Heard, by_pair, understood_by_pair};
 use crate::pb::LinkFrame;
 
 /// From an agent to the core.
@@ -29,7 +31,16 @@ pub enum FromAgent {
     /// State of the region's members; sent on change and at least each second.
     Report {
         /// By pair.
+        #[serde(deserialize_with = "understood_by_pair")]
         members: BTreeMap<PairId, MemberReport>,
+        /// Pairs whose spec, as the core sent it last, this agent does not understand: it goes on by
+        /// the one before it, if it has one.
+        #[serde(
+            default,
+            deserialize_with = "understood_by_pair",
+            skip_serializing_if = "BTreeMap::is_empty"
+        )]
+        not_understood: BTreeMap<PairId, Blocked>,
     },
     /// May I fail over? Asked before the window has closed, so that the answer costs no time.
     GrantRequest {
@@ -53,7 +64,7 @@ pub enum FromAgent {
     /// Journal entries not acknowledged yet, oldest first.
     Journal {
         /// Entries with rising sequence numbers.
-        entries: Vec<JournalEntry>,
+        entries: Vec<Heard<JournalEntry>>,
     },
 }
 
@@ -69,9 +80,11 @@ pub enum ToAgent {
     /// All specs the region is a member of; complete, sent at connect and on change.
     Specs {
         /// By pair, with the spec's version.
-        specs: BTreeMap<PairId, (u64, PairSpec)>,
+        #[serde(deserialize_with = "by_pair")]
+        specs: BTreeMap<PairId, (u64, Heard<PairSpec>)>,
         /// Pairs whose automation is paused, and for how many milliseconds from now: a pause ends
         /// by itself also where the core can not say so.
+        #[serde(deserialize_with = "by_pair")]
         automation_paused: BTreeMap<PairId, u64>,
     },
     /// Answer to [`FromAgent::GrantRequest`].
@@ -83,7 +96,7 @@ pub enum ToAgent {
         /// The epoch that may be superseded.
         epoch: Epoch,
         /// The answer.
-        answer: GrantAnswer,
+        answer: Heard<GrantAnswer>,
     },
     /// Do this. Repeated until the operation's journal shows it done; idempotent by operation.
     Directive(Directive),
@@ -244,6 +257,15 @@ pub enum Fact {
         /// `None` when it was left.
         state: Option<Blocked>,
     },
+    /// A fact of another version, as the core records it. No agent writes this.
+    NotUnderstood {
+        /// Its kind.
+        kind: String,
+        /// What of it is not understood.
+        problem: String,
+        /// All of it, as JSON.
+        text: String,
+    },
 }
 
 /// A named state that a person should know of, with what to do (I5).
@@ -273,7 +295,8 @@ pub enum MemberRole {
     Fenced,
     /// PostgreSQL stopped for a switchover under way.
     HandingOver,
-    /// Not known.
+    /// Not known, or one that this version does not know.
+    #[serde(other)]
     Unknown,
 }
 
@@ -447,12 +470,6 @@ pub enum OperatorAnswer {
         /// The reason.
         reason: String,
     },
-}
-
-/// Packs a message.
-pub fn pack<T: Serialize>(message: &T) -> LinkFrame {
-    let json = serde_json::to_vec(message).expect("link messages are plain data");
-    LinkFrame { json }
 }
 
 /// Unpacks a message.

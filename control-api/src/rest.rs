@@ -7,7 +7,7 @@ use continuum_domain::spec::{PairSpec, Takeover};
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
-use crate::link::MemberReport;
+use crate::link::{Blocked, MemberReport};
 
 /// Version prefix of every route.
 pub const API: &str = "/api/v1";
@@ -58,6 +58,9 @@ pub struct PairView {
     pub in_sync: Option<Vec<RegionId>>,
     /// What each member's agent said last; absent when it never did.
     pub members: BTreeMap<RegionId, Option<AgedReport>>,
+    /// Members whose agents do not understand the spec in this version, and go on by an older one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_understood: BTreeMap<RegionId, Blocked>,
     /// Automation pause, if any.
     pub automation: Option<AutomationPause>,
     /// The operation under way.

@@ -127,7 +127,7 @@ impl Reported {
         for (region, (age_ms, report)) in &self.members {
             let at = Tick(NOW.0 - age_ms * 1_000_000);
             let members = BTreeMap::from([(self.spec.id.clone(), report.clone())]);
-            self.links.report(region, members, at);
+            self.links.report(region, members, BTreeMap::new(), at);
         }
         Reports::collect(&self.links, &self.spec.id, &self.spec, NOW)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use continuum_control_api::link::Dialect;
 use continuum_control_api::pb::agent_link_server::{AgentLink, AgentLinkServer};
 use continuum_control_api::pb::core_node_server::{CoreNode, CoreNodeServer};
 use continuum_control_api::pb::{ForwardReply, ForwardRequest, LinkFrame, RaftFrame};
@@ -113,7 +114,8 @@ pub async fn serve_on(
     config.check()?;
     let disk = Arc::new(FsDisk::open(&config.data_directory).map_err(StartError::from)?);
     let onlooker = None;
-    let edges = Edges { listeners, disk, network, clock, register, onlooker };
+    let dialect = Dialect::default();
+    let edges = Edges { listeners, disk, network, clock, register, onlooker, dialect };
     serve_edges(config, edges, shutdown).await
 }
 
@@ -134,6 +136,8 @@ pub struct Edges {
     pub register: Arc<dyn RegisterStore>,
     /// Who counts what the sequencer decides: a simulator, and nobody in production.
     pub onlooker: Option<Onlooker>,
+    /// How it says what it says to agents.
+    pub dialect: Dialect,
 }
 
 /// Runs a control node on edges of the caller's choice until `shutdown` completes.
@@ -143,7 +147,7 @@ pub async fn serve_edges(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     config.check()?;
-    let Edges { listeners, disk, network, clock, register, onlooker } = edges;
+    let Edges { listeners, disk, network, clock, register, onlooker, dialect } = edges;
     let crash = CrashPoint::from_environment(config.drills).map_err(ServeError::Drill)?;
     if let Some(point) = &crash {
         tracing::warn!(?point, "a crash point is armed: this process will abort there");
@@ -157,7 +161,7 @@ pub async fn serve_edges(
         network,
         clock,
         register,
-        links: link::registry::Links::default(),
+        links: link::registry::Links::speaking(dialect),
         asks: link::Asks::default(),
         crash,
         onlooker,

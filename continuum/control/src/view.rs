@@ -179,6 +179,11 @@ pub fn pair_view(
                 (region, report.map(shown))
             })
             .collect(),
+        not_understood: spec
+            .members
+            .keys()
+            .filter_map(|region| Some((region.clone(), links.not_understood(region, pair)?)))
+            .collect(),
         automation: state
             .pauses(now_ms)
             .into_iter()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use continuum_control_api::client::{ApiClient, ClientError};
-use continuum_control_api::link::{GrantAnswer, Order};
+use continuum_control_api::link::{Blocked, GrantAnswer, Order};
 use continuum_control_api::rest::{
     ApplyPair, AuditQuery, FailoverRequest, OperationsQuery, PauseQuery, PauseRequest, Started,
     SwitchoverRequest,
@@ -302,6 +302,33 @@ async fn specs_have_a_history_and_mistakes_are_named() {
 }
 
 /// A request that the typed client cannot make.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_agent_is_recorded_as_it_spoke_and_one_that_is_behind_is_shown() {
+    let (_cluster, client, fsn, hel) = pair_at_rest().await;
+    fsn.notes_of_the_future();
+    let query = AuditQuery { pair: Some(shop()), ..AuditQuery::default() };
+    let record = eventually("the fact is in the audit chain", || async {
+        let audit = client.audit(&query).await.ok()?;
+        audit.into_iter().find(|record| record.action == "fact.not-understood")
+    })
+    .await;
+    assert!(record.after.contains(r#"teleported, of a newer agent: {"fact":"teleported""#));
+    assert!(record.after.contains(r#""to":"mars""#), "{}", record.after);
+    eventually("the journal goes on", || async { fsn.all_acknowledged().then_some(()) }).await;
+    assert!(client.verify_audit().await.unwrap().intact);
+    let state = Blocked {
+        code: "spec-not-understood".into(),
+        meaning: "version 2 is not understood".into(),
+        action: "upgrade".into(),
+    };
+    hel.is_behind(state.clone());
+    let shown = eventually("the core shows who is behind", || async {
+        let view = client.pair(&shop()).await.ok()?;
+        view.not_understood.get(&region("hel")).cloned()
+    });
+    assert_eq!(shown.await, state);
+}
+
 async fn raw(cluster: &Cluster, method: &str, path: &str, body: &str) -> (u16, String, String) {
     let leader = cluster.leader().await;
     let peer = cluster.peers.iter().find(|peer| peer.name == leader).unwrap();

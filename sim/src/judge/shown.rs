@@ -97,6 +97,7 @@ mod tests {
             record_age_ms: age_ms,
             in_sync: None,
             members: Map::from([(RegionId::new("fsn").unwrap(), age_ms.map(report))]),
+            not_understood: Map::new(),
             automation: None,
             operation: None,
             takeover: TakeoverView::default(),

@@ -148,6 +148,7 @@ pub fn pair() -> PairView {
             (region("hel"), aged(MemberRole::Standby)),
         ]
         .into(),
+        not_understood: BTreeMap::new(),
         automation: None,
         operation: None,
         takeover: TakeoverView {

@@ -1,6 +1,6 @@
 //! `status`: what a person needs at three in the morning.
 
-use continuum_control_api::link::{MemberReport, MemberRole};
+use continuum_control_api::link::{Blocked, MemberReport, MemberRole};
 use continuum_control_api::rest::{AgedReport, AutomationPause, PairView, Status};
 use continuum_domain::RegionId;
 use continuum_domain::observation::StandbyView;
@@ -231,19 +231,30 @@ fn probe_age(report: &MemberReport) -> Option<u64> {
     }
 }
 
+fn remark(lines: &mut Vec<String>, region: &RegionId, state: &Blocked) {
+    let meaning = one_line(&state.meaning);
+    lines.push(format!("! {region}: {}: {meaning}", one_line(&state.code)));
+    lines.push(format!("    do: {}", one_line(&state.action)));
+}
+
 /// What a person should know of, each with what to do below it.
 fn remarks(pair: &PairView) -> Vec<String> {
     let mut lines = Vec::new();
     for region in pair.spec.members.keys() {
+        let not_understood = pair.not_understood.get(region);
+        if let Some(state) = not_understood {
+            remark(&mut lines, region, state);
+        }
         let Some(aged) = report(pair, region) else {
+            if not_understood.is_some() {
+                continue;
+            }
             lines.push(format!("! {region}: its agent has never reported; nothing is known of it"));
             continue;
         };
         let report = &aged.report;
         if let Some(blocked) = &report.blocked {
-            let meaning = one_line(&blocked.meaning);
-            lines.push(format!("! {region}: {}: {meaning}", one_line(&blocked.code)));
-            lines.push(format!("    do: {}", one_line(&blocked.action)));
+            remark(&mut lines, region, blocked);
         }
         if let Some(reason) = &report.fenced {
             lines.push(format!("! {region}: fenced by a person: {}", one_line(reason)));

@@ -69,7 +69,7 @@ pub(super) async fn answer(core: &Core, region: &RegionId, ask: Ask) -> Option<T
     };
     let answer = decide(core, region, ask).await?;
     tracing::info!(%region, %pair, %epoch, ?answer, "failover asked for");
-    Some(ToAgent::Grant { request, pair, epoch, answer })
+    Some(ToAgent::Grant { request, pair, epoch, answer: answer.into() })
 }
 
 async fn decide(core: &Core, region: &RegionId, ask: FailoverAsk) -> Option<GrantAnswer> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD};
 use continuum_control_api::link::{self, FromAgent, JournalEntry, ToAgent};
 use continuum_control_api::pb::LinkFrame;
 use continuum_domain::spec::PairSpec;
@@ -116,7 +117,11 @@ impl Session {
             self.send_specs(&mut sent).await?;
             tokio::select! {
                 message = inbound.message() => match message? {
-                    Some(frame) => self.take(unpack(&frame)?).await?,
+                    Some(frame) => match link::unpack(&frame) {
+                        Ok(message) => self.take(message).await?,
+                        // A newer agent says more than this node knows; the link goes on.
+                        Err(error) => self.not_understood(&error.to_string()),
+                    },
                     None => return Ok(()),
                 },
                 changed = leadership.changed() => {
@@ -151,6 +156,8 @@ impl Session {
             return Ok(());
         }
         let (specs, paused_until) = now.clone();
+        let specs = specs.into_iter().map(|(pair, (version, spec))| (pair, (version, spec.into())));
+        let specs = specs.collect();
         let left = |until_ms: i64| u64::try_from(until_ms - now_ms).unwrap_or(0);
         let automation_paused =
             paused_until.into_iter().map(|(pair, until_ms)| (pair, left(until_ms))).collect();
@@ -162,8 +169,9 @@ impl Session {
     async fn take(&self, message: FromAgent) -> Result<(), Status> {
         match message {
             FromAgent::Hello { .. } => Err(Status::invalid_argument("a second hello")),
-            FromAgent::Report { members } => {
-                self.core.links.report(&self.region, members, self.core.clock.now());
+            FromAgent::Report { members, not_understood } => {
+                let now = self.core.clock.now();
+                self.core.links.report(&self.region, members, not_understood, now);
                 Ok(())
             }
             FromAgent::GrantRequest {
@@ -182,7 +190,7 @@ impl Session {
                 seed::spawn(async move {
                     let answer = grant::answer(&core, &region, ask).await;
                     if let Some(answer) = answer
-                        && outbound.send(Ok(link::pack(&answer))).await.is_err()
+                        && say(&core, &outbound, &answer).await.is_err()
                     {
                         tracing::debug!(%region, "the agent left before its answer");
                     }
@@ -194,7 +202,8 @@ impl Session {
     }
 
     /// Facts are acknowledged once they are in the replicated log, not before.
-    async fn take_journal(&self, entries: Vec<JournalEntry>) -> Result<(), Status> {
+    async fn take_journal(&self, entries: Vec<Heard<JournalEntry>>) -> Result<(), Status> {
+        let entries: Vec<_> = entries.into_iter().filter_map(|entry| self.entry(entry)).collect();
         for chunk in entries.chunks(ENTRIES_MAX) {
             let change = Change::Facts { region: self.region.clone(), entries: chunk.to_vec() };
             if let Reply::Journalled { seq, .. } = self.propose(change).await? {
@@ -202,6 +211,17 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// A newer agent's fact is recorded as it came. An entry that does not say where it belongs is
+    /// left out, and the chain then tells of the gap.
+    fn entry(&self, entry: Heard<JournalEntry>) -> Option<JournalEntry> {
+        let entry = entry.into_entry();
+        entry.map_err(|other| self.not_understood(&other.problem)).ok()
+    }
+
+    fn not_understood(&self, problem: &str) {
+        tracing::warn!(code = NOT_UNDERSTOOD, region = %self.region, problem, "an agent said more");
     }
 
     async fn propose(&self, change: Change) -> Result<Reply, Status> {
@@ -220,9 +240,16 @@ impl Session {
     }
 
     async fn send(&self, message: &ToAgent) -> Result<(), Status> {
-        let sent = self.outbound.send(Ok(link::pack(message))).await;
-        sent.map_err(|_| Status::cancelled("the agent is gone"))
+        say(&self.core, &self.outbound, message).await
     }
+}
+
+async fn say(core: &Core, outbound: &Outbound, message: &ToAgent) -> Result<(), Status> {
+    for frame in core.links.dialect().frames(message) {
+        let sent = outbound.send(Ok(frame)).await;
+        sent.map_err(|_| Status::cancelled("the agent is gone"))?;
+    }
+    Ok(())
 }
 
 fn unpack(frame: &LinkFrame) -> Result<FromAgent, Status> {

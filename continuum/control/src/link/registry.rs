@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use continuum_control_api::link::{self, MemberReport, ToAgent};
+use continuum_control_api::link::{Blocked, Dialect, MemberReport, ToAgent};
 use continuum_control_api::pb::LinkFrame;
 use continuum_domain::{PairId, RegionId, Tick};
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ pub type Outbound = mpsc::Sender<Result<LinkFrame, Status>>;
 struct Region {
     connection: Option<(u64, Outbound)>,
     members: BTreeMap<PairId, (Tick, MemberReport)>,
+    not_understood: BTreeMap<PairId, Blocked>,
 }
 
 #[derive(Default)]
@@ -31,17 +32,28 @@ struct Inner {
 
 /// The agents' links.
 pub struct Links {
+    dialect: Dialect,
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
 }
 
 impl Default for Links {
     fn default() -> Self {
-        Self { inner: Mutex::default(), changed: watch::channel(0).0 }
+        Self::speaking(Dialect::default())
     }
 }
 
 impl Links {
+    /// No link yet; what is said on them will be said in this way.
+    pub fn speaking(dialect: Dialect) -> Self {
+        Self { dialect, inner: Mutex::default(), changed: watch::channel(0).0 }
+    }
+
+    /// How agents are spoken to.
+    pub fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,10 +89,24 @@ impl Links {
     }
 
     /// Takes a report.
-    pub fn report(&self, region: &RegionId, members: BTreeMap<PairId, MemberReport>, now: Tick) {
+    pub fn report(
+        &self,
+        region: &RegionId,
+        members: BTreeMap<PairId, MemberReport>,
+        not_understood: BTreeMap<PairId, Blocked>,
+        now: Tick,
+    ) {
         let members = members.into_iter().map(|(pair, report)| (pair, (now, report))).collect();
-        self.lock().regions.entry(region.clone()).or_default().members = members;
+        let mut inner = self.lock();
+        let known = inner.regions.entry(region.clone()).or_default();
+        (known.members, known.not_understood) = (members, not_understood);
+        drop(inner);
         self.touch();
+    }
+
+    /// What a region's agent said last about a spec of the pair that it does not understand.
+    pub fn not_understood(&self, region: &RegionId, pair: &PairId) -> Option<Blocked> {
+        self.lock().regions.get(region)?.not_understood.get(pair).cloned()
     }
 
     /// Forgets all streams and reports; done when leadership is lost, because they age unseen
@@ -102,7 +128,9 @@ impl Links {
             .regions
             .get(region)
             .and_then(|known| known.connection.as_ref().map(|(_, outbound)| outbound.clone()));
-        outbound.is_some_and(|outbound| outbound.try_send(Ok(link::pack(message))).is_ok())
+        let Some(outbound) = outbound else { return false };
+        let mut frames = self.dialect.frames(message).into_iter();
+        frames.all(|frame| outbound.try_send(Ok(frame)).is_ok())
     }
 
     /// What a region's agent said last about a pair, and how long ago it came in.

@@ -110,7 +110,8 @@ impl CoreState {
             | Fact::Premise { .. }
             | Fact::Fenced { .. }
             | Fact::Ledger { .. }
-            | Fact::Blocked { .. } => {
+            | Fact::Blocked { .. }
+            | Fact::NotUnderstood { .. } => {
                 self.audit_fact(by, &entry);
                 None
             }
@@ -457,6 +458,9 @@ fn fact_text(fact: &Fact) -> (&'static str, String) {
             ("blocked", format!("{}: {}; {}", state.code, state.meaning, state.action))
         }
         Fact::Blocked { state: None } => ("unblocked", "no longer blocked".into()),
+        Fact::NotUnderstood { kind, problem, text } => {
+            ("not-understood", format!("{kind}, of a newer agent: {text} ({problem})"))
+        }
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use continuum_control_api::heard::Heard;
 use continuum_control_api::link::{
-    self, Directive, Fact, FromAgent, GrantAnswer, JournalEntry, MemberReport, MemberRole, Order,
-    ToAgent,
+    self, Blocked, Directive, Fact, FromAgent, GrantAnswer, JournalEntry, MemberReport, MemberRole,
+    Order, ToAgent,
 };
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::agent_link_client::AgentLinkClient;
@@ -34,7 +35,8 @@ struct Inner {
     directive: Option<Directive>,
     stage: u8,
     epoch_told: Option<Epoch>,
-    journal: VecDeque<JournalEntry>,
+    journal: VecDeque<Heard<JournalEntry>>,
+    behind: Option<Blocked>,
     seq: u64,
     held_at: Option<u8>,
     paused: bool,
@@ -153,7 +155,23 @@ impl Agent {
         let mut inner = self.inner.lock().unwrap();
         inner.seq += 1;
         let entry = JournalEntry { seq: inner.seq, at_ms: 1, pair: shop(), epoch, operation, fact };
-        inner.journal.push_back(entry);
+        inner.journal.push_back(entry.into());
+    }
+
+    /// Something happens that only a newer version has a word for.
+    pub fn notes_of_the_future(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.seq += 1;
+        let entry = serde_json::json!({
+            "seq": inner.seq, "at_ms": 1, "pair": shop(), "epoch": 1, "operation": null,
+            "fact": { "fact": "teleported", "to": "mars" },
+        });
+        inner.journal.push_back(serde_json::from_value(entry).unwrap());
+    }
+
+    /// The pair's spec is not understood by this agent.
+    pub fn is_behind(&self, state: Blocked) {
+        self.inner.lock().unwrap().behind = Some(state);
     }
 
     async fn read(&self) -> Option<(Version, PairRecord)> {
@@ -332,7 +350,16 @@ impl Agent {
                     Some(Err(_)) | None => return,
                 },
                 _ = ticks.tick() => {
-                    let report = FromAgent::Report { members: BTreeMap::from([(shop(), self.report().await)]) };
+                    // An agent of another version: the core must live with what it does not know.
+                    let future = serde_json::json!({ "type": "of-the-future", "pair": shop() });
+                    if outbound.send(link::pack(&future)).await.is_err() {
+                        return;
+                    }
+                    let behind = self.inner.lock().unwrap().behind.clone();
+                    let report = FromAgent::Report {
+                        members: BTreeMap::from([(shop(), self.report().await)]),
+                        not_understood: behind.map(|state| (shop(), state)).into_iter().collect(),
+                    };
                     let mut messages = vec![report];
                     {
                         let inner = self.inner.lock().unwrap();
@@ -370,12 +397,16 @@ impl Agent {
             ToAgent::Specs { automation_paused, .. } => {
                 inner.paused = automation_paused.contains_key(&shop());
             }
-            ToAgent::Grant { answer, .. } => inner.answers.push(answer),
+            ToAgent::Grant { answer, .. } => {
+                inner.answers.extend(answer.understood().cloned());
+            }
             ToAgent::Directive(directive) => {
                 inner.directives.push(directive.clone());
                 inner.directive = Some(directive);
             }
-            ToAgent::JournalAck { seq } => inner.journal.retain(|entry| entry.seq > seq),
+            ToAgent::JournalAck { seq } => {
+                inner.journal.retain(|entry| entry.seq() > Some(seq));
+            }
         }
         true
     }
