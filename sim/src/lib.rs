@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod core_watch;
 pub mod coverage;
+pub mod dialect;
 pub mod disk;
 pub mod hosts;
 pub mod hunts;

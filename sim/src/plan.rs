@@ -1,6 +1,6 @@
 //! All choices of one run, as plain data: printed, replayed, shrunk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -206,6 +206,13 @@ pub enum Fault {
         /// For how long, where it lasts.
         span: Ms,
     },
+    /// A host's process is killed, and comes back as a newer version.
+    Upgrade {
+        /// The host.
+        host: String,
+        /// For how long it is away.
+        down: Ms,
+    },
     /// An operator asks for a switchover.
     Switchover {
         /// Target.
@@ -275,7 +282,9 @@ impl Fault {
             | Fault::PauseAutomation { span }
             | Fault::PausePair { span }
             | Fault::Fence { span, .. } => *span,
-            Fault::Kill { down, .. } | Fault::PowerOff { down, .. } => *down,
+            Fault::Kill { down, .. }
+            | Fault::PowerOff { down, .. }
+            | Fault::Upgrade { down, .. } => *down,
             _ => 0,
         }
     }
@@ -309,6 +318,9 @@ impl fmt::Display for Fault {
                 write!(f, "{host}, {calls:?}: every {half:?} is {by} ms late for {span} ms")
             }
             Fault::Kill { host, down } => write!(f, "{host} is killed, back in {down} ms"),
+            Fault::Upgrade { host, down } => {
+                write!(f, "{host} is upgraded, back in {down} ms")
+            }
             Fault::PowerOff { host, down } => write!(f, "{host} loses power for {down} ms"),
             Fault::Freeze { host, span } => write!(f, "{host} is stopped for {span} ms"),
             Fault::FreezeHost { host, span } => write!(f, "the host {host} freezes for {span} ms"),
@@ -392,6 +404,12 @@ pub struct Plan {
     /// Writers that go from region to region, on top of the two that stay while they can.
     #[serde(default)]
     pub wanderers: usize,
+    /// Hosts that are of a newer version from the beginning.
+    #[serde(default)]
+    pub newer: BTreeSet<String>,
+    /// Newer control nodes send specs that agents do not understand, once they were changed.
+    #[serde(default)]
+    pub newer_specs: bool,
     /// Faults and orders.
     pub faults: Vec<Scheduled>,
     /// Faults and orders that wait for their moment, one after the other.
@@ -435,6 +453,8 @@ impl Plan {
             tick: 5,
             write_interval: 50,
             wanderers: 0,
+            newer: BTreeSet::new(),
+            newer_specs: false,
             faults: Vec::new(),
             steps: Vec::new(),
             rest: 5_000,

@@ -90,6 +90,7 @@ pub fn plan(seed: u64) -> Plan {
         plan.faults.push(Scheduled { at: dice.below(SPAN_MS), fault });
     }
     by_the_ledger(&mut plan);
+    mixed_versions(&mut plan);
     plan.faults.sort_by_key(|scheduled| scheduled.at);
     keep_assumptions(&mut plan);
     plan
@@ -122,6 +123,27 @@ fn by_the_ledger(plan: &mut Plan) {
     if plan.takeover == Takeover::Ledger && dice.chance(20) {
         let (to, method) = (region(&mut dice, plan), dice.pick(&[None, Some(Method::Hot)]));
         plan.faults.push(Scheduled { at, fault: Fault::Switchover { to, method } });
+    }
+}
+
+/// On some days hosts of a newer version run among the others, or come while it lasts. With dice of
+/// their own: the other days stay as they are.
+fn mixed_versions(plan: &mut Plan) {
+    let mut dice = Dice::of(plan.seed ^ 0x0007_E2B5);
+    if !dice.chance(20) {
+        return;
+    }
+    let mut hosts = plan.core();
+    hosts.extend(plan.region_names());
+    for host in hosts {
+        match dice.below(4) {
+            0 | 1 => drop(plan.newer.insert(host)),
+            2 => {
+                let (at, down) = (dice.below(SPAN_MS), dice.pick(&[300, 1_500]));
+                plan.faults.push(Scheduled { at, fault: Fault::Upgrade { host, down } });
+            }
+            _ => {}
+        }
     }
 }
 

@@ -134,6 +134,8 @@ scenarios! {
     ledger_of_three_one_restarts: "ledger-of-three-one-restarts";
     ledger_sessions_lower_their_commits: "ledger-sessions-lower-their-commits";
     ledger_shrink_unanswered_and_the_region_lost: "ledger-shrink-unanswered-and-the-region-lost";
+    rolling_upgrade_under_load: "rolling-upgrade-under-load";
+    spec_of_a_newer_core: "spec-of-a-newer-core";
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use continuum_control::config::{CoreConfig, Peer, RaftTiming, WitnessAddress};
 use continuum_control::{Edges, Listeners, serve_edges};
-use continuum_control_api::link::Dialect;
 use continuum_runtime::Role;
 
 use super::{API_PORT, Host, RPC_PORT, WITNESS_DEADLINE, listen_on};
@@ -26,7 +25,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
         onlooker: Some(Arc::new(move |operation, facts, effects| {
             coverage.decided(operation, facts, effects);
         })),
-        dialect: Dialect::default(),
+        dialect: host.dialect(),
     };
     let served = serve_edges(config(host), edges, std::future::pending()).await;
     served.map_err(|error| error.to_string())

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use continuum_control_api::link::Dialect;
 use continuum_domain::PairId;
 use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::seed::{self, Freezer};
@@ -22,6 +23,7 @@ use continuum_witness::{RegisterStore, ServerStore, Versioned};
 use crate::calls::{Late, LateStore};
 use crate::clock::{SimClock, WorldTime};
 use crate::coverage::Coverage;
+use crate::dialect::{self, NewerStore};
 use crate::disk::SimDisk;
 use crate::links::Links;
 use crate::members::Members;
@@ -106,6 +108,7 @@ pub struct Host {
     pub freezer: Freezer,
     /// Which of its calls to the witness are late.
     pub late: Late,
+    newer: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
     boots: Arc<AtomicU64>,
     seed: u64,
@@ -124,6 +127,7 @@ impl Host {
             disk: SimDisk::new(name, seed ^ 0xD15C),
             freezer: Freezer::new(),
             late: Late::default(),
+            newer: Arc::new(AtomicBool::new(shared.plan.newer.contains(name))),
             ended: Arc::default(),
             boots: Arc::default(),
             seed,
@@ -155,6 +159,24 @@ impl Host {
         }
     }
 
+    /// Its next process is of a newer version.
+    pub fn upgrade(&self) {
+        self.newer.store(true, Ordering::Relaxed);
+    }
+
+    fn is_newer(&self) -> bool {
+        self.newer.load(Ordering::Relaxed)
+    }
+
+    /// How its processes speak.
+    fn dialect(&self) -> Dialect {
+        if !self.is_newer() {
+            return Dialect::default();
+        }
+        let boot = self.boots.load(Ordering::Relaxed);
+        dialect::newer(self.seed.wrapping_add(boot), self.shared.plan.newer_specs)
+    }
+
     /// Whether the process ended by itself since the last call.
     pub fn take_ended(&self) -> bool {
         self.ended.swap(false, Ordering::Relaxed)
@@ -174,7 +196,8 @@ impl Host {
         let address = format!("{WITNESS}:{RPC_PORT}");
         let store = ServerStore::new(network.clone(), address, WITNESS, deadline);
         let store = LateStore::new(Arc::new(store), &self.late, deadline);
-        Arc::new(Recording::new(Arc::new(store), &self.name, &self.shared.history))
+        let store = Arc::new(Recording::new(Arc::new(store), &self.name, &self.shared.history));
+        if self.is_newer() { Arc::new(NewerStore(store)) } else { store }
     }
 
     fn publish_store(&self, store: Option<Arc<DurableStore>>) {

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 
 use continuum_agent::config::{AgentConfig, AgentPair, PeerAddress, ServerAddress, TimingConfig};
 use continuum_agent::edges::{Edges, Onlooker, SessionHome, name_services};
-use continuum_control_api::link::Dialect;
 use continuum_domain::RegionId;
 use continuum_runtime::Role;
 use continuum_runtime::net::TlsFiles;
@@ -37,7 +36,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
         peer,
         health,
         onlooker: Some(onlooker(host)),
-        dialect: Dialect::default(),
+        dialect: host.dialect(),
     };
     let ran = continuum_agent::run_on(config, edges, std::future::pending()).await;
     ran.map_err(|error| error.to_string())

@@ -54,6 +54,7 @@ pub fn spares_primaries(fault: &Fault, plan: &Plan) -> bool {
         | Fault::Slow { a, b, .. } => a.iter().all(spared) || b.iter().all(spared),
         Fault::Late { host, .. }
         | Fault::Kill { host, .. }
+        | Fault::Upgrade { host, .. }
         | Fault::PowerOff { host, .. }
         | Fault::Freeze { host, .. }
         | Fault::FreezeHost { host, .. }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::Epoch;
-use continuum_domain::spec::Takeover;
+use continuum_domain::spec::{PairMode, Takeover};
 
 use super::Story;
 use super::story::{id, millis, secs};
@@ -256,6 +256,42 @@ impl Story<'_, '_> {
             }
         }
         Err(format!("expected within {within:?}: {what}; the core shows {last}"))
+    }
+
+    /// The core shows that the agent of `region` does not understand the newest spec, within `within`.
+    pub fn expect_not_understood(&mut self, region: &str, within: Duration) -> Result<(), String> {
+        let since = self.run.world.now();
+        while self.run.world.now() < since + within {
+            self.run.world.users.order(Order::Look);
+            self.advance(millis(300))?;
+            let learnt = self.run.world.users.learnt();
+            let fresh = learnt.view.as_ref().filter(|(at, _)| *at > since);
+            let state = fresh.and_then(|(_, view)| view.not_understood.get(&id(region)));
+            if state.is_some_and(|state| state.code == "spec-not-understood") {
+                let what = format!("{region} does not understand the newest spec");
+                self.run.world.trace.note("expect", &what);
+                return Ok(());
+            }
+        }
+        Err(format!("expected within {within:?}: {region} does not understand the newest spec"))
+    }
+
+    /// While the pair is manual and the region of `primary` is dark, `other` hears of it and is held
+    /// back by the core: neither acts as if the core were gone.
+    pub fn expect_asked_core(&mut self, primary: &str, other: &str) -> Result<(), String> {
+        let epoch = self.epoch();
+        self.set_mode(PairMode::Manual);
+        self.advance(secs(1))?;
+        self.region(primary).loses_power_for(secs(11));
+        self.expect_blocked(other, "denied-by-core", secs(10))?;
+        self.advance(secs(3))?;
+        self.expect_primary(primary, secs(20))?;
+        let moved = self.epoch().0 - epoch.0;
+        if moved > 1 {
+            return Err(format!("{primary} returned, and the epoch rose by {moved}"));
+        }
+        self.set_mode(PairMode::Automatic);
+        self.expect_whole(secs(40))
     }
 
     fn shown_block(&self, region: &str) -> (Duration, Option<String>) {

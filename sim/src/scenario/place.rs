@@ -104,6 +104,11 @@ impl Place<'_, '_, '_> {
         self.story.begin(Fault::Kill { host: self.name, down: ms(down) });
     }
 
+    /// Its process is killed, and is back within `down` as a newer version.
+    pub fn upgraded_within(self, down: Duration) {
+        self.story.begin(Fault::Upgrade { host: self.name, down: ms(down) });
+    }
+
     /// It loses power for `down`.
     pub fn loses_power_for(self, down: Duration) {
         self.story.begin(Fault::PowerOff { host: self.name, down: ms(down) });

@@ -39,7 +39,9 @@ impl Strike {
     /// Whether it keeps this host down until somebody starts it.
     fn keeps_down(&self, name: &str) -> bool {
         match &self.fault {
-            Fault::Kill { host, .. } | Fault::PowerOff { host, .. } => host == name,
+            Fault::Kill { host, .. }
+            | Fault::PowerOff { host, .. }
+            | Fault::Upgrade { host, .. } => host == name,
             _ => false,
         }
     }

@@ -33,6 +33,7 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
             one(host, format!("{calls:?}: {half:?} late").to_lowercase())
         }
         Fault::Kill { host, .. } => one(host, format!("{}killed", agent(host))),
+        Fault::Upgrade { host, .. } => one(host, format!("{}upgraded", agent(host))),
         Fault::PowerOff { host, .. } => one(host, "power off".into()),
         Fault::Freeze { host, .. } => one(host, format!("{}stopped (SIGSTOP)", agent(host))),
         Fault::FreezeHost { host, .. } => one(host, "host frozen".into()),

@@ -90,6 +90,12 @@ impl World<'_> {
                 }
             }
             Fault::Kill { host, down } => return self.stop(host, false, ms(*down)),
+            Fault::Upgrade { host, down } => {
+                if let Some(host) = self.hosts.get(host) {
+                    host.upgrade();
+                }
+                return self.stop(host, false, ms(*down));
+            }
             Fault::PowerOff { host, down } => return self.stop(host, true, ms(*down)),
             Fault::Freeze { host, .. } => self.freeze(host, true),
             Fault::FreezeHost { host, .. } => {

@@ -10,6 +10,7 @@ mod processes;
 mod redundancy;
 mod storage;
 mod takeover;
+mod versions;
 mod witness;
 
 use super::Scenario;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Scenario> {
         operators::all(),
         core::all(),
         takeover::all(),
+        versions::all(),
     ]
     .concat()
 }
