@@ -301,7 +301,6 @@ async fn specs_have_a_history_and_mistakes_are_named() {
     assert_eq!(raw(&cluster, "PUT", "/api/v1/automation/pause", &big).await.0, 413);
 }
 
-/// A request that the typed client cannot make.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_agent_is_recorded_as_it_spoke_and_one_that_is_behind_is_shown() {
     let (_cluster, client, fsn, hel) = pair_at_rest().await;
@@ -329,6 +328,7 @@ async fn a_newer_agent_is_recorded_as_it_spoke_and_one_that_is_behind_is_shown()
     assert_eq!(shown.await, state);
 }
 
+/// A request that the typed client cannot make.
 async fn raw(cluster: &Cluster, method: &str, path: &str, body: &str) -> (u16, String, String) {
     let leader = cluster.leader().await;
     let peer = cluster.peers.iter().find(|peer| peer.name == leader).unwrap();

@@ -86,7 +86,7 @@ impl Session {
         tracing::info!(%region, %version, journal_seq, "agent connected");
         self.greet(journal_seq).await?;
         let number = self.core.links.attach(&self.region, self.outbound.clone());
-        let result = self.serve(inbound).await;
+        let result = self.serve(inbound, number).await;
         self.core.links.detach(&self.region, number);
         result
     }
@@ -104,14 +104,17 @@ impl Session {
         Ok(())
     }
 
-    async fn serve(&self, mut inbound: Streaming<LinkFrame>) -> Result<(), Status> {
+    async fn serve(&self, mut inbound: Streaming<LinkFrame>, number: u64) -> Result<(), Status> {
         let mut leadership = self.core.node.leadership();
         let mut applied = self.core.node.watch_applied();
         let mut ticks = tokio::time::interval(SPECS_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sent = None;
         loop {
-            if !leadership.borrow_and_update().i_lead {
+            let leads = leadership.borrow_and_update().i_lead;
+            // A leader that was deposed and elected again has forgotten its streams; to go on here would
+            // be to take reports from an agent that can be told nothing.
+            if !leads || !self.core.links.holds(&self.region, number) {
                 return self.not_leader().await;
             }
             self.send_specs(&mut sent).await?;

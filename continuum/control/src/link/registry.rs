@@ -88,6 +88,14 @@ impl Links {
         self.touch();
     }
 
+    /// Whether a stream is the one that its region is spoken to on. It is not after a newer one came,
+    /// nor after leadership was lost, also if that came back before anybody looked.
+    pub fn holds(&self, region: &RegionId, number: u64) -> bool {
+        let inner = self.lock();
+        let connection = inner.regions.get(region).and_then(|known| known.connection.as_ref());
+        connection.is_some_and(|(current, _)| *current == number)
+    }
+
     /// Takes a report.
     pub fn report(
         &self,
@@ -149,4 +157,26 @@ impl Links {
 /// A duration in whole milliseconds.
 pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_was_forgotten_or_replaced_is_not_held_although_it_reports() {
+        let (links, hel) = (Links::default(), RegionId::new("hel").unwrap());
+        let stream = || mpsc::channel(1).0;
+        let first = links.attach(&hel, stream());
+        assert!(links.holds(&hel, first));
+        // Leadership was lost and came back; the agent goes on reporting on its stream.
+        links.clear();
+        links.report(&hel, BTreeMap::new(), BTreeMap::new(), Tick(1));
+        assert!(!links.connected(&hel) && !links.holds(&hel, first));
+        let second = links.attach(&hel, stream());
+        let third = links.attach(&hel, stream());
+        assert!(!links.holds(&hel, second) && links.holds(&hel, third));
+        links.detach(&hel, second);
+        assert!(links.holds(&hel, third));
+    }
 }
