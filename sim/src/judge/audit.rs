@@ -75,7 +75,11 @@ fn tells_of(record: &AuditRecord, change: &Change<'_>) -> bool {
     } else {
         ("fact.acquired", change.epoch.0..=change.epoch.0)
     };
-    record.action == action
+    // A newer agent may have another word for it, which the core keeps as it came.
+    let in_other_words = change.released
+        && record.action == "fact.not-understood"
+        && record.after.starts_with("released");
+    (record.action == action || in_other_words)
         && record.pair == Some(pair())
         && record.epoch.is_some_and(|epoch| epochs.contains(&epoch.0))
         && record.actor == actor
