@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: study namespaces sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long bench verify fix doc postgres
+.PHONY: study namespaces sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -37,8 +37,11 @@ verify: fmt-check clippy ## everything that only looks: format and lints
 test: verify postgres ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
-test-long: postgres namespaces ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashes at every boundary
+test-long: postgres ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashes at every boundary
 	./scripts/test-rust.sh long
+
+test-cut: postgres namespaces ## end-to-end tests whose regions are cut off, in network namespaces of their own
+	./scripts/test-rust.sh cut
 
 sim: ## many simulated worlds, each broken by its seed (ARGS="--seeds 0..1000", "--seed 7", "--list")
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- $(or $(ARGS),--seeds 0..200)

@@ -3,14 +3,15 @@
 #
 #   test-rust.sh short   unit, property, contract and the short end-to-end tests
 #   test-rust.sh long    the long end-to-end tests
+#   test-rust.sh cut     those in a network of their own, whose lines are cut
 #
 # End-to-end tests run one at a time: each starts a whole lab, and timing is what they look at.
 set -eu
 
 case "${1:-}" in
-short | long) part=$1 ;;
+short | long | cut) part=$1 ;;
 *)
-    echo "usage: $0 short|long" >&2
+    echo "usage: $0 short|long|cut" >&2
     exit 2
     ;;
 esac
@@ -25,7 +26,10 @@ if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run -p continuum-domain --features planted-bugs
         exec cargo nextest run --workspace --exclude continuum-domain
     fi
-    exec cargo nextest run --profile long -p continuum-tests -p continuum-chaos --run-ignored only
+    if [ "$part" = cut ]; then
+        exec cargo nextest run --profile long -p continuum-chaos --run-ignored only
+    fi
+    exec cargo nextest run --profile long -p continuum-tests --run-ignored only
 fi
 
 if [ "$part" = short ]; then
@@ -33,4 +37,7 @@ if [ "$part" = short ]; then
     cargo test --workspace --exclude continuum-tests --exclude continuum-domain
     exec cargo test -p continuum-tests -- --test-threads=1
 fi
-exec cargo test -p continuum-tests -p continuum-chaos -- --ignored --test-threads=1
+if [ "$part" = cut ]; then
+    exec cargo test -p continuum-chaos -- --ignored --test-threads=1
+fi
+exec cargo test -p continuum-tests -- --ignored --test-threads=1
