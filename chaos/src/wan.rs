@@ -34,8 +34,8 @@ mod switch;
 pub use switch::Line;
 use switch::Switch;
 
-/// Set in the environment of a process that [`enter`] has put into a namespace.
-const INSIDE: &str = "CONTINUUM_LAB_NAMESPACE";
+/// Set in the environment of a process that [`enter`] has put into a namespace: the one it came from.
+const CAME_FROM: &str = "CONTINUUM_LAB_CAME_FROM";
 /// Number of the site where everything is that belongs to no region.
 const HUB: usize = 0;
 /// Second octet of the parts' network.
@@ -49,7 +49,8 @@ const MTU: u16 = 1_500;
 /// Replaces this process by itself in a new network namespace, unless it is in one already. Needs
 /// root, or a kernel that allows user namespaces.
 pub fn enter() -> io::Result<()> {
-    if std::env::var_os(INSIDE).is_some() {
+    let here = own_namespace()?;
+    if is_inside(std::env::var(CAME_FROM).ok().as_deref(), &here) {
         return Ok(());
     }
     let mut command = std::process::Command::new("unshare");
@@ -59,7 +60,17 @@ pub fn enter() -> io::Result<()> {
         command.args(["--user", "--map-current-user", "--keep-caps"]);
     }
     command.arg("--").arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
-    Err(command.env(INSIDE, "1").exec())
+    Err(command.env(CAME_FROM, here).exec())
+}
+
+/// As the kernel names it, such as `net:[4026531840]`.
+fn own_namespace() -> io::Result<String> {
+    Ok(std::fs::read_link("/proc/self/ns/net")?.to_string_lossy().into_owned())
+}
+
+/// A variable that somebody else set must not have us change the machine's own network.
+fn is_inside(came_from: Option<&str>, here: &str) -> bool {
+    came_from.is_some_and(|outer| outer.starts_with("net:[") && outer != here)
 }
 
 /// A region's place in the network.
@@ -86,7 +97,7 @@ impl Wan {
     /// Makes one namespace per region and connects them. The holders' processes carry the mark of the
     /// lab in `directory`.
     pub async fn start(regions: &[RegionId], directory: &Path) -> io::Result<Self> {
-        if std::env::var_os(INSIDE).is_none() {
+        if !is_inside(std::env::var(CAME_FROM).ok().as_deref(), &own_namespace()?) {
             return Err(io::Error::other("this process is not in a network namespace of its own"));
         }
         ip(None, &["link", "set", "lo", "up"]).await?;
@@ -215,6 +226,15 @@ async fn ip(pid: Option<u32>, arguments: &[&str]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_who_left_another_namespace_is_inside() {
+        let (outer, here) = ("net:[4026531840]", "net:[4026532197]");
+        assert!(is_inside(Some(outer), here));
+        for came_from in [None, Some("1"), Some(""), Some(here)] {
+            assert!(!is_inside(came_from, here), "{came_from:?}");
+        }
+    }
 
     #[test]
     fn addresses_name_their_site() {

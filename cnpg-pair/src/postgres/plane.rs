@@ -210,12 +210,11 @@ impl DataPlane for PostgresPlane {
     async fn promote(&self, epoch: Epoch, names: &SyncNames) -> Result<Promoted, PlaneError> {
         let work = async {
             let command = Command::Promote { names: names.clone() };
-            // Writes wait: the connection that watches is made meanwhile.
-            let (session, ordered) = tokio::join!(
-                self.local_session(PROMOTE_LIMIT),
+            // Writes wait: the connection that watches is made meanwhile. A refusal waits for nothing.
+            let (session, ()) = tokio::try_join!(
+                async { Ok(self.local_session(PROMOTE_LIMIT).await) },
                 self.order("promoting", Some(epoch), command, PROMOTE_LIMIT),
-            );
-            ordered?;
+            )?;
             let session = match session {
                 Ok(session) => session,
                 Err(_) => self.session_when_there().await?,
