@@ -12,12 +12,15 @@
 //! a change is on disk before it is answered, a read shows only what is on disk, a log that is
 //! damaged is refused, never repaired by guessing, and a caller changes only what is its own.
 
+pub mod cell_contract;
+pub mod cells;
 pub mod client;
 pub mod contract;
 pub mod faulty;
 pub mod history;
 mod log;
 pub mod memory;
+pub mod memory_cells;
 pub mod register;
 pub mod rules;
 pub mod selftest;
@@ -25,6 +28,7 @@ pub mod server;
 pub mod store;
 pub mod table;
 
+pub use cells::{Cell, CellStore, Put, Tag};
 pub use client::ServerStore;
 pub use register::{Answer, RegisterStore, StoreError, Versioned};
 pub use server::{ServeError, Server, WitnessConfig, serve};

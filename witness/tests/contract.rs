@@ -7,9 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use continuum_domain::Version;
 use continuum_runtime::seed;
+use continuum_witness::cell_contract::{self, CellSubject};
 use continuum_witness::contract::{self, Subject};
 use continuum_witness::memory::MemoryStore;
-use continuum_witness::{Answer, RegisterStore, ServerStore, StoreError, Versioned};
+use continuum_witness::memory_cells::MemoryCells;
+use continuum_witness::{Answer, CellStore, RegisterStore, ServerStore, StoreError, Versioned};
 
 mod common;
 
@@ -22,6 +24,14 @@ fn subject(store: Arc<dyn RegisterStore>) -> Subject {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_keeps_the_contract() {
     contract::all(&subject(Arc::new(MemoryStore::new()))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cells_in_memory_keep_the_contract() {
+    let store: Arc<dyn CellStore> = Arc::new(MemoryCells::new());
+    let open = Arc::new(move || store.clone());
+    let subject = CellSubject { open, space: "probe/".into(), rounds: 30 };
+    cell_contract::all(&subject).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
