@@ -21,6 +21,7 @@ pub mod history;
 mod log;
 pub mod memory;
 pub mod memory_cells;
+pub mod quorum;
 pub mod register;
 pub mod rules;
 pub mod selftest;
@@ -30,6 +31,7 @@ pub mod table;
 
 pub use cells::{Cell, CellStore, Put, Tag};
 pub use client::ServerStore;
+pub use quorum::{Acceptor, QuorumStore};
 pub use register::{Answer, RegisterStore, StoreError, Versioned};
 pub use server::{ServeError, Server, WitnessConfig, serve};
 

@@ -1,0 +1,165 @@
+//! One register at one acceptor: reads and changes its cell, and remembers what it last held.
+
+use std::sync::Arc;
+
+use continuum_runtime::seed;
+use rand::RngExt;
+
+use crate::cells::{Cell, CellStore, Put, Tag};
+use crate::register::StoreError;
+
+use super::acceptor::{AcceptorState, Refusal};
+use super::mark::{MARK_KEY, Mark, Phase};
+use super::planted::{Bug, planted};
+
+/// Tries at one cell that others change too. Each failed one means that somebody got through.
+const TRIES_MAX: u32 = 8;
+
+/// What an acceptor made of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It is on its disk; the state it left.
+    Done(AcceptorState),
+    /// It refused; nothing changed.
+    Refused(Refusal),
+    /// Not known, or not asked.
+    Failed(StoreError),
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    tag: Option<Tag>,
+    state: AcceptorState,
+}
+
+/// The way to one register at one acceptor.
+pub(super) struct Lane {
+    store: Arc<dyn CellStore>,
+    mark: Mark,
+    key: String,
+    /// As the cell was last seen; `None` when it must be read first.
+    known: Option<Known>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        store: Arc<dyn CellStore>,
+        mark: Mark,
+        register: &str,
+    ) -> Result<Self, StoreError> {
+        let key = mark.cell_key(register)?;
+        Ok(Self { store, mark, key, known: None })
+    }
+
+    /// Reads the cell.
+    pub(super) async fn load(&mut self) -> Result<AcceptorState, StoreError> {
+        self.known = None;
+        let cell = self.store.get(&self.key).await?;
+        self.take(cell).await
+    }
+
+    /// Believes a cell, once the mark stands behind it where it has to.
+    async fn take(&mut self, cell: Option<Cell>) -> Result<AcceptorState, StoreError> {
+        let known = match cell {
+            Some(Cell { tag, bytes }) => {
+                Known { tag: Some(tag), state: AcceptorState::decode(&bytes)? }
+            }
+            None => Known { tag: None, state: AcceptorState::default() },
+        };
+        if known.state.is_unproven() {
+            self.check_mark().await?;
+        }
+        let state = known.state.clone();
+        self.known = Some(known);
+        Ok(state)
+    }
+
+    /// Makes the cell, empty, and believes in it when the mark still stands after that.
+    async fn create(&mut self) -> Result<(), StoreError> {
+        let empty = AcceptorState::unproven(seed::rng().random());
+        match self.store.put(&self.key, None, empty.encode()).await? {
+            Put::Written(tag) => {
+                self.check_mark().await?;
+                self.known = Some(Known { tag: Some(tag), state: empty });
+            }
+            Put::Conflict(cell) => {
+                self.take(cell).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the cell by `step`, computed from what it holds.
+    pub(super) async fn change(
+        &mut self,
+        step: impl Fn(&AcceptorState) -> Result<AcceptorState, Refusal> + Send,
+    ) -> Told {
+        match self.try_change(step).await {
+            Ok(Ok(state)) => Told::Done(state),
+            Ok(Err(refusal)) => Told::Refused(refusal),
+            Err(error) => Told::Failed(error),
+        }
+    }
+
+    async fn try_change(
+        &mut self,
+        step: impl Fn(&AcceptorState) -> Result<AcceptorState, Refusal> + Send,
+    ) -> Result<Result<AcceptorState, Refusal>, StoreError> {
+        for _try in 0..TRIES_MAX {
+            // Taken out: a call that is given up half-way leaves nothing believed.
+            let known = match self.known.take() {
+                Some(known) => known,
+                None => {
+                    self.load().await?;
+                    continue;
+                }
+            };
+            let next = match step(&known.state) {
+                Ok(next) => next,
+                Err(refusal) => {
+                    self.known = Some(known);
+                    return Ok(Err(refusal));
+                }
+            };
+            if next == known.state {
+                self.known = Some(known);
+                return Ok(Ok(next));
+            }
+            let Some(tag) = known.tag else {
+                self.create().await?;
+                continue;
+            };
+            let bytes = next.encode();
+            let tag = match self.store.put(&self.key, Some(&tag), bytes.clone()).await? {
+                Put::Written(tag) => tag,
+                // An earlier send of these very bytes had taken effect: they carry our ballot.
+                Put::Conflict(Some(cell)) if cell.bytes == bytes => cell.tag,
+                Put::Conflict(cell) => {
+                    self.take(cell).await?;
+                    continue;
+                }
+            };
+            self.known = Some(Known { tag: Some(tag), state: next.clone() });
+            return Ok(Ok(next));
+        }
+        Err(StoreError::NotSent("others changed the cell each time".into()))
+    }
+
+    async fn check_mark(&self) -> Result<(), StoreError> {
+        let name = &self.mark.acceptor;
+        let mark = self.store.get(MARK_KEY).await?;
+        if planted(Bug::TrustEmpty) {
+            return Ok(());
+        }
+        match mark.map(|cell| Mark::decode(&cell.bytes)).transpose()? {
+            Some(mark) if mark.same_quorum(&self.mark) && mark.phase == Phase::Open => Ok(()),
+            Some(_) => Err(StoreError::Misconfigured(format!(
+                "acceptor {name} belongs to another membership now"
+            ))),
+            None => Err(StoreError::Misconfigured(format!(
+                "acceptor {name} has lost its state, and its promises with it: it does not count \
+                 until it is readmitted under a new incarnation"
+            ))),
+        }
+    }
+}
