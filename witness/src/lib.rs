@@ -13,11 +13,16 @@
 //! damaged is refused, never repaired by guessing, and a caller changes only what is its own.
 
 pub mod cell_contract;
+pub mod cell_rules;
+pub mod cell_service;
+mod cell_table;
 pub mod cells;
+pub mod cells_client;
 pub mod client;
 pub mod contract;
 pub mod faulty;
 pub mod history;
+mod line;
 mod log;
 pub mod memory;
 pub mod memory_cells;
@@ -27,8 +32,10 @@ pub mod selftest;
 pub mod server;
 pub mod store;
 pub mod table;
+mod writer;
 
 pub use cells::{Cell, CellStore, Put, Tag};
+pub use cells_client::ServerCells;
 pub use client::ServerStore;
 pub use register::{Answer, RegisterStore, StoreError, Versioned};
 pub use server::{ServeError, Server, WitnessConfig, serve};
