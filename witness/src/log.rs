@@ -6,8 +6,9 @@
 //!          | 0xFF until the frame's end is a multiple of 16
 //! ```
 //!
-//! Numbers are little-endian; the payload is a postcard list of [`Record`]s. One frame is one
-//! group commit: nothing in it is answered before the whole of it is on disk, and the next one is
+//! Numbers are little-endian; the payload is a postcard list of [`Entry`]s. The first frame begins
+//! with the store's id ([`Entry::Store`]). Format 2 had registers alone, a list of [`Record`]s; such a
+//! log is read, and rewritten before anything is added to it. One frame is one group commit: nothing in it is answered before the whole of it is on disk, and the next one is
 //! written only after that. So only the last frame can be torn, and what is cut was never
 //! answered. A frame is *torn* when the file ends inside it, or when a sector of it reads as zeros,
 //! which is how a file system shows a sector it never wrote. Anything else that does not add up
@@ -20,11 +21,14 @@ use continuum_domain::mutation::{Bug, planted};
 use continuum_runtime::disk::{Disk, DiskFile};
 use serde::{Deserialize, Serialize};
 
+use crate::cell_table::{CellTable, Held};
 use crate::register::Versioned;
 use crate::table::Registers;
 
 const MAGIC: [u8; 8] = *b"CTMREGLG";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+/// Registers alone, and no store id.
+const FORMAT_OF_REGISTERS: u32 = 2;
 const FILE_HEADER_BYTES: usize = 16;
 const FRAME_HEADER_BYTES: usize = 20;
 const SECTOR_BYTES: usize = 512;
@@ -38,7 +42,7 @@ const REWRITE_FRAME_BYTES: usize = 1024 * 1024;
 /// The log's file.
 pub(crate) const LOG_NAME: &str = "registers.log";
 
-/// One accepted change.
+/// One accepted change of a register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub key: String,
@@ -46,10 +50,30 @@ pub(crate) struct Record {
     pub value: Vec<u8>,
 }
 
+/// What a frame holds. Only ever add variants, at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Entry {
+    /// Whose log this is, and how many writes of cells came before it.
+    Store { id: String, writes: u64 },
+    /// A register's new value.
+    Register(Record),
+    /// A cell's new content.
+    Cell { key: String, number: u64, bytes: Vec<u8> },
+    /// A cell is gone.
+    Removed { key: String },
+}
+
+/// Everything a log says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub registers: Registers,
+    pub cells: CellTable,
+}
+
 /// What a log held when it was opened.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replay {
-    pub registers: Registers,
+    pub content: Content,
     /// Bytes of whole frames, file header included.
     pub good_bytes: usize,
     /// Bytes after them, of a torn frame.
@@ -80,9 +104,9 @@ impl Log {
         Ok(Some((log, replay)))
     }
 
-    /// Writes a log that holds `registers` and nothing else, and puts it in the old one's place.
-    pub async fn rewrite(disk: &dyn Disk, registers: &Registers) -> io::Result<Log> {
-        let (content, next_sequence) = encode_all(registers)?;
+    /// Writes a log that says `content` and nothing else, and puts it in the old one's place.
+    pub async fn rewrite(disk: &dyn Disk, content: &Content) -> io::Result<Log> {
+        let (content, next_sequence) = encode_all(content)?;
         let bytes = content.len();
         disk.replace(LOG_NAME, content).await?;
         // Nobody else writes: appending goes on behind what was just put there.
@@ -91,8 +115,8 @@ impl Log {
 
     /// Appends one frame and returns once it is on disk. After an error the log must not be used:
     /// what reached the disk is unknown.
-    pub async fn commit(&mut self, records: &[Record]) -> io::Result<()> {
-        let frame = encode_frame(self.next_sequence, records)?;
+    pub async fn commit(&mut self, entries: &[Entry]) -> io::Result<()> {
+        let frame = encode_frame(self.next_sequence, entries)?;
         let length = frame.len();
         let sync = !planted(Bug::ChangeNotSynced);
         self.file.write_at(self.bytes as u64, frame, sync).await?;
@@ -107,20 +131,20 @@ impl Log {
     }
 }
 
-/// About how many bytes a register takes in a log.
-pub(crate) fn register_bytes(key: &str, value: &[u8]) -> usize {
+/// About how many bytes a register or a cell takes in a log.
+pub(crate) fn entry_bytes(key: &str, value: &[u8]) -> usize {
     key.len() + value.len() + 16
 }
 
-fn file_header() -> Vec<u8> {
+fn file_header(format: u32) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
-    header.extend(FORMAT.to_le_bytes());
+    header.extend(format.to_le_bytes());
     header.extend(crc32fast::hash(&header).to_le_bytes());
     header
 }
 
-fn encode_frame(sequence: u64, records: &[Record]) -> io::Result<Vec<u8>> {
-    let payload = postcard::to_stdvec(records).map_err(io::Error::other)?;
+fn encode_frame<T: Serialize>(sequence: u64, entries: &[T]) -> io::Result<Vec<u8>> {
+    let payload = postcard::to_stdvec(entries).map_err(io::Error::other)?;
     let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
     let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + payload.len());
     frame.extend(sequence.to_le_bytes());
@@ -132,26 +156,37 @@ fn encode_frame(sequence: u64, records: &[Record]) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-fn encode_all(registers: &Registers) -> io::Result<(Vec<u8>, u64)> {
-    let (mut content, mut sequence) = (file_header(), 1);
-    let (mut records, mut records_bytes) = (Vec::new(), 0);
-    for (key, register) in registers.iter() {
-        records_bytes += register_bytes(key, &register.value);
-        records.push(Record {
-            key: key.clone(),
-            version: register.version,
-            value: register.value.clone(),
-        });
-        if records_bytes >= REWRITE_FRAME_BYTES {
-            content.extend(encode_frame(sequence, &records)?);
-            (records, records_bytes, sequence) = (Vec::new(), 0, sequence + 1);
+fn register_entry((key, held): (&String, &Versioned)) -> Entry {
+    Entry::Register(Record { key: key.clone(), version: held.version, value: held.value.clone() })
+}
+
+fn cell_entry((key, held): (&String, &Held)) -> Entry {
+    Entry::Cell { key: key.clone(), number: held.number, bytes: held.bytes.clone() }
+}
+
+fn encode_all(content: &Content) -> io::Result<(Vec<u8>, u64)> {
+    let Content { registers, cells } = content;
+    let (mut encoded, mut sequence) = (file_header(FORMAT), 1);
+    let store = Entry::Store { id: cells.store().to_owned(), writes: cells.writes() };
+    let (mut entries, mut entries_bytes) = (vec![store], 0);
+    let all = registers.iter().map(register_entry).chain(cells.iter().map(cell_entry));
+    for entry in all {
+        entries_bytes += match &entry {
+            Entry::Register(record) => entry_bytes(&record.key, &record.value),
+            Entry::Cell { key, bytes, .. } => entry_bytes(key, bytes),
+            Entry::Store { .. } | Entry::Removed { .. } => 0,
+        };
+        entries.push(entry);
+        if entries_bytes >= REWRITE_FRAME_BYTES {
+            encoded.extend(encode_frame(sequence, &entries)?);
+            (entries, entries_bytes, sequence) = (Vec::new(), 0, sequence + 1);
         }
     }
-    if !records.is_empty() {
-        content.extend(encode_frame(sequence, &records)?);
+    if !entries.is_empty() {
+        encoded.extend(encode_frame(sequence, &entries)?);
         sequence += 1;
     }
-    Ok((content, sequence))
+    Ok((encoded, sequence))
 }
 
 struct FrameHeader {
@@ -207,18 +242,18 @@ fn replay(bytes: &[u8]) -> Result<Replay, String> {
     if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
         return Err(damage(0, "this is not a register log"));
     }
-    match number(bytes, MAGIC.len()).map(u32::from_le_bytes) {
-        Some(FORMAT) => {}
+    let format = match number(bytes, MAGIC.len()).map(u32::from_le_bytes) {
+        Some(known @ (FORMAT | FORMAT_OF_REGISTERS)) => known,
         Some(other) => return Err(format!("has format {other}; this server reads {FORMAT}")),
         None => return Err(damage(0, "the file header is incomplete")),
-    }
-    if bytes.get(..FILE_HEADER_BYTES) != Some(&file_header()[..]) {
+    };
+    if bytes.get(..FILE_HEADER_BYTES) != Some(&file_header(format)[..]) {
         return Err(damage(0, "the file header's checksum does not fit"));
     }
     let mut replay =
         Replay { good_bytes: FILE_HEADER_BYTES, next_sequence: 1, ..Replay::default() };
     while replay.good_bytes < bytes.len() {
-        if !replay_frame(bytes, &mut replay)? {
+        if !replay_frame(bytes, format, &mut replay)? {
             replay.torn_bytes = bytes.len() - replay.good_bytes;
             break;
         }
@@ -227,7 +262,7 @@ fn replay(bytes: &[u8]) -> Result<Replay, String> {
 }
 
 /// Replays the next frame; false when it is torn.
-fn replay_frame(bytes: &[u8], replay: &mut Replay) -> Result<bool, String> {
+fn replay_frame(bytes: &[u8], format: u32, replay: &mut Replay) -> Result<bool, String> {
     let at = replay.good_bytes;
     if bytes.len() - at < FRAME_HEADER_BYTES {
         return Ok(false);
@@ -249,18 +284,64 @@ fn replay_frame(bytes: &[u8], replay: &mut Replay) -> Result<bool, String> {
         let torn = end == bytes.len() && has_unwritten_sector(bytes, at, end);
         return if torn { Ok(false) } else { Err(damage(at, "a frame's checksum does not fit")) };
     }
-    let records: Vec<Record> = postcard::from_bytes(payload)
-        .map_err(|error| damage(at, &format!("a frame does not decode ({error})")))?;
-    for Record { key, version, value } in records {
-        let before = replay.registers.get(&key).map_or(Version::ABSENT, |held| held.version);
-        if version <= before {
-            return Err(damage(at, &format!("{key} goes from version {} back", before.0)));
-        }
-        replay.registers.put(key, Versioned { version, value });
+    for entry in decode_payload(format, payload)
+        .map_err(|error| damage(at, &format!("a frame does not decode ({error})")))?
+    {
+        replay.content.take(entry).map_err(|what| damage(at, &what))?;
     }
     replay.good_bytes = end;
     replay.next_sequence += 1;
     Ok(true)
+}
+
+fn decode_payload(format: u32, payload: &[u8]) -> Result<Vec<Entry>, postcard::Error> {
+    if format == FORMAT_OF_REGISTERS {
+        let records: Vec<Record> = postcard::from_bytes(payload)?;
+        return Ok(records.into_iter().map(Entry::Register).collect());
+    }
+    postcard::from_bytes(payload)
+}
+
+impl Content {
+    /// Takes the next entry of a log; the error says why it cannot follow what came before.
+    fn take(&mut self, entry: Entry) -> Result<(), String> {
+        match entry {
+            Entry::Store { id, writes } => {
+                if id.is_empty() || !self.cells.store().is_empty() {
+                    return Err("the store's id is empty, or comes a second time".into());
+                }
+                self.cells = CellTable::new(id, writes);
+            }
+            Entry::Register(Record { key, version, value }) => {
+                let before = self.registers.get(&key).map_or(Version::ABSENT, |held| held.version);
+                if version <= before {
+                    return Err(format!("{key} goes from version {} back", before.0));
+                }
+                self.registers.put(key, Versioned { version, value });
+            }
+            Entry::Cell { key, number, bytes } => {
+                let before = self.cells.get(&key).map_or(0, |held| held.number);
+                if self.cells.store().is_empty() || number <= before {
+                    return Err(format!("the cell {key} goes from write {before} back"));
+                }
+                self.cells.put(key, Held { number, bytes });
+            }
+            Entry::Removed { key } => self.cells.remove(&key),
+        }
+        Ok(())
+    }
+}
+
+/// A log in the format of registers alone: `pair/app`, changed `frames` times.
+#[cfg(test)]
+pub(crate) fn old_log(frames: u64) -> Vec<u8> {
+    let mut bytes = file_header(FORMAT_OF_REGISTERS);
+    for version in 1..=frames {
+        let (key, value) = ("pair/app".into(), b"old".to_vec());
+        let record = Record { key, version: Version(version), value };
+        bytes.extend(encode_frame(version, &[record]).expect("it encodes"));
+    }
+    bytes
 }
 
 #[cfg(test)]

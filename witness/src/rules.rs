@@ -96,6 +96,10 @@ impl Rules {
         }
     }
 
+    pub(crate) fn members_of(&self, pair: &PairId) -> Option<&BTreeSet<RegionId>> {
+        self.pairs.get(pair)
+    }
+
     fn members(&self, pair: &PairId) -> Result<&BTreeSet<RegionId>, StoreError> {
         self.pairs.get(pair).ok_or_else(|| {
             StoreError::Unauthorised(format!(
@@ -119,13 +123,13 @@ impl Rules {
     }
 }
 
-fn known(caller: Option<&Identity>) -> Result<&Identity, StoreError> {
+pub(crate) fn known(caller: Option<&Identity>) -> Result<&Identity, StoreError> {
     caller.ok_or_else(|| {
         StoreError::Unauthorised("the certificate carries no name under continuum.internal".into())
     })
 }
 
-fn denied(caller: &Identity, verb: &str, key: &str) -> StoreError {
+pub(crate) fn denied(caller: &Identity, verb: &str, key: &str) -> StoreError {
     StoreError::Unauthorised(format!("{caller} may not {verb} {key:?}"))
 }
 

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::cell_rules::Members;
+use crate::cell_service::{self, CellHost};
+use crate::cells::CellStore;
 use crate::proto;
 use crate::proto::compare_and_swap_response::Outcome;
 use crate::proto::witness_server::{Witness, WitnessServer};
@@ -121,6 +124,7 @@ impl Server {
         let mut failure = store.failure();
         let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
+        let cells = Arc::new(OwnCells { store: store.clone(), rules: rules.clone() });
         let service = WitnessServer::new(Service { store: store.clone(), rules })
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let serving = tonic::transport::Server::builder()
@@ -128,6 +132,7 @@ impl Server {
             .tcp_nodelay(true)
             .layer(EdgeLayer::new(&clock))
             .add_service(service)
+            .add_service(cell_service::service(cells))
             .serve_with_incoming_shutdown(listening.grpc(), async move {
                 if stopped.wait_for(|stop| *stop).await.is_err() {
                     tracing::debug!("the server was dropped");
@@ -164,6 +169,24 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     Server::bind(config, &network).await?.run(shutdown).await
+}
+
+/// The cells of this server, and who may write which.
+struct OwnCells {
+    store: Arc<DurableStore>,
+    rules: Rules,
+}
+
+impl Members for OwnCells {
+    fn is_member(&self, pair: &PairId, region: &RegionId) -> Option<bool> {
+        self.rules.is_member(pair, region)
+    }
+}
+
+impl CellHost for OwnCells {
+    fn cells(&self) -> &dyn CellStore {
+        self.store.as_ref()
+    }
 }
 
 struct Service {
@@ -223,7 +246,7 @@ fn register(held: Versioned) -> proto::Register {
     proto::Register { version: held.version.0, value: held.value }
 }
 
-fn refusal(error: StoreError, caller: &Option<Caller>) -> Status {
+pub(crate) fn refusal(error: StoreError, caller: &Option<Caller>) -> Status {
     let remote = caller.as_ref().map(|caller| caller.remote);
     tracing::warn!(?remote, %error, "request refused");
     match error {

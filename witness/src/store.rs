@@ -1,14 +1,13 @@
-//! The durable store: registers in memory, every accepted change in the log first.
+//! The durable store: registers and cells in memory, every accepted change in the log first.
 //!
-//! One writer takes all changes that wait, decides them in order, writes those it accepts
+//! One writer ([`crate::writer`]) takes all changes that wait, decides them in order, writes those it accepts
 //! as one frame with one fdatasync, publishes them to readers, and only then answers. A failed
 //! write or sync ends the store: what reached the disk is unknown, and a witness that guesses is
 //! worse than none. Only opening the log again settles it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
 use continuum_domain::Version;
@@ -17,25 +16,22 @@ use continuum_runtime::seed;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::log::{self, Log, Record};
+use crate::cell_table::CellTable;
+use crate::cells::{Cell, CellStore, Put, Tag, check_cell_bounds};
+use crate::log::{self, Content, Log};
 use crate::register::{Answer, RegisterStore, StoreError, Versioned};
-use crate::table::{Registers, check_bounds, decide};
+use crate::table::{Registers, check_bounds};
+use crate::writer::{Ask, Swap, Writer};
 
 /// Changes that wait for the writer; more wait in their callers.
 const QUEUE_MAX: usize = 1024;
-/// Changes in one group commit.
-const BATCH_CHANGES_MAX: usize = 256;
-/// Bytes of keys and values after which a group commit takes no more changes.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// The log is rewritten when it is larger than this and mostly garbage.
 const COMPACTION_BYTES: usize = 4 * 1024 * 1024;
-/// Mostly garbage: the log has this many times the bytes of the live registers.
-const COMPACTION_RATIO: usize = 4;
+/// Length of a store's id, in characters of 36 kinds.
+const STORE_ID_LENGTH: usize = 20;
 
 /// Stands once a log was created, so that a log that vanished is not taken for a first start.
 const MARK_NAME: &str = "witness.initialised";
-
-type Decision = Result<Answer, StoreError>;
 
 /// A last check of an accepted change against what the register holds (`None` when absent) and
 /// the new value. Runs when the change is decided.
@@ -58,24 +54,16 @@ pub enum OpenError {
     Io(#[from] io::Error),
 }
 
-struct Shared {
-    registers: RwLock<Registers>,
+pub(crate) struct Shared {
+    content: RwLock<Content>,
     /// Why the store has ended, once it has.
-    failure: watch::Sender<Option<String>>,
+    pub(crate) failure: watch::Sender<Option<String>>,
 }
 
-struct Change {
-    key: String,
-    expected: Version,
-    value: Vec<u8>,
-    guard: Option<Guard>,
-    reply: oneshot::Sender<Decision>,
-}
-
-/// A register store on one directory of a local disk.
+/// A store of registers and of cells on one directory of a local disk.
 pub struct DurableStore {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Change>,
+    queue: mpsc::Sender<Ask>,
     writer: JoinHandle<()>,
 }
 
@@ -95,14 +83,12 @@ impl DurableStore {
         compaction_bytes: usize,
     ) -> Result<Self, OpenError> {
         let lock = take_lock(disk.as_ref()).await?;
-        let (log, registers) = open_log(disk.as_ref()).await?;
-        let shared = Arc::new(Shared {
-            registers: RwLock::new(registers),
-            failure: watch::Sender::new(None),
-        });
-        let (queue, changes) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer { disk, log, compaction_bytes, shared: shared.clone(), _lock: lock };
-        Ok(Self { shared, queue, writer: seed::spawn(writer.run(changes)) })
+        let (log, content) = open_log(disk.as_ref()).await?;
+        let shared =
+            Arc::new(Shared { content: RwLock::new(content), failure: watch::Sender::new(None) });
+        let (queue, asks) = mpsc::channel(QUEUE_MAX);
+        let writer = Writer { disk, log, compaction_bytes, shared: shared.clone(), lock };
+        Ok(Self { shared, queue, writer: seed::spawn(writer.run(asks)) })
     }
 
     /// Becomes `Some(why)` when the store has ended.
@@ -128,9 +114,16 @@ impl DurableStore {
         guard: Option<Guard>,
     ) -> Result<Answer, StoreError> {
         check_bounds(key, &value)?;
+        let swap = Swap { key: key.to_owned(), expected, value, guard };
+        self.ask(|reply| Ask::Swap(swap, reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Ask,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let change = Change { key: key.to_owned(), expected, value, guard, reply };
-        if self.queue.send(change).await.is_err() {
+        if self.queue.send(ask(reply)).await.is_err() {
             return Err(StoreError::Misconfigured("the store has ended".into()));
         }
         answer.await.unwrap_or_else(|_| Err(StoreError::Unanswered("the writer died".into())))
@@ -138,18 +131,18 @@ impl DurableStore {
 
     /// A copy of all registers, for checkers.
     pub fn snapshot(&self) -> Registers {
-        self.shared.registers.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.content().registers.clone()
     }
 
     /// Shows `look` all registers as they are, for checkers that look often.
     pub fn inspect<T>(&self, look: impl FnOnce(&Registers) -> T) -> T {
-        look(&self.shared.registers.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.shared.content().registers)
     }
 
     /// Number of registers whose key starts with `prefix`.
     pub fn count(&self, prefix: &str) -> usize {
-        let registers = self.shared.registers.read().unwrap_or_else(PoisonError::into_inner);
-        registers.iter().filter(|(key, _)| key.starts_with(prefix)).count()
+        let content = self.shared.content();
+        content.registers.iter().filter(|(key, _)| key.starts_with(prefix)).count()
     }
 }
 
@@ -157,9 +150,9 @@ impl DurableStore {
 impl RegisterStore for DurableStore {
     async fn read(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         check_bounds(key, &[])?;
-        let registers = self.shared.registers.read().unwrap_or_else(PoisonError::into_inner);
+        let content = self.shared.content();
         self.shared.check_alive()?;
-        Ok(registers.get(key).cloned())
+        Ok(content.registers.get(key).cloned())
     }
 
     async fn compare_and_swap(
@@ -172,8 +165,50 @@ impl RegisterStore for DurableStore {
     }
 }
 
+#[async_trait]
+impl CellStore for DurableStore {
+    async fn get(&self, key: &str) -> Result<Option<Cell>, StoreError> {
+        check_cell_bounds(key, &[])?;
+        let content = self.shared.content();
+        self.shared.check_alive()?;
+        Ok(content.cells.get(key).map(|held| content.cells.cell(held)))
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        expected: Option<&Tag>,
+        bytes: Vec<u8>,
+    ) -> Result<Put, StoreError> {
+        check_cell_bounds(key, &bytes)?;
+        let (key, expected) = (key.to_owned(), expected.cloned());
+        self.ask(|reply| Ask::Put { key, expected, bytes, reply }).await
+    }
+
+    async fn delete(&self, key: &str, expected: &Tag) -> Result<bool, StoreError> {
+        check_cell_bounds(key, &[])?;
+        let (key, expected) = (key.to_owned(), expected.clone());
+        self.ask(|reply| Ask::Delete { key, expected, reply }).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let content = self.shared.content();
+        self.shared.check_alive()?;
+        Ok(content.cells.keys(prefix))
+    }
+}
+
 impl Shared {
-    fn check_alive(&self) -> Result<(), StoreError> {
+    // A panic cannot leave the tables half changed, so a poisoned lock is taken over.
+    pub(crate) fn content(&self) -> RwLockReadGuard<'_, Content> {
+        self.content.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Content)) {
+        change(&mut self.content.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn check_alive(&self) -> Result<(), StoreError> {
         match &*self.failure.borrow() {
             Some(why) => Err(StoreError::Misconfigured(why.clone())),
             None => Ok(()),
@@ -189,9 +224,9 @@ async fn take_lock(disk: &dyn Disk) -> Result<DiskLock, OpenError> {
     })
 }
 
-async fn open_log(disk: &dyn Disk) -> Result<(Log, Registers), OpenError> {
+async fn open_log(disk: &dyn Disk) -> Result<(Log, Content), OpenError> {
     let marked = disk.read(MARK_NAME).await?.is_some();
-    let (log, registers) = match Log::open(disk).await? {
+    let (log, content) = match Log::open(disk).await? {
         Some((log, replay)) => {
             if replay.torn_bytes > 0 {
                 tracing::warn!(
@@ -199,137 +234,30 @@ async fn open_log(disk: &dyn Disk) -> Result<(Log, Registers), OpenError> {
                     "cut a torn frame at the end of the log; nothing in it was ever answered"
                 );
             }
-            (log, replay.registers)
+            (Some(log), replay.content)
         }
         None if marked => return Err(OpenError::LogGone(disk.describe(log::LOG_NAME))),
-        None => (Log::rewrite(disk, &Registers::default()).await?, Registers::default()),
+        None => (None, Content::default()),
+    };
+    let opened = match log {
+        Some(log) if !content.cells.store().is_empty() => (log, content),
+        // A first start, or a log from before there were cells.
+        _ => {
+            let cells = CellTable::new(seed::random_id(STORE_ID_LENGTH), 0);
+            let content = Content { cells, ..content };
+            (Log::rewrite(disk, &content).await?, content)
+        }
     };
     if !marked {
         disk.replace(MARK_NAME, b"a log was created here\n".to_vec()).await?;
     }
-    Ok((log, registers))
-}
-
-struct Writer {
-    disk: SharedDisk,
-    log: Log,
-    compaction_bytes: usize,
-    shared: Arc<Shared>,
-    _lock: DiskLock,
-}
-
-/// A decided batch that is not on disk yet.
-#[derive(Default)]
-struct Batch {
-    overlay: BTreeMap<String, Versioned>,
-    records: Vec<Record>,
-    replies: Vec<(oneshot::Sender<Decision>, Decision)>,
-}
-
-impl Writer {
-    async fn run(mut self, mut changes: mpsc::Receiver<Change>) {
-        while let Some(first) = changes.recv().await {
-            let mut bytes = log::register_bytes(&first.key, &first.value);
-            let mut waiting = vec![first];
-            while waiting.len() < BATCH_CHANGES_MAX && bytes < BATCH_BYTES_MAX {
-                let Ok(next) = changes.try_recv() else { break };
-                bytes += log::register_bytes(&next.key, &next.value);
-                waiting.push(next);
-            }
-            self.commit(waiting).await;
-        }
-    }
-
-    async fn commit(&mut self, waiting: Vec<Change>) {
-        if let Err(error) = self.shared.check_alive() {
-            for change in waiting {
-                answer(change.reply, Err(error.clone()));
-            }
-            return;
-        }
-        let Batch { overlay, records, replies } = self.decide_all(waiting);
-        if !records.is_empty() {
-            if let Err(error) = self.log.commit(&records).await {
-                self.fail(&format!("writing the log failed: {error}"));
-                for (reply, _) in replies {
-                    let text = "the log could not be written; the change may be found at restart";
-                    answer(reply, Err(StoreError::Unanswered(text.into())));
-                }
-                return;
-            }
-            let mut registers =
-                self.shared.registers.write().unwrap_or_else(PoisonError::into_inner);
-            for (key, register) in overlay {
-                registers.put(key, register);
-            }
-        }
-        for (reply, decision) in replies {
-            answer(reply, decision);
-        }
-        self.compact_if_due().await;
-    }
-
-    /// Decides in order; later changes of the batch see the earlier ones.
-    fn decide_all(&self, waiting: Vec<Change>) -> Batch {
-        let registers = self.shared.registers.read().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Batch::default();
-        for Change { key, expected, value, guard, reply } in waiting {
-            let current = batch.overlay.get(&key).or_else(|| registers.get(&key));
-            let decision = match decide(current, expected) {
-                Err(current) => Ok(Answer::Refused(current)),
-                Ok(version) => {
-                    let held = current.map(|register| register.value.as_slice());
-                    match guard.map_or(Ok(()), |guard| guard(held, &value)) {
-                        Err(error) => Err(error),
-                        Ok(()) => {
-                            batch.records.push(Record {
-                                key: key.clone(),
-                                version,
-                                value: value.clone(),
-                            });
-                            batch.overlay.insert(key, Versioned { version, value });
-                            Ok(Answer::Accepted(version))
-                        }
-                    }
-                }
-            };
-            batch.replies.push((reply, decision));
-        }
-        batch
-    }
-
-    async fn compact_if_due(&mut self) {
-        if self.log.bytes() <= self.compaction_bytes {
-            return;
-        }
-        let registers =
-            self.shared.registers.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let live: usize =
-            registers.iter().map(|(key, held)| log::register_bytes(key, &held.value)).sum();
-        if live.saturating_mul(COMPACTION_RATIO) > self.log.bytes() {
-            return;
-        }
-        match Log::rewrite(self.disk.as_ref(), &registers).await {
-            Ok(log) => {
-                tracing::info!(before = self.log.bytes(), after = log.bytes(), "log rewritten");
-                self.log = log;
-            }
-            Err(error) => self.fail(&format!("rewriting the log failed: {error}")),
-        }
-    }
-
-    fn fail(&self, why: &str) {
-        tracing::error!(why, "the witness store has ended; restart it once the disk is sound");
-        self.shared.failure.send_replace(Some(why.to_owned()));
-    }
-}
-
-fn answer(reply: oneshot::Sender<Decision>, decision: Decision) {
-    if reply.send(decision).is_err() {
-        tracing::trace!("a caller gave up before its answer");
-    }
+    Ok(opened)
 }
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "store_cells_tests.rs"]
+mod cells_tests;
