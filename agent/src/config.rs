@@ -24,8 +24,6 @@ pub struct AgentConfig {
     /// Lease timing.
     #[serde(default)]
     pub timing: TimingConfig,
-    /// The witness.
-    pub witness: ServerAddress,
     /// The control nodes; may be empty, then the agent acts alone by its specs.
     #[serde(default)]
     pub core: Vec<ServerAddress>,

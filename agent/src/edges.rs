@@ -8,15 +8,14 @@ use std::time::Duration;
 use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
 use continuum_control_api::link::Dialect;
 use continuum_dns::{NameService, RpcNameService};
+use continuum_domain::Tick;
 use continuum_domain::pair::PairMachine;
 use continuum_domain::pair::types::Event;
 use continuum_domain::spec::PairSpec;
-use continuum_domain::{Tick, Timing};
 use continuum_runtime::disk::{FsDisk, SharedDisk};
 use continuum_runtime::net::{Listening, listen_plain};
 use continuum_runtime::{SharedClock, SharedNetwork, durable};
 use continuum_witness::RegisterStore;
-use continuum_witness::client::ServerStore;
 
 use crate::config::{AgentConfig, AgentPair};
 use crate::start::{AgentError, io_error};
@@ -75,7 +74,7 @@ impl Edges {
     /// Opens the real ones.
     pub(crate) async fn open(
         config: &AgentConfig,
-        timing: Timing,
+        store: StoreFactory,
         network: SharedNetwork,
         clock: SharedClock,
     ) -> Result<Self, AgentError> {
@@ -87,7 +86,7 @@ impl Edges {
             .await
             .map_err(io_error(format!("listen_health {}", config.listen_health)))?;
         Ok(Self {
-            store: register_stores(config, timing, &network),
+            store,
             names: name_services(config, &network),
             plane: postgres_planes(config, &clock),
             disk: Arc::new(disk),
@@ -111,20 +110,6 @@ fn read_spec_files(config: &AgentConfig) -> io::Result<Vec<PairSpec>> {
         specs.extend(durable::read_json::<PairSpec>(&file)?);
     }
     Ok(specs)
-}
-
-/// Stores at the configured witness.
-pub fn register_stores(
-    config: &AgentConfig,
-    timing: Timing,
-    network: &SharedNetwork,
-) -> StoreFactory {
-    let (network, witness) = (network.clone(), config.witness.clone());
-    // Two tries fit into one renewal interval.
-    let deadline = timing.renew / 2;
-    Arc::new(move || {
-        Arc::new(ServerStore::new(network.clone(), &*witness.address, &*witness.name, deadline))
-    })
 }
 
 /// The configured name servers.

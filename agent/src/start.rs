@@ -63,17 +63,18 @@ pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Age
     move |source| AgentError::Io { what, source }
 }
 
-/// Runs an agent until `shutdown` completes. PostgreSQL is left to its guard: it runs on until its
+/// Runs an agent, with its witness as `store` makes it, until `shutdown` completes. PostgreSQL is left to its guard: it runs on until its
 /// deadline, so that an agent can be replaced without stopping writes.
 pub async fn run(
     config: AgentConfig,
     network: SharedNetwork,
+    store: StoreFactory,
     clock: SharedClock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
-    let timing = check_timing(&config)?;
+    check_timing(&config)?;
     check_certificate(&config)?;
-    let edges = Edges::open(&config, timing, network, clock).await?;
+    let edges = Edges::open(&config, store, network, clock).await?;
     run_on(config, edges, shutdown).await
 }
 

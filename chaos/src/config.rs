@@ -114,18 +114,27 @@ fn core_part(layout: &Layout, node: &CoreNode, binary: &Path) -> Part {
 }
 
 fn part(layout: &Layout, name: &str, role: &str, binary: &Path, ports: &[(&str, u16)]) -> Part {
-    let text = |path: &Path| path.display().to_string();
     Part {
         name: name.into(),
         role: role.into(),
         region: None,
         pid: None,
         started: None,
-        argv: vec![text(binary), role.into(), "--config".into(), text(&layout.config_file(name))],
+        argv: command(binary, role, &layout.config_file(name)),
         ports: ports.iter().map(|(purpose, port)| ((*purpose).to_owned(), *port)).collect(),
         data_directory: layout.directory.join(name),
         log: layout.log_file(name),
     }
+}
+
+/// The command line of a part.
+fn command(binary: &Path, role: &str, config: &Path) -> Vec<String> {
+    let text = |path: &Path| path.display().to_string();
+    let verb = match role {
+        "witness" => vec!["witness".to_owned(), "serve".to_owned()],
+        role => vec![role.to_owned()],
+    };
+    [vec![text(binary)], verb, vec!["--config".into(), text(config)]].concat()
 }
 
 fn write_toml(path: &Path, value: Value) -> io::Result<()> {

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// Longest time to live; longer ones would hide a failover for too long.
 const TTL_MAX: Duration = Duration::from_secs(3600);
+/// A read of the witness gets half of `max_age`, between these bounds.
+const READ_DEADLINE_MIN: Duration = Duration::from_millis(200);
+const READ_DEADLINE_MAX: Duration = Duration::from_secs(2);
 
 /// Configuration of an embedded name server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +29,6 @@ pub struct DnsConfig {
     pub zone: String,
     /// Names in the zone that follow a pair's lease.
     pub names: Vec<NameConfig>,
-    /// The witness that holds the pair registers.
-    pub witness: WitnessAddress,
     /// Time between two reads of a pair's register.
     #[serde(default = "default_poll", with = "duration_text")]
     pub poll: Duration,
@@ -59,16 +60,6 @@ pub struct NameConfig {
     pub addresses: BTreeMap<RegionId, Vec<IpAddr>>,
 }
 
-/// Where a witness server answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WitnessAddress {
-    /// `host:port`.
-    pub address: String,
-    /// The witness's name, which its certificate must carry.
-    pub name: String,
-}
-
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {problem}")]
@@ -80,6 +71,11 @@ pub struct ConfigError {
 }
 
 impl DnsConfig {
+    /// Deadline of one read of a register: what is late is not waited for until all is too old.
+    pub fn read_deadline(&self) -> Duration {
+        (self.max_age / 2).clamp(READ_DEADLINE_MIN, READ_DEADLINE_MAX)
+    }
+
     /// Checks what the types cannot: names in the zone, durations, addresses.
     pub fn check(&self) -> Result<(), ConfigError> {
         let zone = parse_name("zone", &self.zone)?;

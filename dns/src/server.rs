@@ -9,7 +9,7 @@ use std::time::Duration;
 use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::net::Listening;
 use continuum_runtime::{BootClock, SharedClock, SharedNetwork, seed};
-use continuum_witness::{RegisterStore, ServerStore};
+use continuum_witness::RegisterStore;
 use hickory_proto::op::{Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, RecordType};
 use hickory_server::net::runtime::Time;
@@ -35,9 +35,6 @@ const REQUEST_BYTES_MAX: usize = 16 * 1024;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Tries to find a port that is free for UDP and TCP both, when any port will do.
 const PORT_TRIES: u32 = 20;
-/// A read of the witness gets half of `max_age`, between these bounds.
-const READ_DEADLINE_MIN: Duration = Duration::from_millis(200);
-const READ_DEADLINE_MAX: Duration = Duration::from_secs(2);
 
 /// Why a name server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -169,17 +166,14 @@ pub async fn serve_names(
     Ok(())
 }
 
-/// Runs a name server, with its witness over `network`, until `shutdown` is ready.
+/// Runs a name server that reads its registers from `store`, until `shutdown` is ready.
 pub async fn serve(
     config: DnsConfig,
     network: SharedNetwork,
+    store: Arc<dyn RegisterStore>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let deadline = (config.max_age / 2).clamp(READ_DEADLINE_MIN, READ_DEADLINE_MAX);
-    let witness = &config.witness;
-    let store =
-        ServerStore::new(network.clone(), witness.address.clone(), witness.name.clone(), deadline);
-    let server = Server::bind(config, &network, Arc::new(store), Arc::new(BootClock)).await?;
+    let server = Server::bind(config, &network, store, Arc::new(BootClock)).await?;
     server.run(shutdown).await
 }
 

@@ -10,7 +10,6 @@ fn config() -> DnsConfig {
         listen_dns = "127.0.0.1:5300"
         listen_rpc = "127.0.0.1:7301"
         zone = "db.example"
-        witness = { address = "127.0.0.1:7201", name = "w1" }
         [[names]]
         name = "writer.app.db.example"
         pair = "app"

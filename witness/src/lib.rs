@@ -31,6 +31,7 @@ mod line;
 mod log;
 pub mod memory;
 pub mod memory_cells;
+pub mod probe;
 pub mod quorum;
 pub mod register;
 pub mod rules;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
+use crate::args::ops::{WitnessArgs, WitnessVerb};
 use crate::args::{Cli, Command, ConfigVerb};
 use crate::config::environment::process_variables;
 use crate::config::{self, Kind, Reading, Variables, examples};
@@ -48,7 +49,9 @@ fn dispatch(command: Command, variables: &Variables) -> Result<Exit, Failure> {
         Command::Guard(args) => on_this_thread(roles::guard::run(args, variables)),
         Command::Server(args) => on_all_cores(roles::server::run(args, variables)),
         Command::Agent(args) => on_all_cores(roles::agent::run(args, variables)),
-        Command::Witness(args) => on_all_cores(roles::witness::run(args, variables)),
+        Command::Witness(WitnessArgs { verb: WitnessVerb::Serve(args) }) => {
+            on_all_cores(roles::witness::run(args, variables))
+        }
         Command::Dns(args) => on_all_cores(roles::dns::run(args, variables)),
         Command::Sim(args) => roles::sim::run(&args.arguments).map(|never| match never {}),
         Command::LabJanitor(args) => roles::lab::run_janitor(args),

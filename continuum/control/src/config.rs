@@ -32,8 +32,6 @@ pub struct CoreConfig {
     /// that exists already.
     #[serde(default)]
     pub peers: Vec<Peer>,
-    /// The witness, read to see where a pair stands.
-    pub witness: WitnessAddress,
     /// Most failovers at once, over all pairs.
     #[serde(default = "default_max_failovers")]
     pub max_failovers_at_once: usize,
@@ -57,16 +55,6 @@ pub struct Peer {
     pub address: String,
     /// Where it answers REST.
     pub api_address: String,
-}
-
-/// Where the witness answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WitnessAddress {
-    /// Its name, as in its certificate.
-    pub name: String,
-    /// `host:port`.
-    pub address: String,
 }
 
 /// Timing of Raft.

@@ -130,7 +130,6 @@ pub fn config() -> DnsConfig {
         zone = "db.example"
         poll = "20ms"
         max_age = "2s"
-        witness = { address = "127.0.0.1:7201", name = "w1" }
         [[names]]
         name = "writer.app.db.example"
         pair = "app"

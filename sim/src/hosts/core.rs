@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use continuum_control::config::{CoreConfig, Peer, RaftTiming, WitnessAddress};
+use continuum_control::config::{CoreConfig, Peer, RaftTiming};
 use continuum_control::{Edges, Listeners, serve_edges};
 use continuum_runtime::Role;
 
 use super::{API_PORT, Host, RPC_PORT, WITNESS_DEADLINE, listen_on};
-use crate::plan::WITNESS;
 
 pub(super) async fn run(host: &Host) -> Result<(), String> {
     let network = host.network(Role::Core);
@@ -50,7 +49,6 @@ fn config(host: &Host) -> CoreConfig {
         advertise_api: Some(me.api_address),
         data_directory: PathBuf::from("/simulated"),
         peers,
-        witness: WitnessAddress { name: WITNESS.into(), address: format!("{WITNESS}:{RPC_PORT}") },
         max_failovers_at_once: 3,
         drills: false,
         raft: RaftTiming::default(),

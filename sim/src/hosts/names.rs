@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use continuum_dns::config::{DnsConfig, NameConfig, WitnessAddress};
+use continuum_dns::config::{DnsConfig, NameConfig};
 use continuum_dns::embedded::EmbeddedNames;
 use continuum_dns::server::serve_names;
 use continuum_dns::zone::Question;
@@ -16,7 +16,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use turmoil::net::UdpSocket;
 
 use super::{DNS_PORT, Host, PAIR_NAME, RPC_PORT, listen_on, pair};
-use crate::plan::{REGIONS, WITNESS};
+use crate::plan::REGIONS;
 
 /// How long an answer may be kept.
 pub const TTL: Duration = Duration::from_secs(1);
@@ -61,7 +61,6 @@ fn config(host: &Host) -> DnsConfig {
         listen_rpc: listen_on(RPC_PORT),
         zone: "sim.test.".into(),
         names: vec![NameConfig { name: PAIR_NAME.into(), pair: pair(), ttl: TTL, addresses }],
-        witness: WitnessAddress { address: format!("{WITNESS}:{RPC_PORT}"), name: WITNESS.into() },
         poll: POLL,
         max_age: MAX_AGE,
     }

@@ -10,7 +10,7 @@ use continuum_runtime::Role;
 use continuum_runtime::net::TlsFiles;
 
 use super::{API_PORT, Host, RPC_PORT, listen_on, pair};
-use crate::plan::{NAMES, WITNESS};
+use crate::plan::NAMES;
 
 pub(super) async fn run(host: &Host) -> Result<(), String> {
     let network = host.network(Role::Region);
@@ -74,7 +74,6 @@ fn config(host: &Host) -> AgentConfig {
             guard: timing.guard,
             drift_percent: f64::from(timing.drift_ppm) / 10_000.0,
         },
-        witness: server(WITNESS),
         core: plan.core().iter().map(|name| server(name)).collect(),
         peers: others
             .map(|name| PeerAddress {

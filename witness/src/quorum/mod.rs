@@ -23,6 +23,7 @@
 
 mod acceptor;
 mod found;
+mod inspect;
 mod lane;
 mod mark;
 mod planted;
@@ -31,6 +32,7 @@ mod store;
 
 pub use acceptor::{Accepted, AcceptorState, Ballot, Refusal, Shown, judge, newest};
 pub use found::{FoundError, found};
+pub use inspect::{Inspection, inspect};
 pub use mark::{MARK_KEY, Mark, Phase};
 pub use store::{Acceptor, QuorumStore};
 

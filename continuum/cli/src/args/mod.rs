@@ -74,8 +74,8 @@ pub enum Command {
     Agent(RoleArgs),
     /// Run the guard beside one PostgreSQL
     Guard(RoleArgs),
-    /// Run a witness server
-    Witness(RoleArgs),
+    /// Run a witness server; found, look at and test the acceptors of the witness
+    Witness(WitnessArgs),
     /// Run a name server that answers from the lease
     Dns(RoleArgs),
     /// Show it all on this machine: real PostgreSQL, moved on purpose and by force

@@ -8,6 +8,7 @@ use continuum_agent::config::ServerAddress;
 use continuum_domain::operation::Method;
 use continuum_domain::{OperationId, PairId, RegionId, duration_text};
 
+use super::RoleArgs;
 use crate::config::client::{self, OutputFormat};
 
 /// Flags of every ops verb.
@@ -287,6 +288,35 @@ pub enum AuditVerb {
     },
     /// Check that each record carries the hash of the one before it
     Verify,
+}
+
+/// `witness`.
+#[derive(Debug, Args)]
+pub struct WitnessArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: WitnessVerb,
+}
+
+/// What can be done with the witness.
+#[derive(Debug, Subcommand)]
+pub enum WitnessVerb {
+    /// Run a witness server
+    Serve(RoleArgs),
+    /// Found the quorum: give each acceptor its mark, once; may be repeated
+    Init(WitnessOpsArgs),
+    /// Show whether each acceptor counts, its ballot, and how quickly it answers
+    Status(WitnessOpsArgs),
+    /// Test that each acceptor refuses a conflicting write, on a key of no meaning
+    Check(WitnessOpsArgs),
+}
+
+/// A verb on the acceptors of the client configuration.
+#[derive(Debug, Args)]
+pub struct WitnessOpsArgs {
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
 }
 
 /// `core`.

@@ -5,16 +5,19 @@ use std::path::Path;
 use continuum_agent::config::{AgentConfig, AgentPair, ServerAddress};
 use continuum_runtime::Role;
 use continuum_runtime::logging::LogFormat;
+use continuum_witness_backends::WitnessAccess;
 
 use super::guard::GuardFile;
 use super::loader::{Checks, Document};
-use super::{Issue, Reading, pair};
+use super::{Issue, Reading, pair, witness_access};
 
 /// An agent's configuration with what all roles share.
 #[derive(Clone, Debug)]
 pub struct AgentFile {
     /// The agent's own.
     pub config: AgentConfig,
+    /// Where the witness is.
+    pub witness: WitnessAccess,
     /// How log lines look.
     pub log: LogFormat,
 }
@@ -32,14 +35,16 @@ pub fn load_beside(
 ) -> Result<AgentFile, Vec<Issue>> {
     let mut document = Document::read(file, "agent", reading.variables)?;
     let log = document.take("log").unwrap_or_default();
+    let witness = witness_access::take(&mut document);
     let loaded = document.typed::<AgentConfig>()?;
     let mut checks = Checks::new(&loaded.places, reading.files);
     check(&loaded.value, &mut checks);
+    witness_access::check(&witness, &mut checks);
     for guard in guards {
         check_guard(&loaded.value, guard, &mut checks);
     }
     checks.finish()?;
-    Ok(AgentFile { config: loaded.value, log })
+    Ok(AgentFile { config: loaded.value, witness, log })
 }
 
 fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
@@ -49,8 +54,6 @@ fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
     checks.listen("listen_peer", &config.listen_peer);
     checks.listen("listen_health", &config.listen_health);
     checks.absolute("state_directory", &config.state_directory);
-    checks.filled("witness.name", &config.witness.name);
-    checks.address("witness.address", &config.witness.address);
     servers("core", &config.core, checks);
     servers("names", &config.names, checks);
     check_peers(config, checks);

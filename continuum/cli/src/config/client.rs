@@ -7,11 +7,12 @@ use continuum_agent::config::ServerAddress;
 use continuum_domain::duration_text;
 use continuum_runtime::Role;
 use continuum_runtime::net::TlsFiles;
+use continuum_witness_backends::WitnessAccess;
 use serde::{Deserialize, Serialize};
 
 use super::environment::Variables;
 use super::loader::{Checks, Document};
-use super::{Issue, Reading};
+use super::{Issue, Reading, witness_access};
 
 /// Names the file, where no flag does.
 pub const FILE_VARIABLE: &str = "CONTINUUM_CONFIG";
@@ -39,6 +40,9 @@ pub struct ClientConfig {
     pub endpoints: Vec<ServerAddress>,
     /// The operator's certificate, key and the authority.
     pub tls: TlsFiles,
+    /// The acceptors of the witness, for the `witness` commands.
+    #[serde(default)]
+    pub witness: Option<WitnessAccess>,
     /// How results are printed.
     #[serde(default)]
     pub output: OutputFormat,
@@ -109,6 +113,9 @@ fn finish(
     }
     let names = config.endpoints.iter().map(|endpoint| &endpoint.name);
     checks.distinct("name", names, |index| format!("endpoints.{index}.name"));
+    if let Some(witness) = &config.witness {
+        witness_access::check(witness, &mut checks);
+    }
     if config.timeout.is_zero() {
         checks.fail("timeout", "must be longer than zero");
     }

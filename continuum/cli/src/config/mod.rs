@@ -21,6 +21,7 @@ pub mod locate;
 pub mod pair;
 pub mod server;
 pub mod witness;
+pub mod witness_access;
 
 #[cfg(test)]
 mod tests;

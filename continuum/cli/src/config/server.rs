@@ -6,13 +6,18 @@ use continuum_control::CoreConfig;
 use continuum_runtime::Role;
 
 use super::loader::{Checks, Document};
+use super::witness_access::{self, Witnessed};
 use super::{Issue, Reading, RoleFile};
 
 /// Reads and checks a control node's configuration.
-pub fn load(file: &Path, reading: Reading<'_>) -> Result<RoleFile<CoreConfig>, Vec<Issue>> {
+pub fn load(
+    file: &Path,
+    reading: Reading<'_>,
+) -> Result<RoleFile<Witnessed<CoreConfig>>, Vec<Issue>> {
     let mut document = Document::read(file, "server", reading.variables)?;
     let log = document.take("log").unwrap_or_default();
     let tls = document.need("tls");
+    let witness = witness_access::take(&mut document);
     let loaded = document.typed::<CoreConfig>()?;
     let config = loaded.value;
     let mut checks = Checks::new(&loaded.places, reading.files);
@@ -27,8 +32,7 @@ pub fn load(file: &Path, reading: Reading<'_>) -> Result<RoleFile<CoreConfig>, V
         }
     }
     checks.absolute("data_directory", &config.data_directory);
-    checks.filled("witness.name", &config.witness.name);
-    checks.address("witness.address", &config.witness.address);
+    witness_access::check(&witness, &mut checks);
     for (index, peer) in config.peers.iter().enumerate() {
         checks.filled(&format!("peers.{index}.name"), &peer.name);
         checks.address(&format!("peers.{index}.address"), &peer.address);
@@ -41,5 +45,5 @@ pub fn load(file: &Path, reading: Reading<'_>) -> Result<RoleFile<CoreConfig>, V
     let Some(tls) = tls else { return Err(Vec::new()) };
     checks.tls("tls", &tls, Role::Core, Some(&config.name));
     checks.finish()?;
-    Ok(RoleFile { config, tls, log })
+    Ok(RoleFile { config: Witnessed { own: config, witness }, tls, log })
 }

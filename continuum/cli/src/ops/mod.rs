@@ -9,6 +9,7 @@ mod pairs;
 pub mod session;
 mod status;
 pub mod watch;
+mod witness;
 
 use crate::args::Command;
 use crate::config::Variables;
@@ -28,6 +29,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::Unfence(args) => fence::run(args, fence::Order::Unfence, variables).await,
         Command::Audit(args) => core_members::audit(args, variables).await,
         Command::Core(args) => core_members::core(args, variables).await,
+        Command::Witness(args) => witness::run(args.verb, variables).await,
         other => Err(Failure::usage(format!("{other:?} is not an ops verb"))),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use continuum_runtime::BootClock;
+use continuum_runtime::{BootClock, Identity, Role};
 
 use crate::args::RoleArgs;
-use crate::config::{Variables, agent};
+use crate::config::{Variables, agent, witness_access};
 use crate::failure::{Exit, Failure};
 
 /// Runs a region's agent until it is told to end.
@@ -13,7 +13,12 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     let role = agent::load(&args.config, super::reading(variables))?;
     super::start_log(&args, role.log);
     let network = super::network(&role.config.tls)?;
-    continuum_agent::run(role.config, network, Arc::new(BootClock), super::shutdown())
+    witness_access::warn(&role.witness);
+    let timing = role.config.timing.timing().map_err(|(_, why)| Failure::usage(why))?;
+    let me = Identity::new(Role::Region, role.config.region.as_str());
+    // Two tries fit into one renewal interval.
+    let stores = role.witness.stores(&network, &me, timing.renew / 2);
+    continuum_agent::run(role.config, network, stores, Arc::new(BootClock), super::shutdown())
         .await
         .map_err(|error| super::ended("agent", error))?;
     Ok(Exit::Done)

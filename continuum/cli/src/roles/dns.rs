@@ -1,6 +1,9 @@
 //! `dns`.
 
+use continuum_runtime::{Identity, Role};
+
 use crate::args::RoleArgs;
+use crate::config::witness_access::{self, Witnessed};
 use crate::config::{Variables, dns};
 use crate::failure::{Exit, Failure};
 
@@ -9,7 +12,11 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     let role = dns::load(&args.config, super::reading(variables))?;
     super::start_log(&args, role.log);
     let network = super::network(&role.tls)?;
-    continuum_dns::serve(role.config, network, super::shutdown())
+    let Witnessed { own, witness } = role.config;
+    witness_access::warn(&witness);
+    let me = Identity::new(Role::Dns, &*own.name);
+    let store = witness.stores(&network, &me, own.read_deadline())();
+    continuum_dns::serve(own, network, store, super::shutdown())
         .await
         .map_err(|error| super::ended("dns", error))?;
     Ok(Exit::Done)

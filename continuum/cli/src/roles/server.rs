@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use continuum_runtime::BootClock;
-use continuum_witness::ServerStore;
+use continuum_runtime::{BootClock, Identity, Role};
 
 use crate::args::RoleArgs;
+use crate::config::witness_access::{self, Witnessed};
 use crate::config::{Variables, server};
 use crate::failure::{Exit, Failure};
 
@@ -18,11 +18,12 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     let role = server::load(&args.config, super::reading(variables))?;
     super::start_log(&args, role.log);
     let network = super::network(&role.tls)?;
-    let witness = &role.config.witness;
-    let (address, name) = (witness.address.clone(), witness.name.clone());
-    let register = Arc::new(ServerStore::new(network.clone(), address, name, WITNESS_DEADLINE));
+    let Witnessed { own, witness } = role.config;
+    witness_access::warn(&witness);
+    let me = Identity::new(Role::Core, &*own.name);
+    let register = witness.stores(&network, &me, WITNESS_DEADLINE)();
     let clock = Arc::new(BootClock);
-    continuum_control::serve(role.config, network, clock, register, super::shutdown())
+    continuum_control::serve(own, network, clock, register, super::shutdown())
         .await
         .map_err(|error| super::ended("server", error))?;
     Ok(Exit::Done)

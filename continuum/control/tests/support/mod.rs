@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use continuum_control::config::{CoreConfig, Peer, RaftTiming, WitnessAddress};
+use continuum_control::config::{CoreConfig, Peer, RaftTiming};
 use continuum_control::{Listeners, serve_on};
 use continuum_control_api::client::{ApiClient, ClientError};
 use continuum_control_api::rest::{ApplyPair, CoreView};
@@ -207,7 +207,6 @@ fn config(peer: &Peer, peers: &[Peer], directory: &Path) -> CoreConfig {
         advertise_api: None,
         data_directory: directory.join(&peer.name),
         peers: peers.to_vec(),
-        witness: WitnessAddress { name: "w1".into(), address: "127.0.0.1:1".into() },
         max_failovers_at_once: 2,
         drills: false,
         raft: RaftTiming::default(),

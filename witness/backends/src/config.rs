@@ -1,0 +1,284 @@
+//! How a program is told where the witness is: one server, or the acceptors of a quorum.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_runtime::{Identity, SharedNetwork};
+use continuum_witness::{
+    Acceptor, CellStore, CoreCells, QuorumStore, RegisterStore, ServerCells, ServerStore,
+};
+use serde::{Deserialize, Serialize};
+
+/// Makes a register store. Each is a proposer of its own.
+pub type StoreFactory = Arc<dyn Fn() -> Arc<dyn RegisterStore> + Send + Sync>;
+
+/// The `[witness]` section: either one server by `name` and `address`, or a quorum by `[[acceptor]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessAccess {
+    /// The one server's name, as in its certificate.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where the one server listens, `host:port`.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// The acceptors: 1, 3 or 5.
+    #[serde(default)]
+    pub acceptor: Vec<AcceptorConfig>,
+    /// Whether a quorum is accepted that the loss of one region would end.
+    #[serde(default)]
+    pub accept_single_region_risk: bool,
+}
+
+/// One acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum AcceptorConfig {
+    /// A witness server.
+    Server(ServerAcceptor),
+    /// The control core: all its nodes are one acceptor.
+    Core(CoreAcceptor),
+}
+
+/// A witness server as an acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerAcceptor {
+    /// Its name, as in its certificate.
+    pub name: String,
+    /// `host:port`.
+    pub address: String,
+    /// The region whose loss takes it away; a site of its own when absent.
+    #[serde(default)]
+    pub region: Option<String>,
+}
+
+/// The control core as an acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoreAcceptor {
+    /// What this acceptor is called.
+    pub name: String,
+    /// The control nodes.
+    pub nodes: Vec<CoreNode>,
+    /// The region whose loss takes away the majority of its nodes; absent when none does.
+    #[serde(default)]
+    pub region: Option<String>,
+}
+
+/// A control node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoreNode {
+    /// Its name, as in its certificate.
+    pub name: String,
+    /// Where it answers gRPC, `host:port`.
+    pub address: String,
+}
+
+/// What is wrong with a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the key, dotted, below `witness`; empty for the section as a whole.
+    pub path: String,
+    /// What is wrong, and what is accepted.
+    pub text: String,
+}
+
+fn problem(path: impl Into<String>, text: impl Into<String>) -> Problem {
+    Problem { path: path.into(), text: text.into() }
+}
+
+impl AcceptorConfig {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Server(server) => &server.name,
+            Self::Core(core) => &core.name,
+        }
+    }
+
+    /// The region whose loss takes it away.
+    pub fn region(&self) -> Option<&str> {
+        match self {
+            Self::Server(server) => server.region.as_deref(),
+            Self::Core(core) => core.region.as_deref(),
+        }
+    }
+
+    /// Addresses it names, with their keys.
+    pub fn addresses(&self) -> Vec<(String, &str)> {
+        match self {
+            Self::Server(server) => vec![("address".into(), &server.address)],
+            Self::Core(core) => {
+                let key = |(at, node)| (format!("nodes.{at}.address"), node);
+                let nodes = core.nodes.iter().map(|node| &*node.address);
+                nodes.enumerate().map(key).collect()
+            }
+        }
+    }
+
+    /// Opens the way to it; every call returns within `deadline`.
+    pub fn open(&self, network: &SharedNetwork, deadline: Duration) -> Arc<dyn CellStore> {
+        match self {
+            Self::Server(ServerAcceptor { name, address, .. }) => {
+                Arc::new(ServerCells::new(network.clone(), &**address, &**name, deadline))
+            }
+            Self::Core(core) => {
+                let nodes = core.nodes.iter().map(|n| (n.name.clone(), n.address.clone()));
+                Arc::new(CoreCells::new(network, nodes, deadline))
+            }
+        }
+    }
+}
+
+impl WitnessAccess {
+    /// Finds everything that must not be.
+    pub fn check(&self) -> Vec<Problem> {
+        let one = (&self.name, &self.address);
+        match (one, self.acceptor.len()) {
+            ((None, None), 1 | 3 | 5) => self.check_quorum(),
+            ((None, None), 0) => vec![problem(
+                "",
+                "names no witness: give name and address of one server, or [[witness.acceptor]]",
+            )],
+            ((None, None), count) => vec![problem(
+                "acceptor",
+                format!(
+                    "lists {count}; 1, 3 or 5 are accepted: an even number bears no more losses"
+                ),
+            )],
+            ((Some(_), Some(_)), 0) => Vec::new(),
+            ((None, Some(_)), 0) => vec![problem("name", "is needed and not set")],
+            ((Some(_), None), 0) => vec![problem("address", "is needed and not set")],
+            (_, _) => vec![problem("acceptor", "is given beside name or address: choose one")],
+        }
+    }
+
+    fn check_quorum(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut names = BTreeMap::new();
+        for (at, acceptor) in self.acceptor.iter().enumerate() {
+            if names.insert(acceptor.name(), at).is_some() {
+                let text = format!("{} is the name of another acceptor", acceptor.name());
+                problems.push(problem(format!("acceptor.{at}.name"), text));
+            }
+            if acceptor.addresses().is_empty() {
+                problems.push(problem(format!("acceptor.{at}.nodes"), "names no control node"));
+            }
+        }
+        let (count, majority) = (self.acceptor.len(), self.acceptor.len() / 2 + 1);
+        for (region, lost) in self.regions() {
+            if count - lost < majority && !self.accept_single_region_risk {
+                problems.push(problem(
+                    "acceptor",
+                    format!(
+                        "with region {region} {lost} of {count} acceptors are lost, and the lease \
+                         with them; move one elsewhere, or set accept_single_region_risk = true"
+                    ),
+                ));
+            }
+        }
+        problems
+    }
+
+    fn regions(&self) -> BTreeMap<&str, usize> {
+        let mut regions = BTreeMap::new();
+        for region in self.acceptor.iter().filter_map(AcceptorConfig::region) {
+            *regions.entry(region).or_insert(0) += 1;
+        }
+        regions
+    }
+
+    /// What is allowed and should be known: acceptors that fail together.
+    pub fn warnings(&self) -> Vec<String> {
+        let shared = self.regions().into_iter().filter(|(_, count)| *count > 1);
+        let names = |region: &str| -> String {
+            let inside = self.acceptor.iter().filter(|a| a.region() == Some(region));
+            inside.map(AcceptorConfig::name).collect::<Vec<_>>().join(", ")
+        };
+        shared
+            .map(|(region, _)| {
+                format!("acceptors {} share the failure domain {region}", names(region))
+            })
+            .collect()
+    }
+
+    /// The acceptors, opened.
+    pub fn acceptors(&self, network: &SharedNetwork, deadline: Duration) -> Vec<Acceptor> {
+        let open = |acceptor: &AcceptorConfig| Acceptor {
+            name: acceptor.name().to_owned(),
+            store: acceptor.open(network, deadline),
+        };
+        self.acceptor.iter().map(open).collect()
+    }
+
+    /// Register stores of a checked section, as `me` is known to the acceptors. Every call returns
+    /// within `deadline`.
+    pub fn stores(
+        &self,
+        network: &SharedNetwork,
+        me: &Identity,
+        deadline: Duration,
+    ) -> StoreFactory {
+        let (network, me) = (network.clone(), me.clone());
+        if let (Some(name), Some(address)) = (self.name.clone(), self.address.clone()) {
+            return Arc::new(move || {
+                Arc::new(ServerStore::new(network.clone(), &*address, &*name, deadline))
+            });
+        }
+        let access = self.clone();
+        // Each store opens its own way: a store that hangs must not hold another's calls back.
+        Arc::new(move || {
+            let acceptors = access.acceptors(&network, deadline);
+            Arc::new(QuorumStore::new(acceptors, me.clone(), deadline))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str, region: Option<&str>) -> AcceptorConfig {
+        AcceptorConfig::Server(ServerAcceptor {
+            name: name.into(),
+            address: "127.0.0.1:1".into(),
+            region: region.map(str::to_owned),
+        })
+    }
+
+    fn quorum(acceptor: Vec<AcceptorConfig>) -> WitnessAccess {
+        WitnessAccess { acceptor, ..WitnessAccess::default() }
+    }
+
+    #[test]
+    fn a_region_that_takes_the_majority_along_is_refused_unless_accepted() {
+        let three = |third| {
+            quorum(vec![server("a", Some("fsn")), server("b", Some("fsn")), server("c", third)])
+        };
+        let mut access = three(Some("hel"));
+        let problems = access.check();
+        assert!(problems[0].text.contains("with region fsn 2 of 3"), "{problems:?}");
+        access.accept_single_region_risk = true;
+        assert_eq!(access.check(), []);
+        assert_eq!(access.warnings(), ["acceptors a, b share the failure domain fsn"]);
+        let apart = vec![server("a", Some("fsn")), server("b", Some("hel")), server("c", None)];
+        assert_eq!(quorum(apart.clone()).check(), []);
+        assert!(quorum(apart).warnings().is_empty());
+    }
+
+    #[test]
+    fn counts_names_and_mixtures_are_checked() {
+        let two = quorum(vec![server("a", None), server("b", None)]);
+        assert!(two.check()[0].text.contains("1, 3 or 5"));
+        let twice = quorum(vec![server("a", None), server("a", None), server("b", None)]);
+        assert_eq!(twice.check()[0].path, "acceptor.1.name");
+        assert!(WitnessAccess::default().check()[0].text.contains("names no witness"));
+        let both = WitnessAccess { name: Some("w".into()), ..quorum(vec![server("a", None)]) };
+        assert!(both.check()[0].text.contains("choose one"));
+        let half = WitnessAccess { name: Some("w".into()), ..WitnessAccess::default() };
+        assert_eq!(half.check()[0].path, "address");
+    }
+}
