@@ -15,10 +15,10 @@ use continuum_domain::duration_text;
 use continuum_witness::cells::check_cell_bounds;
 use continuum_witness::{Cell, CellStore, Put, StoreError, Tag};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 mod links;
 
+use crate::digest::hex_digest;
 use links::Links;
 use proto::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::request_op::Request as Op;
@@ -62,7 +62,8 @@ pub struct EtcdConfig {
     /// What every key in etcd starts with. Nothing else may write below it.
     #[serde(default = "default_prefix")]
     pub prefix: String,
-    /// Every call returns within this span, connecting and logging in included.
+    /// Every call returns within this span, connecting and logging in included; of a list, each
+    /// page of 500 keys.
     #[serde(default = "default_deadline", with = "duration_text")]
     pub deadline: Duration,
 }
@@ -145,13 +146,9 @@ fn one(key: Vec<u8>) -> proto::RangeRequest {
     proto::RangeRequest { key, ..Default::default() }
 }
 
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What is stored for a content, and its digest.
 fn wrapped(bytes: &[u8]) -> (String, Vec<u8>) {
-    let digest = hex(Sha256::digest(bytes));
+    let digest = hex_digest(bytes);
     let mut value = Vec::with_capacity(DIGEST + 1 + bytes.len());
     value.extend_from_slice(digest.as_bytes());
     value.push(b'\n');

@@ -4,4 +4,7 @@
 //! Each module implements [`continuum_witness::CellStore`] on one kind of store and passes
 //! [`continuum_witness::cell_contract`] on the real one.
 
+mod causes;
+mod digest;
 pub mod etcd;
+pub mod kubernetes;

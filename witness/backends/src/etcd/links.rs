@@ -1,6 +1,5 @@
 //! Connections to the members of an etcd, one in use at a time, and what a failed call proves.
 
-use std::error::Error;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +15,7 @@ use super::EtcdConfig;
 use super::proto::AuthenticateRequest;
 use super::proto::auth_client::AuthClient;
 use super::proto::kv_client::KvClient;
+use crate::causes::{refused_certificate, root, sources};
 
 /// etcd's calls on keys.
 pub(super) type Client = KvClient<Channel>;
@@ -302,32 +302,7 @@ fn error_of(status: &Status) -> StoreError {
     }
 }
 
-fn sources<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
-}
-
 /// Whether the request failed because no connection came about to send it on.
 fn never_connected(status: &Status) -> bool {
     sources(status).any(|error| error.is::<tonic::ConnectError>())
-}
-
-/// Why the member's certificate was not accepted, when that was the reason.
-fn refused_certificate(status: &Status) -> Option<String> {
-    let refused = |error: &(dyn Error + 'static)| {
-        // An io::Error does not show what it wraps among its sources.
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = match inner {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => error.downcast_ref::<rustls::Error>(),
-        };
-        tls.filter(|tls| matches!(tls, rustls::Error::InvalidCertificate(_)))
-            .map(ToString::to_string)
-    };
-    sources(status).find_map(refused)
-}
-
-fn root(error: &(dyn Error + 'static)) -> String {
-    sources(error).last().unwrap_or(error).to_string()
 }

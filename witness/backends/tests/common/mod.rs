@@ -42,13 +42,18 @@ impl Process {
     pub fn ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
+
+    /// Kills it, and returns when it is gone and its ports are free.
+    pub fn kill(&mut self) {
+        // Nothing softer: a stopped process would not hear it, and nothing it holds is wanted.
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nothing it holds is wanted any more, and a stopped process hears nothing softer.
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
+        self.kill();
     }
 }
 
