@@ -3,9 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Etcd, Process, free_ports, ready};
+use continuum_runtime::seed;
 use continuum_witness::cell_contract::{self, CellSubject};
 use continuum_witness::{Cell, CellStore, Put, StoreError, Tag};
 use continuum_witness_backends::kubernetes::{
@@ -16,6 +18,8 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 mod common;
 
@@ -153,9 +157,9 @@ async fn kubernetes_keeps_the_contract() {
     for _ in 0..48 {
         stores.push(Arc::new(KubernetesStore::new(&config).await.unwrap()));
     }
-    let next = std::sync::atomic::AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
     let open = move || {
-        let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let at = next.fetch_add(1, Ordering::Relaxed);
         stores[at % stores.len()].clone() as Arc<dyn CellStore>
     };
     let subject = CellSubject { open: Arc::new(open), space: "probe/".into(), rounds: 10 };
@@ -285,6 +289,54 @@ async fn clusters_are_recognised() {
     assert_eq!(own.same_as(&blind), Some(Same::Server));
     assert!(check_acceptor(&own, 1, [("east", &blind), ("west", &other)]).is_err());
     assert!(check_acceptor(&own, 1, [("west", &other)]).is_ok());
+}
+
+/// Answers every request with this status, and counts them.
+async fn answering(status: u16) -> (KubernetesConfig, Arc<AtomicUsize>, tempfile::TempDir) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kubeconfig");
+    let cluster = format!("server: 'http://{}'", listener.local_addr().unwrap());
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\n\
+         clusters: [{{name: a, cluster: {{{cluster}}}}}]\nusers: [{{name: a, user: {{}}}}]\n\
+         contexts: [{{name: a, context: {{cluster: a, user: a}}}}]\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let config = KubernetesConfig {
+        kubeconfig: Some(file),
+        context: None,
+        namespace: "default".into(),
+        deadline: DEADLINE,
+    };
+    let seen = asked.clone();
+    seed::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _read = stream.read(&mut request).await;
+            seen.fetch_add(1, Ordering::Relaxed);
+            let answer = format!(
+                "HTTP/1.1 {status} x\r\nconnection: close\r\n\
+                 retry-after: 0\r\ncontent-length: 0\r\n\r\n"
+            );
+            let _written = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (config, asked, directory)
+}
+
+#[tokio::test]
+async fn a_write_is_sent_once_and_a_failed_server_decides_nothing() {
+    for status in [429, 500, 502, 503, 504] {
+        let (config, asked, _directory) = answering(status).await;
+        let store = KubernetesStore::new(&config).await.unwrap();
+        for tag in [None, Some(Tag("uid.7".into()))] {
+            let put = store.put("cell", tag.as_ref(), b"x".to_vec()).await;
+            assert!(matches!(put, Err(StoreError::Unanswered(_))), "{status}: {put:?}");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "{status}: repeated");
+    }
 }
 
 #[test]
