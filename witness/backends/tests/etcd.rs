@@ -139,7 +139,7 @@ async fn unreachable_silent_and_misconfigured_are_told_apart() {
     let directory = tempfile::tempdir().unwrap();
     let mut etcd = started(directory.path()).await;
     let mut short = config(&[etcd.url()]);
-    short.deadline = Duration::from_millis(500);
+    short.deadline = Duration::from_secs(1);
     let store = EtcdStore::new(&short).unwrap();
     store.get("cell").await.unwrap();
     etcd.process().signal(Signal::STOP);

@@ -262,7 +262,7 @@ async fn what_went_wrong_is_told_apart() {
     assert!(matches!(collided, Err(StoreError::Misconfigured(_))), "{collided:?}");
     misconfigured(put(&good).await, "a collision");
 
-    let short = KubernetesConfig { deadline: Duration::from_millis(500), ..good.clone() };
+    let short = KubernetesConfig { deadline: Duration::from_secs(2), ..good.clone() };
     let connected = KubernetesStore::new(&short).await.unwrap();
     connected.get("other").await.unwrap();
     cluster.server.signal(Signal::STOP);
