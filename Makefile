@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: study namespaces sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut bench verify fix doc postgres
+.PHONY: study namespaces etcd sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ postgres: ## PostgreSQL's server programs; installs them on Debian and Ubuntu
 namespaces: # what the tests and studies need that cut lines between regions
 	@./scripts/ensure-programs.sh ip:iproute2 unshare:util-linux nsenter:util-linux
 
+etcd: # the server that the witness's backend for it is tested on
+	@./scripts/ensure-programs.sh etcd:etcd-server
+
 check: ## the fastest look: does everything compile
 	$(CARGO) check --workspace --all-targets
 
@@ -34,7 +37,7 @@ clippy: ## lints, warnings denied
 
 verify: fmt-check clippy ## everything that only looks: format and lints
 
-test: verify postgres ## format, lints, unit, property, contract and short end-to-end tests
+test: verify postgres etcd ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
 test-long: postgres ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashes at every boundary
@@ -63,6 +66,11 @@ sim-meta: ## proves that simulated runs repeat: 20 seeds twice, traces compared 
 
 sim-planted: ## every planted bug is found by its hunt, and nothing is found without it
 	$(CARGO) test --profile sim --features planted-bugs -p continuum-sim --test planted
+
+test-kube: etcd ## the witness's Kubernetes backend on a real API server (built at first: 5 to 10 minutes)
+	@./scripts/ensure-programs.sh make:make dpkg-source:dpkg-dev
+	@program=$$(./scripts/ensure-kube-apiserver.sh) && \
+		CONTINUUM_KUBE_APISERVER=$$program ./scripts/test-rust.sh kube
 
 bench: postgres ## the lab three times in release, figures as JSON in target/bench; speed of the simulator
 	@./scripts/bench.sh $(ARGS)

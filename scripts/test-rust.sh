@@ -4,17 +4,26 @@
 #   test-rust.sh short   unit, property, contract and the short end-to-end tests
 #   test-rust.sh long    the long end-to-end tests
 #   test-rust.sh cut     those in a network of their own, whose lines are cut
+#   test-rust.sh kube    those of the witness's backend on a Kubernetes API server
 #
 # End-to-end tests run one at a time: each starts a whole lab, and timing is what they look at.
 set -eu
 
 case "${1:-}" in
-short | long | cut) part=$1 ;;
+short | long | cut | kube) part=$1 ;;
 *)
-    echo "usage: $0 short|long|cut" >&2
+    echo "usage: $0 short|long|cut|kube" >&2
     exit 2
     ;;
 esac
+
+# These need no lab and no binary of ours.
+if [ "$part" = kube ]; then
+    if cargo nextest --version >/dev/null 2>&1; then
+        exec cargo nextest run -p continuum-witness-backends --run-ignored only
+    fi
+    exec cargo test -p continuum-witness-backends -- --ignored --test-threads=1
+fi
 
 # The labs start this binary; cargo builds it for its own package's tests only.
 cargo build --quiet -p continuum

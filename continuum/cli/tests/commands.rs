@@ -36,6 +36,11 @@ fn every_printed_example_passes_its_check() {
     }
 }
 
+fn role_args<'a>(role: &'a str, file: &'a str) -> Vec<&'a str> {
+    let verb = if role == "witness" { &["witness", "serve"][..] } else { &[role] };
+    [verb, &["--config", file]].concat()
+}
+
 #[test]
 fn a_role_with_a_bad_configuration_starts_nothing_and_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -51,7 +56,7 @@ fn a_role_with_a_bad_configuration_starts_nothing_and_writes_nothing() {
             .collect();
         let file = directory.path().join("bad.toml");
         std::fs::write(&file, bad).unwrap();
-        let output = continuum(&[role, "--config", file.to_str().unwrap()]);
+        let output = continuum(&role_args(role, file.to_str().unwrap()));
         assert_eq!(code(&output), Some(2), "{role}");
         let lines: Vec<_> = text(&output.stderr).lines().map(String::from).collect();
         assert_eq!(lines.len(), 1, "{lines:#?}");
@@ -63,7 +68,7 @@ fn a_role_with_a_bad_configuration_starts_nothing_and_writes_nothing() {
 #[test]
 fn a_missing_file_is_named() {
     for role in ["server", "agent", "guard", "witness", "dns"] {
-        let output = continuum(&[role, "--config", "/nonexistent/x.toml"]);
+        let output = continuum(&role_args(role, "/nonexistent/x.toml"));
         assert_eq!(code(&output), Some(2), "{role}");
         assert!(text(&output.stderr).starts_with("/nonexistent/x.toml: cannot be read"), "{role}");
     }

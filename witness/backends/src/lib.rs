@@ -7,3 +7,7 @@
 pub mod config;
 
 pub use config::{AcceptorConfig, StoreFactory, WitnessAccess};
+mod causes;
+mod digest;
+pub mod etcd;
+pub mod kubernetes;

@@ -1,0 +1,134 @@
+//! Which cluster an API server belongs to, and when a cluster may not be a pair's only acceptor.
+
+use std::fmt;
+
+/// What tells one cluster from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    /// The API server's `host:port` in lower case.
+    pub server: String,
+    /// SHA-256 in hex of the authority's certificates that the API server is checked against.
+    pub authority: Option<String>,
+    /// The uid of the namespace `kube-system`, which a cluster keeps for as long as it lives.
+    /// `None` when the caller may not read it.
+    pub kube_system: Option<String>,
+}
+
+/// By what two descriptions are of one cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Same {
+    /// The namespace `kube-system` is the same: certain.
+    KubeSystem,
+    /// The API server's address is the same.
+    Server,
+    /// Both API servers were checked against the same authority.
+    Authority,
+}
+
+impl fmt::Display for Same {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Same::KubeSystem => "its namespace kube-system has the same uid",
+            Same::Server => "its API server has the same address",
+            Same::Authority => "its API server is of the same authority",
+        })
+    }
+}
+
+impl ClusterIdentity {
+    /// Whether both are one cluster, and by what.
+    ///
+    /// Where the uid of `kube-system` is known of both, it alone decides: one cluster has many
+    /// addresses, and authorities can be shared. Where it is not, the same address or the same
+    /// authority is taken for the same cluster, because a cluster usually has an authority of its
+    /// own and is seen under different addresses from inside and outside. This errs towards "the
+    /// same"; who shares an authority among clusters has to let the uid be read.
+    pub fn same_as(&self, other: &Self) -> Option<Same> {
+        if let (Some(one), Some(another)) = (&self.kube_system, &other.kube_system) {
+            return (one == another).then_some(Same::KubeSystem);
+        }
+        if self.server == other.server {
+            return Some(Same::Server);
+        }
+        let known = self.authority.is_some() && self.authority == other.authority;
+        known.then_some(Same::Authority)
+    }
+}
+
+/// Why a cluster may not be the only acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the only acceptor is the cluster of member {member:?} ({same}): with that cluster the lease \
+     would be lost too, and the other member could not take over; name three acceptors, or a \
+     cluster of neither member"
+)]
+pub struct RefusedAcceptor {
+    /// The member whose cluster it is.
+    pub member: String,
+    /// By what it was recognised.
+    pub same: Same,
+}
+
+/// Refuses a cluster as the only one of `acceptors` when it is the cluster of one of `members`
+/// (name and cluster); see [`ClusterIdentity::same_as`] for how that is decided. With more than
+/// one acceptor the others outlive a member's cluster, and nothing is refused.
+pub fn check_acceptor<'a>(
+    acceptor: &ClusterIdentity,
+    acceptors: usize,
+    members: impl IntoIterator<Item = (&'a str, &'a ClusterIdentity)>,
+) -> Result<(), RefusedAcceptor> {
+    if acceptors > 1 {
+        return Ok(());
+    }
+    for (member, cluster) in members {
+        if let Some(same) = acceptor.same_as(cluster) {
+            return Err(RefusedAcceptor { member: member.to_owned(), same });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(server: &str, authority: Option<&str>, uid: Option<&str>) -> ClusterIdentity {
+        let text = |text: &str| text.to_owned();
+        ClusterIdentity {
+            server: server.to_owned(),
+            authority: authority.map(text),
+            kube_system: uid.map(text),
+        }
+    }
+
+    #[test]
+    fn the_uid_decides_where_both_are_known() {
+        let store = cluster("a:443", Some("ca"), Some("1"));
+        let (same, other) =
+            (cluster("b:443", None, Some("1")), cluster("a:443", Some("ca"), Some("2")));
+        assert_eq!(store.same_as(&same), Some(Same::KubeSystem));
+        assert_eq!(store.same_as(&other), None);
+    }
+
+    #[test]
+    fn address_or_authority_decide_otherwise() {
+        let store = cluster("a:443", Some("ca"), Some("1"));
+        assert_eq!(store.same_as(&cluster("a:443", None, None)), Some(Same::Server));
+        assert_eq!(store.same_as(&cluster("b:443", Some("ca"), None)), Some(Same::Authority));
+        assert_eq!(store.same_as(&cluster("b:443", Some("cb"), None)), None);
+        let bare = cluster("a:443", None, None);
+        assert_eq!(bare.same_as(&cluster("b:443", None, None)), None);
+    }
+
+    #[test]
+    fn only_a_single_acceptor_is_refused() {
+        let (east, west) = (cluster("e:443", None, Some("e")), cluster("w:443", None, Some("w")));
+        let third = cluster("t:443", None, Some("t"));
+        let members = || [("east", &east), ("west", &west)];
+        let refused = check_acceptor(&west, 1, members()).unwrap_err();
+        assert_eq!((refused.member.as_str(), refused.same), ("west", Same::KubeSystem));
+        assert!(refused.to_string().contains("cluster of member \"west\""), "{refused}");
+        assert_eq!(check_acceptor(&west, 3, members()), Ok(()));
+        assert_eq!(check_acceptor(&third, 1, members()), Ok(()));
+    }
+}
