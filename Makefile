@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: study namespaces sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut bench verify fix doc postgres
+.PHONY: npm-parts study namespaces sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ postgres: ## PostgreSQL's server programs; installs them on Debian and Ubuntu
 namespaces: # what the tests and studies need that cut lines between regions
 	@./scripts/ensure-programs.sh ip:iproute2 unshare:util-linux nsenter:util-linux
 
+npm-parts: ## the services from npm that tests run against, in target/npm (330 MB, once)
+	@./scripts/ensure-npm.sh
+
 check: ## the fastest look: does everything compile
 	$(CARGO) check --workspace --all-targets
 
@@ -34,7 +37,7 @@ clippy: ## lints, warnings denied
 
 verify: fmt-check clippy ## everything that only looks: format and lints
 
-test: verify postgres ## format, lints, unit, property, contract and short end-to-end tests
+test: verify postgres npm-parts ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
 test-long: postgres ## the long end-to-end tests: ttl 10 s, 60 s freezes, crashes at every boundary

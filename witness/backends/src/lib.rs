@@ -3,3 +3,7 @@
 //!
 //! Each module implements [`continuum_witness::CellStore`] on one kind of store and passes
 //! [`continuum_witness::cell_contract`] on the real one.
+
+pub mod object_store;
+
+mod http;
