@@ -4,6 +4,7 @@
 //! Each module implements [`continuum_witness::CellStore`] on one kind of store and passes
 //! [`continuum_witness::cell_contract`] on the real one.
 
+pub mod cloudflare;
 pub mod object_store;
 
 mod http;
