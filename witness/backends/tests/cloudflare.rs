@@ -9,6 +9,7 @@ use std::time::Duration;
 use continuum_witness::cell_contract;
 use continuum_witness::{CellStore, Put, StoreError};
 use continuum_witness_backends::cloudflare::{CloudflareCells, CloudflareConfig};
+use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 mod common;
@@ -124,10 +125,14 @@ async fn the_worker_keeps_the_contract_and_what_it_holds() {
         panic!("refused");
     };
     // More keys than one answer to a list has, beside those of the contract.
-    let many = futures_util::future::join_all((0..1005).map(|index| {
-        let (store, key) = (store.clone(), format!("probe/many/{index}"));
-        async move { store.put(&key, None, b"x".to_vec()).await.unwrap() }
-    }));
+    // Few at a time: a thousand connections at once overflow the queue of a listener.
+    let many = futures_util::stream::iter(0..1005).for_each_concurrent(16, |index| {
+        let store = store.clone();
+        async move {
+            let put = store.put(&format!("probe/many/{index}"), None, b"x".to_vec()).await;
+            assert!(matches!(put, Ok(Put::Written(_))), "{put:?}");
+        }
+    });
     many.await;
     assert_eq!(store.list("probe/many/").await.unwrap().len(), 1005);
     assert_eq!(store.list("probe/many/\u{10000}").await.unwrap().len(), 0);

@@ -20,7 +20,7 @@ const PAGE = 1000;
 export class Cells extends DurableObject {
   private readonly sql: any;
 
-  constructor(ctx: any, env: unknown) {
+  constructor(ctx: any, env: any) {
     super(ctx, env);
     this.sql = ctx.storage.sql;
     // Keys are bytes: text with a NUL in it means different things to different functions of SQLite.

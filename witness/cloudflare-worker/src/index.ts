@@ -96,7 +96,7 @@ async function body(request: Request): Promise<any> {
     at += part.byteLength;
   }
   try {
-    const call = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(whole));
+    const call = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(whole));
     if (typeof call === "object" && call !== null) {
       return call;
     }
