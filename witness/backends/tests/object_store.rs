@@ -10,7 +10,7 @@ use continuum_witness::{CellStore, Put, StoreError};
 use continuum_witness_backends::object_store::{ObjectCells, ObjectStoreConfig, ObjectStoreKind};
 
 mod common;
-use common::{Service, answering, npm_part, port_after, status_answer, subject};
+use common::{Service, answering, answering_in_turn, npm_part, port_after, status_answer, subject};
 
 /// Azurite's well-known account; it guards nothing.
 const ACCOUNT: &str = "devstoreaccount1";
@@ -200,6 +200,68 @@ async fn a_change_is_said_to_be_undone_only_where_that_is_certain() {
     // Refused, and then the same answer to the read: the change is known to be undone.
     let error = put(status_answer("412 Precondition Failed", "")).await.unwrap_err();
     assert!(matches!(error, StoreError::NotSent(_)), "{error:?}");
+}
+
+fn object(tag: &str, bytes: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\netag: \"{tag}\"\r\nlast-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{bytes}",
+        bytes.len()
+    )
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_of_a_refused_change_is_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let secrets = s3_secrets(directory.path());
+    let at = |tag: &str| continuum_witness::Tag(format!(r#"{{"e_tag":"\"{tag}\""}}"#));
+    let change = |answers: &[&str]| {
+        let store = open(&s3(&answering_in_turn(answers), &secrets));
+        let old = at("old");
+        async move { store.put("probe/x", Some(&old), b"mine".to_vec()).await }
+    };
+    let refused = status_answer("412 Precondition Failed", "");
+    let busy = status_answer("409 Conflict", "<Code>ConditionalRequestConflict</Code>");
+
+    // Our own bytes: a copy of this change was carried out.
+    let answer = change(&[&refused, &object("new", "mine")]).await.unwrap();
+    assert_eq!(answer, Put::Written(at("new")));
+    let Put::Conflict(Some(cell)) = change(&[&refused, &object("new", "theirs")]).await.unwrap()
+    else {
+        panic!("written");
+    };
+    assert_eq!((cell.tag, cell.bytes), (at("new"), b"theirs".to_vec()));
+    let gone = status_answer("404 Not Found", "<Code>NoSuchKey</Code>");
+    assert_eq!(change(&[&refused, &gone]).await.unwrap(), Put::Conflict(None));
+
+    // Another change was under way and came to nothing: this one is sent again, and not for ever.
+    let answer = change(&[&busy, &object("old", "before"), &object("new", "")]).await.unwrap();
+    assert_eq!(answer, Put::Written(at("new")));
+    let error = change(&[&busy, &object("old", "before")]).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotSent(_)), "{error:?}");
+
+    let huge = object("new", &"x".repeat(66 * 1024));
+    let error = change(&[&refused, &huge]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Misconfigured(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn no_error_shows_a_signature() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("sas");
+    let text =
+        format!("AZURE_STORAGE_ACCOUNT_NAME={ACCOUNT}\nAZURE_STORAGE_SAS_KEY=sv=1&sig=hidden\n");
+    std::fs::write(&file, text).unwrap();
+    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let answers = ["400 Bad Request", "403 Forbidden", "404 Not Found", "500 Oh"];
+    let answers = answers.map(|status| answering(&status_answer(status, "")));
+    for endpoint in answers.iter().cloned().chain([format!("http://{refusing}")]) {
+        let store = open(&azure(&endpoint, &file));
+        let error = store.put("probe/x", None, b"x".to_vec()).await;
+        assert!(!format!("{error:?}").contains("hidden"), "{error:?}");
+        let error = store.list("").await.unwrap_err();
+        assert!(!format!("{error:?}").contains("hidden"), "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -95,12 +95,17 @@ pub fn port_after(text: &str, before: &str) -> Option<u16> {
 
 /// An HTTP server that answers every request with `answer`, byte for byte, and then hangs up.
 pub fn answering(answer: &str) -> String {
+    answering_in_turn(&[answer])
+}
+
+/// The same with several answers, in turn and then from the first again.
+pub fn answering_in_turn(answers: &[&str]) -> String {
     use std::io::{Read as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let answer = answer.to_owned();
+    let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
     std::thread::spawn(move || {
-        for stream in listener.incoming() {
+        for (stream, answer) in listener.incoming().zip(answers.iter().cycle()) {
             let Ok(mut stream) = stream else { return };
             let mut request = [0; 16 * 1024];
             let _ = stream.read(&mut request);
