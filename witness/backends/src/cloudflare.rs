@@ -124,7 +124,7 @@ impl CloudflareCells {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
             .map_err(|_| wrong(format!("{file}: is not one line of plain characters")))?;
         authorization.set_sensitive(true);
-        let client = http::client(Some(&url), config.deadline)?;
+        let client = http::client(http::Plain::of(&url), config.deadline)?;
         Ok(Self { client, url, authorization, deadline: config.deadline })
     }
 

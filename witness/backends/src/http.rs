@@ -4,34 +4,47 @@ use std::error::Error;
 use std::time::Duration;
 
 use continuum_witness::StoreError;
-use reqwest::{Client, ClientBuilder, Url, redirect, retry};
+use reqwest::{Client, Url, redirect, retry};
 
-/// A client that sends each request at most once and to nobody but the configured host.
+/// Whether a client may speak without encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// Never.
+    Refused,
+    /// Yes, to this machine or its own metadata service; no proxy leads to either.
+    Near,
+}
+
+impl Plain {
+    /// What an endpoint that [`endpoint`] accepted needs.
+    pub(crate) fn of(endpoint: &Url) -> Self {
+        if endpoint.scheme() == "http" { Plain::Near } else { Plain::Refused }
+    }
+}
+
+/// A client that sends each request at most once and to nobody but the host it is given.
 ///
 /// The process must have installed a TLS provider (the binary installs ring); without one this is
 /// refused. Requests are given up after `deadline`, connecting after half of it, so that a host
 /// that swallows packets is still told apart from one that did not answer.
-pub(crate) fn client(endpoint: Option<&Url>, deadline: Duration) -> Result<Client, StoreError> {
-    builder(endpoint, deadline)?
-        .build()
-        .map_err(|error| StoreError::Misconfigured(format!("no HTTP client: {}", deepest(&error))))
-}
-
-fn builder(endpoint: Option<&Url>, deadline: Duration) -> Result<ClientBuilder, StoreError> {
+pub(crate) fn client(plain: Plain, deadline: Duration) -> Result<Client, StoreError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         return Err(StoreError::Misconfigured("this process installed no TLS provider".into()));
     }
-    let loopback = endpoint.is_some_and(is_loopback);
     let builder = Client::builder()
+        // Some edges turn away who names no program.
+        .user_agent(concat!("continuum/", env!("CARGO_PKG_VERSION")))
         // A repeated change may find its own first copy, and take it for somebody else's.
         .retry(retry::never())
         .redirect(redirect::Policy::none())
         .http1_only()
-        .https_only(!loopback)
+        .https_only(plain == Plain::Refused)
         .connect_timeout(deadline / 2)
         .timeout(deadline);
-    // A proxy of the environment does not lead to this machine.
-    Ok(if loopback { builder.no_proxy() } else { builder })
+    let builder = if plain == Plain::Near { builder.no_proxy() } else { builder };
+    builder
+        .build()
+        .map_err(|error| StoreError::Misconfigured(format!("no HTTP client: {}", deepest(&error))))
 }
 
 /// Reads an endpoint: `https://`, or `http://` on this machine only, because what is stored

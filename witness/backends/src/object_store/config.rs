@@ -11,12 +11,12 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::names::Compared;
-use crate::http;
+use crate::http::{self, Plain};
 
 /// The service that keeps the objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl ObjectStoreConfig {
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_retry(no_retries(self.deadline))
             .with_client_options(options(endpoint.as_ref()))
-            .with_http_connector(self.connector(endpoint.clone()));
+            .with_http_connector(self.connector());
         if let Some(endpoint) = endpoint {
             builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
         }
@@ -141,7 +141,7 @@ impl ObjectStoreConfig {
             .with_bucket_name(&self.bucket)
             .with_retry(no_retries(self.deadline))
             .with_client_options(options(None))
-            .with_http_connector(self.connector(None))
+            .with_http_connector(self.connector())
             .build();
         Ok(Arc::new(store.map_err(opening)?))
     }
@@ -162,15 +162,15 @@ impl ObjectStoreConfig {
             .with_use_emulator(false)
             .with_retry(no_retries(self.deadline))
             .with_client_options(options(endpoint.as_ref()))
-            .with_http_connector(self.connector(endpoint.clone()));
+            .with_http_connector(self.connector());
         if let Some(endpoint) = endpoint {
             builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/').to_owned());
         }
         Ok(Arc::new(builder.build().map_err(opening)?))
     }
 
-    fn connector(&self, endpoint: Option<Url>) -> Connector {
-        Connector { endpoint, deadline: self.deadline }
+    fn connector(&self) -> Connector {
+        Connector { deadline: self.deadline }
     }
 
     /// Names and values of the credentials file; `None` without one.
@@ -225,21 +225,54 @@ fn no_retries(deadline: Duration) -> RetryConfig {
 }
 
 fn options(endpoint: Option<&Url>) -> ClientOptions {
-    let plain = endpoint.is_some_and(|endpoint| endpoint.scheme() == "http");
+    let plain = endpoint.is_some_and(|endpoint| Plain::of(endpoint) == Plain::Near);
     ClientOptions::new().with_allow_http(plain)
 }
 
 /// Gives the object store this crate's HTTP client.
 #[derive(Debug)]
 struct Connector {
-    endpoint: Option<Url>,
     deadline: Duration,
 }
 
 impl HttpConnector for Connector {
-    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        http::client(self.endpoint.as_ref(), self.deadline).map(HttpClient::new).map_err(|error| {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        // Set for an endpoint of this machine, and for the metadata service that hands out the
+        // machine's own identity, which all providers have on plain HTTP.
+        let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let plain = if plain.as_deref() == Some("true") { Plain::Near } else { Plain::Refused };
+        http::client(plain, self.deadline).map(HttpClient::new).map_err(|error| {
             object_store::Error::Generic { store: "object store", source: Box::new(error) }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::client::{HttpRequest, HttpRequestBody};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_is_near_is_asked_without_encryption() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let connector = Connector { deadline: Duration::from_secs(20) };
+        let ask = |allowed: bool| {
+            let client = connector.connect(&ClientOptions::new().with_allow_http(allowed)).unwrap();
+            let mut request = HttpRequest::new(HttpRequestBody::empty());
+            *request.uri_mut() = url.parse().unwrap();
+            async move { client.execute(request).await.map(|response| response.status().as_u16()) }
+        };
+        assert!(ask(false).await.is_err());
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        };
+        let (status, ()) = tokio::join!(ask(true), answering);
+        assert_eq!(status.unwrap(), 204);
     }
 }
