@@ -4,10 +4,13 @@
 //! Each module implements [`continuum_witness::CellStore`] on one kind of store and passes
 //! [`continuum_witness::cell_contract`] on the real one.
 
-pub mod config;
-
-pub use config::{AcceptorConfig, StoreFactory, WitnessAccess};
 mod causes;
+pub mod cloudflare;
+pub mod config;
 mod digest;
 pub mod etcd;
+mod http;
 pub mod kubernetes;
+pub mod object_store;
+
+pub use config::{AcceptorConfig, StoreFactory, WitnessAccess};
