@@ -1,6 +1,7 @@
 //! A core of three nodes in one process over real mutual TLS, and scripted agents on its link.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it goes wrong")]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use continuum_control::config::{CoreConfig, Peer, RaftTiming, WitnessAddress};
-use continuum_control::{Listeners, serve_on};
+use continuum_control::raft::FsDisk;
+use continuum_control::{Edges, Listeners, OwnCells, serve_edges};
 use continuum_control_api::client::{ApiClient, ClientError};
+use continuum_control_api::link::Dialect;
 use continuum_control_api::rest::{ApplyPair, CoreView};
 use continuum_domain::PairRecord;
 use continuum_domain::spec::{MemberSpec, PairSpec};
@@ -26,6 +29,9 @@ pub mod agent;
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// How long a call of a cell may take.
+pub const CELLS_DEADLINE: Duration = Duration::from_secs(5);
 
 pub fn region(name: &str) -> RegionId {
     RegionId::new(name).unwrap()
@@ -60,6 +66,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
 struct Running {
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
+    cells: OwnCells,
 }
 
 pub struct Cluster {
@@ -105,13 +112,27 @@ impl Cluster {
         let config = config(&peer, &self.peers, self.directory.path());
         let (stop, stopping) = oneshot::channel::<()>();
         let register: Arc<dyn RegisterStore> = self.store.clone();
+        let cells = OwnCells::new(CELLS_DEADLINE);
+        let edges = Edges {
+            listeners,
+            disk: Arc::new(FsDisk::open(&config.data_directory).unwrap()),
+            network,
+            clock: Arc::new(BootClock),
+            register,
+            own_cells: Some(cells.clone()),
+            onlooker: None,
+            dialect: Dialect::default(),
+        };
         let task = seed::spawn(async move {
             let shutdown = async { drop(stopping.await) };
-            serve_on(config, listeners, network, Arc::new(BootClock), register, shutdown)
-                .await
-                .unwrap();
+            serve_edges(config, edges, shutdown).await.unwrap();
         });
-        self.running.lock().unwrap().insert(peer.name, Running { stop, task });
+        self.running.lock().unwrap().insert(peer.name, Running { stop, task, cells });
+    }
+
+    /// The core's cells as a running node reaches them.
+    pub fn own_cells(&self, name: &str) -> OwnCells {
+        self.running.lock().unwrap()[name].cells.clone()
     }
 
     /// Stops a node and waits until it is gone.
