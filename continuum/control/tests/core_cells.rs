@@ -120,7 +120,7 @@ async fn settled(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replaced_leaders_lose_nothing_that_was_answered() {
+async fn killed_leaders_lose_nothing_that_was_answered() {
     let cluster = Cluster::start().await;
     cluster.leader().await;
     let (stop, stopping) = watch::channel(false);
@@ -138,7 +138,7 @@ async fn replaced_leaders_lose_nothing_that_was_answered() {
             seen.wait_for(|seen| *seen >= due).await.unwrap();
         }
         let leader = cluster.leader().await;
-        cluster.stop(&leader).await;
+        cluster.kill(&leader).await;
         for (_, seen, _) in &mut counters {
             let due = *seen.borrow() + 5;
             seen.wait_for(|seen| *seen >= due).await.unwrap();

@@ -20,9 +20,10 @@ use continuum_domain::spec::{MemberSpec, PairSpec};
 use continuum_domain::{PairId, RegionId};
 use continuum_runtime::certificates::Authority;
 use continuum_runtime::net::{SharedNetwork, TlsFiles, TlsNetwork};
-use continuum_runtime::{BootClock, Identity, Role, seed};
+use continuum_runtime::{BootClock, Identity, Role};
 use continuum_witness::RegisterStore;
 use continuum_witness::memory::MemoryStore;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 pub mod agent;
@@ -67,6 +68,39 @@ struct Running {
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
     cells: OwnCells,
+    runtime: NodeRuntime,
+}
+
+/// A node's own runtime: without it all of the node stops wherever it happens to be, as a killed process.
+struct NodeRuntime(Option<Runtime>);
+
+impl NodeRuntime {
+    fn new() -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Self(Some(runtime.unwrap()))
+    }
+
+    fn spawn(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        self.0.as_ref().unwrap().spawn(work)
+    }
+
+    /// Returns once nothing of it runs any more.
+    async fn kill(mut self) {
+        let runtime = self.0.take().unwrap();
+        let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE));
+        ended.await.unwrap();
+    }
+}
+
+impl Drop for NodeRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 pub struct Cluster {
@@ -123,11 +157,12 @@ impl Cluster {
             onlooker: None,
             dialect: Dialect::default(),
         };
-        let task = seed::spawn(async move {
+        let runtime = NodeRuntime::new();
+        let task = runtime.spawn(async move {
             let shutdown = async { drop(stopping.await) };
             serve_edges(config, edges, shutdown).await.unwrap();
         });
-        self.running.lock().unwrap().insert(peer.name, Running { stop, task, cells });
+        self.running.lock().unwrap().insert(peer.name, Running { stop, task, cells, runtime });
     }
 
     /// The core's cells as a running node reaches them.
@@ -140,6 +175,12 @@ impl Cluster {
         let running = self.running.lock().unwrap().remove(name).expect("running");
         running.stop.send(()).unwrap();
         running.task.await.unwrap();
+    }
+
+    /// Kills a node and returns once nothing of it runs any more.
+    pub async fn kill(&self, name: &str) {
+        let running = self.running.lock().unwrap().remove(name).expect("running");
+        running.runtime.kill().await;
     }
 
     /// Starts a stopped node again on its data and its old addresses.
