@@ -66,6 +66,37 @@ async fn members_of_a_pair_are_those_of_its_spec() {
     assert!(matches!(mark, Err(StoreError::Unauthorised(_))), "{mark:?}");
 }
 
+/// A node that cannot be reached, or takes the connection and says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_are_away_or_silent_are_passed_by() {
+    let cluster = Cluster::start().await;
+    cluster.leader().await;
+    let network = cluster.network(&"operator/tester".parse().unwrap());
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let [silent_address, away_address] = [&silent, &away].map(|at| at.local_addr().unwrap());
+    drop(away);
+    let deadline = Duration::from_millis(1500);
+    let client = |first: std::net::SocketAddr| {
+        let others = cluster.peers.iter().map(|peer| (peer.name.clone(), peer.address.clone()));
+        let nodes = std::iter::once(("c9".to_owned(), first.to_string())).chain(others);
+        CoreCells::new(&network, nodes, deadline)
+    };
+
+    let cells = client(away_address);
+    let put = cells.put("probe/a", None, b"a".to_vec()).await;
+    assert!(matches!(put, Ok(Put::Written(_))), "{put:?}");
+    let cells = client(silent_address);
+    let read = cells.get("probe/a").await;
+    assert!(matches!(&read, Ok(Some(cell)) if cell.bytes == b"a"), "{read:?}");
+    let cells = client(silent_address);
+    let asking = cells.put("probe/b", None, b"b".to_vec());
+    let put = tokio::time::timeout(deadline * 2, asking).await.expect("it outlived its deadline");
+    assert!(matches!(put, Err(StoreError::Unanswered(_))), "{put:?}");
+    let put = cells.put("probe/b", None, b"b".to_vec()).await;
+    assert!(matches!(put, Ok(Put::Written(_))), "{put:?}");
+}
+
 fn number(cell: &Option<Cell>) -> u64 {
     cell.as_ref().map_or(0, |cell| std::str::from_utf8(&cell.bytes).unwrap().parse().unwrap())
 }
