@@ -31,7 +31,7 @@ pub trait CellHost: Members + Send + Sync + 'static {
     /// The cells.
     fn cells(&self) -> &dyn CellStore;
 
-    /// The name of the node to ask when this one answers [`StoreError::NotSent`], if it knows.
+    /// The name of the node to ask instead, when another one takes the changes.
     fn instead(&self) -> Option<String> {
         None
     }
@@ -91,6 +91,10 @@ impl CellService {
         let proto::PutCellRequest { key, expected, content } = request;
         check_cell_bounds(&key, &content)?;
         let parsed = cell_rules::check_put(identity(caller), &key, self.host.as_ref())?;
+        // Not before it is known who asks; and a read here would be in vain.
+        if let Some(other) = self.host.instead() {
+            return Err(StoreError::NotSent(format!("{other} is to be asked")));
+        }
         let expected = expected.map(Tag);
         // What is there already needs no room; whether it is as expected is decided later.
         if expected.is_none() && self.host.cells().get(&key).await?.is_none() {

@@ -1,6 +1,6 @@
 //! The durable store: registers and cells in memory, every accepted change in the log first.
 //!
-//! One writer ([`crate::writer`]) takes all changes that wait, decides them in order, writes those it accepts
+//! One writer takes all changes that wait, of both kinds, decides them in order, writes those it accepts
 //! as one frame with one fdatasync, publishes them to readers, and only then answers. A failed
 //! write or sync ends the store: what reached the disk is unknown, and a witness that guesses is
 //! worse than none. Only opening the log again settles it.

@@ -160,6 +160,13 @@ impl Batch {
     }
 }
 
+/// About how many bytes a log of nothing but `content` has.
+fn live_bytes(content: &Content) -> usize {
+    let registers = content.registers.iter().map(|(key, held)| (key, &held.value));
+    let cells = content.cells.iter().map(|(key, held)| (key, &held.bytes));
+    registers.chain(cells).map(|(key, value)| log::entry_bytes(key, value)).sum()
+}
+
 impl Writer {
     pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
         while let Some(first) = asks.recv().await {
@@ -231,14 +238,13 @@ impl Writer {
         if self.log.bytes() <= self.compaction_bytes {
             return;
         }
-        let content = self.shared.content().clone();
-        let registers = content.registers.iter().map(|(key, held)| (key, &held.value));
-        let cells = content.cells.iter().map(|(key, held)| (key, &held.bytes));
-        let live: usize =
-            registers.chain(cells).map(|(key, value)| log::entry_bytes(key, value)).sum();
-        if live.saturating_mul(COMPACTION_RATIO) > self.log.bytes() {
-            return;
-        }
+        let content = {
+            let content = self.shared.content();
+            if live_bytes(&content).saturating_mul(COMPACTION_RATIO) > self.log.bytes() {
+                return;
+            }
+            content.clone()
+        };
         match Log::rewrite(self.disk.as_ref(), &content).await {
             Ok(log) => {
                 tracing::info!(before = self.log.bytes(), after = log.bytes(), "log rewritten");

@@ -16,6 +16,7 @@
 //! afterwards what happened.
 
 mod api;
+mod cells;
 pub mod config;
 mod core;
 pub mod crash;
@@ -30,5 +31,6 @@ pub mod state;
 mod takeover;
 mod view;
 
+pub use cells::OwnCells;
 pub use config::CoreConfig;
 pub use server::{Edges, Listeners, Onlooker, ServeError, serve, serve_edges, serve_on};

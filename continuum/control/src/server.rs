@@ -18,13 +18,14 @@ use continuum_runtime::disk::{FsDisk, SharedDisk};
 use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::net::{Caller, Listening, SharedNetwork};
 use continuum_runtime::seed;
-use continuum_witness::RegisterStore;
+use continuum_witness::{RegisterStore, cell_service};
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::forward;
+use crate::cells::{NodeCells, OwnCells};
 use crate::config::{ConfigError, CoreConfig};
 use crate::core::Core;
 use crate::crash::CrashPoint;
@@ -115,7 +116,8 @@ pub async fn serve_on(
     let disk = Arc::new(FsDisk::open(&config.data_directory).map_err(StartError::from)?);
     let onlooker = None;
     let dialect = Dialect::default();
-    let edges = Edges { listeners, disk, network, clock, register, onlooker, dialect };
+    let own_cells = None;
+    let edges = Edges { listeners, disk, network, clock, register, own_cells, onlooker, dialect };
     serve_edges(config, edges, shutdown).await
 }
 
@@ -134,6 +136,8 @@ pub struct Edges {
     pub clock: SharedClock,
     /// The witness.
     pub register: Arc<dyn RegisterStore>,
+    /// Given the node once it has started, when the register is built on the core's own cells.
+    pub own_cells: Option<OwnCells>,
     /// Who counts what the sequencer decides: a simulator, and nobody in production.
     pub onlooker: Option<Onlooker>,
     /// How it says what it says to agents.
@@ -147,13 +151,16 @@ pub async fn serve_edges(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     config.check()?;
-    let Edges { listeners, disk, network, clock, register, onlooker, dialect } = edges;
+    let Edges { listeners, disk, network, clock, register, own_cells, onlooker, dialect } = edges;
     let crash = CrashPoint::from_environment(config.drills).map_err(ServeError::Drill)?;
     if let Some(point) = &crash {
         tracing::warn!(?point, "a crash point is armed: this process will abort there");
     }
     let settings = node_config(&config);
     let node = Node::start_on(settings, disk, network.clone(), clock.clone()).await?;
+    if let Some(own) = own_cells {
+        own.bind(NodeCells::new(node.clone(), clock.clone()), network.clone());
+    }
     let edge = EdgeLayer::new(&clock);
     let core = Arc::new(Core {
         node: node.clone(),
@@ -238,6 +245,7 @@ async fn serve_rpc(
     let core_node = CoreNodeServer::new(CoreNodeService { core: core.clone(), router })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let cells = Arc::new(NodeCells::new(core.node.clone(), core.clock.clone()));
     let agent_link = AgentLinkServer::new(AgentLinkService { core });
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
@@ -245,6 +253,7 @@ async fn serve_rpc(
         .layer(edge)
         .add_service(core_node)
         .add_service(agent_link)
+        .add_service(cell_service::service(cells))
         .serve_with_incoming_shutdown(listening.grpc(), stopped(stopping));
     if let Err(error) = served.await {
         tracing::error!(%error, "the gRPC server ended");

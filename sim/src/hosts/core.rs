@@ -19,6 +19,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
         listeners,
         disk: Arc::new(host.disk.clone()),
         register: host.witness(&network, WITNESS_DEADLINE),
+        own_cells: None,
         network,
         clock: host.shared_clock(),
         onlooker: Some(Arc::new(move |operation, facts, effects| {

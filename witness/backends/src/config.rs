@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use continuum_runtime::{Identity, SharedNetwork};
 use continuum_witness::{
-    Acceptor, CellStore, CoreCells, QuorumStore, RegisterStore, ServerCells, ServerStore,
+    Acceptor, Cell, CellStore, CoreCells, Put, QuorumStore, RegisterStore, ServerCells,
+    ServerStore, StoreError, Tag,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::cloudflare::{CloudflareCells, CloudflareConfig};
+use crate::etcd::{EtcdConfig, EtcdStore};
+use crate::kubernetes::{KubernetesConfig, KubernetesStore};
+use crate::object_store::{ObjectCells, ObjectStoreConfig};
 
 /// Makes a register store. Each is a proposer of its own.
 pub type StoreFactory = Arc<dyn Fn() -> Arc<dyn RegisterStore> + Send + Sync>;
@@ -39,6 +46,27 @@ pub enum AcceptorConfig {
     Server(ServerAcceptor),
     /// The control core: all its nodes are one acceptor.
     Core(CoreAcceptor),
+    /// A bucket with conditional writes.
+    ObjectStore(StoreAcceptor<ObjectStoreConfig>),
+    /// A Durable Object of Cloudflare.
+    Cloudflare(StoreAcceptor<CloudflareConfig>),
+    /// ConfigMaps of a Kubernetes cluster.
+    Kubernetes(StoreAcceptor<KubernetesConfig>),
+    /// An etcd.
+    Etcd(StoreAcceptor<EtcdConfig>),
+}
+
+/// A store of others as an acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreAcceptor<T> {
+    /// What this acceptor is called.
+    pub name: String,
+    /// The region whose loss takes it away; a site of its own when absent.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Where the store is.
+    pub store: T,
 }
 
 /// A witness server as an acceptor.
@@ -96,6 +124,10 @@ impl AcceptorConfig {
         match self {
             Self::Server(server) => &server.name,
             Self::Core(core) => &core.name,
+            Self::ObjectStore(store) => &store.name,
+            Self::Cloudflare(store) => &store.name,
+            Self::Kubernetes(store) => &store.name,
+            Self::Etcd(store) => &store.name,
         }
     }
 
@@ -104,10 +136,14 @@ impl AcceptorConfig {
         match self {
             Self::Server(server) => server.region.as_deref(),
             Self::Core(core) => core.region.as_deref(),
+            Self::ObjectStore(store) => store.region.as_deref(),
+            Self::Cloudflare(store) => store.region.as_deref(),
+            Self::Kubernetes(store) => store.region.as_deref(),
+            Self::Etcd(store) => store.region.as_deref(),
         }
     }
 
-    /// Addresses it names, with their keys.
+    /// Addresses (`host:port`) it names, with their keys; the stores of others check theirs.
     pub fn addresses(&self) -> Vec<(String, &str)> {
         match self {
             Self::Server(server) => vec![("address".into(), &server.address)],
@@ -116,12 +152,17 @@ impl AcceptorConfig {
                 let nodes = core.nodes.iter().map(|node| &*node.address);
                 nodes.enumerate().map(key).collect()
             }
+            _ => Vec::new(),
         }
     }
 
-    /// Opens the way to it; every call returns within `deadline`.
-    pub fn open(&self, network: &SharedNetwork, deadline: Duration) -> Arc<dyn CellStore> {
-        match self {
+    /// Opens the way to it: calls return within `deadline`, or its own where that is shorter.
+    pub async fn open(
+        &self,
+        network: &SharedNetwork,
+        deadline: Duration,
+    ) -> Result<Arc<dyn CellStore>, StoreError> {
+        Ok(match self {
             Self::Server(ServerAcceptor { name, address, .. }) => {
                 Arc::new(ServerCells::new(network.clone(), &**address, &**name, deadline))
             }
@@ -129,7 +170,63 @@ impl AcceptorConfig {
                 let nodes = core.nodes.iter().map(|n| (n.name.clone(), n.address.clone()));
                 Arc::new(CoreCells::new(network, nodes, deadline))
             }
-        }
+            Self::ObjectStore(StoreAcceptor { store, .. }) => {
+                let deadline = deadline.min(store.deadline);
+                Arc::new(ObjectCells::open(&ObjectStoreConfig { deadline, ..store.clone() })?)
+            }
+            Self::Cloudflare(StoreAcceptor { store, .. }) => {
+                let deadline = deadline.min(store.deadline);
+                Arc::new(CloudflareCells::open(&CloudflareConfig { deadline, ..store.clone() })?)
+            }
+            Self::Kubernetes(StoreAcceptor { store, .. }) => {
+                let deadline = deadline.min(store.deadline);
+                let config = KubernetesConfig { deadline, ..store.clone() };
+                Arc::new(KubernetesStore::new(&config).await?)
+            }
+            Self::Etcd(StoreAcceptor { store, .. }) => {
+                let deadline = deadline.min(store.deadline);
+                Arc::new(EtcdStore::new(&EtcdConfig { deadline, ..store.clone() })?)
+            }
+        })
+    }
+}
+
+/// A store that is opened by its first call, on the runtime that makes it.
+struct Lazy {
+    config: AcceptorConfig,
+    network: SharedNetwork,
+    deadline: Duration,
+    opened: tokio::sync::OnceCell<Arc<dyn CellStore>>,
+}
+
+impl Lazy {
+    async fn opened(&self) -> Result<&dyn CellStore, StoreError> {
+        let open = || self.config.open(&self.network, self.deadline);
+        Ok(self.opened.get_or_try_init(open).await?.as_ref())
+    }
+}
+
+#[async_trait]
+impl CellStore for Lazy {
+    async fn get(&self, key: &str) -> Result<Option<Cell>, StoreError> {
+        self.opened().await?.get(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        expected: Option<&Tag>,
+        bytes: Vec<u8>,
+    ) -> Result<Put, StoreError> {
+        self.opened().await?.put(key, expected, bytes).await
+    }
+
+    async fn delete(&self, key: &str, expected: &Tag) -> Result<bool, StoreError> {
+        self.opened().await?.delete(key, expected).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.opened().await?.list(prefix).await
     }
 }
 
@@ -205,11 +302,29 @@ impl WitnessAccess {
             .collect()
     }
 
-    /// The acceptors, opened.
+    /// Opens every acceptor once and lets it go, so that what cannot work is said at the start.
+    pub async fn try_open(
+        &self,
+        network: &SharedNetwork,
+        deadline: Duration,
+    ) -> Result<(), (String, StoreError)> {
+        for acceptor in &self.acceptor {
+            let opened = acceptor.open(network, deadline).await;
+            opened.map_err(|error| (acceptor.name().to_owned(), error))?;
+        }
+        Ok(())
+    }
+
+    /// The acceptors, each opened by its first call.
     pub fn acceptors(&self, network: &SharedNetwork, deadline: Duration) -> Vec<Acceptor> {
         let open = |acceptor: &AcceptorConfig| Acceptor {
             name: acceptor.name().to_owned(),
-            store: acceptor.open(network, deadline),
+            store: Arc::new(Lazy {
+                config: acceptor.clone(),
+                network: network.clone(),
+                deadline,
+                opened: tokio::sync::OnceCell::new(),
+            }),
         };
         self.acceptor.iter().map(open).collect()
     }

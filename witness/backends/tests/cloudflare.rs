@@ -58,8 +58,7 @@ impl Lab {
         command.arg("serve").arg(config).arg("--control-fd=1");
         Service::start(command, |line| {
             // {"event":"listen","socket":"http","port":40123}
-            line.contains("\"http\"")
-                .then(|| npm::port_after(line.trim_end_matches('}'), ":"))?
+            line.contains("\"http\"").then(|| npm::port_after(line.trim_end_matches('}'), ":"))?
         })
     }
 

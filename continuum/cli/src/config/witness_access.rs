@@ -1,8 +1,12 @@
 //! The `[witness]` section of the roles and commands that use the witness.
 
+use std::time::Duration;
+
+use continuum_runtime::SharedNetwork;
 use continuum_witness_backends::WitnessAccess;
 
 use super::loader::{Checks, Document};
+use crate::failure::Failure;
 
 /// A role's own part with its way to the witness.
 #[derive(Clone, Debug)]
@@ -42,9 +46,11 @@ pub fn check(access: &WitnessAccess, checks: &mut Checks<'_>) {
     }
 }
 
-/// Says what is allowed and should be known.
-pub fn warn(access: &WitnessAccess) {
+/// Says what is allowed and should be known, and refuses what cannot work, before a role starts.
+pub async fn ready(access: &WitnessAccess, network: &SharedNetwork) -> Result<(), Failure> {
     for warning in access.warnings() {
         tracing::warn!("witness: {warning}");
     }
+    let opened = access.try_open(network, Duration::from_secs(1)).await;
+    opened.map_err(|(name, error)| Failure::usage(format!("witness acceptor {name}: {error}")))
 }

@@ -13,7 +13,7 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     let role = agent::load(&args.config, super::reading(variables))?;
     super::start_log(&args, role.log);
     let network = super::network(&role.config.tls)?;
-    witness_access::warn(&role.witness);
+    witness_access::ready(&role.witness, &network).await?;
     let timing = role.config.timing.timing().map_err(|(_, why)| Failure::usage(why))?;
     let me = Identity::new(Role::Region, role.config.region.as_str());
     // Two tries fit into one renewal interval.

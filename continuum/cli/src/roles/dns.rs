@@ -13,7 +13,7 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     super::start_log(&args, role.log);
     let network = super::network(&role.tls)?;
     let Witnessed { own, witness } = role.config;
-    witness_access::warn(&witness);
+    witness_access::ready(&witness, &network).await?;
     let me = Identity::new(Role::Dns, &*own.name);
     let store = witness.stores(&network, &me, own.read_deadline())();
     continuum_dns::serve(own, network, store, super::shutdown())

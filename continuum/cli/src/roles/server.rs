@@ -19,7 +19,7 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     super::start_log(&args, role.log);
     let network = super::network(&role.tls)?;
     let Witnessed { own, witness } = role.config;
-    witness_access::warn(&witness);
+    witness_access::ready(&witness, &network).await?;
     let me = Identity::new(Role::Core, &*own.name);
     let register = witness.stores(&network, &me, WITNESS_DEADLINE)();
     let clock = Arc::new(BootClock);

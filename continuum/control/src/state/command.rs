@@ -11,6 +11,8 @@ use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
+use super::cells::{CellPut, CellState};
+
 /// A change of the replicated state. Only ever add variants and optional fields: older nodes'
 /// logs must stay readable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,6 +130,15 @@ pub enum Change {
         /// State after.
         after: String,
     },
+    /// A cell's content, new or changed. Not audited: sessions change theirs all the time.
+    PutCell(CellPut),
+    /// A cell is removed.
+    DeleteCell {
+        /// Its key.
+        key: String,
+        /// The tag it must have.
+        expected: String,
+    },
 }
 
 /// An agent's wish to fail over, with what the leader knows beside the replicated state.
@@ -181,6 +192,8 @@ impl Change {
             Change::Facts { .. } => "facts",
             Change::JournalReset { .. } => "journal-reset",
             Change::Note { .. } => "note",
+            Change::PutCell(_) => "put-cell",
+            Change::DeleteCell { .. } => "delete-cell",
         }
     }
 }
@@ -220,6 +233,12 @@ pub enum Reply {
         /// Lines that were added.
         added: Vec<AddedLine>,
     },
+    /// The cell was written, under this tag.
+    CellWritten(String),
+    /// The cell did not have the expected tag; what it holds.
+    CellConflict(Option<CellState>),
+    /// Whether the cell is gone.
+    CellGone(bool),
     /// It was refused; nothing was changed.
     Refused(ApiError),
 }
@@ -233,6 +252,9 @@ impl fmt::Display for Reply {
             Reply::Grant(_) => f.write_str("grant answer"),
             Reply::Pause(pause) => write!(f, "pause until {}", pause.until_ms),
             Reply::Journalled { seq, added } => write!(f, "{} lines, seq {seq}", added.len()),
+            Reply::CellWritten(tag) => write!(f, "cell {tag} written"),
+            Reply::CellConflict(_) => f.write_str("cell not as expected"),
+            Reply::CellGone(gone) => write!(f, "cell gone: {gone}"),
             Reply::Refused(error) => write!(f, "refused: {error}"),
         }
     }

@@ -16,12 +16,14 @@ use serde::{Deserialize, Serialize};
 use crate::raft::Machine;
 
 pub mod audit;
+mod cells;
 pub mod command;
 mod facts;
 mod failover;
 mod operations;
 mod pairs;
 
+pub use cells::{Blob, CellPut, CellState};
 pub use command::{AddedLine, Change, Command, FailoverAsk, Reply};
 pub use failover::Judgement;
 
@@ -95,13 +97,16 @@ pub struct CoreState {
     pauses: BTreeMap<PairId, Pause>,
     journal_seq: BTreeMap<RegionId, u64>,
     audit: AuditChain,
+    /// What this core keeps as one acceptor of the witness. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    cells: BTreeMap<String, CellState>,
 }
 
 impl Machine for CoreState {
     type Command = Command;
     type Reply = Reply;
 
-    fn apply(&mut self, _index: u64, command: Command) -> Reply {
+    fn apply(&mut self, index: u64, command: Command) -> Reply {
         let now_ms = self.last_ms.max(command.at_ms);
         self.last_ms = now_ms;
         let actor = command.actor.as_str();
@@ -153,6 +158,8 @@ impl Machine for CoreState {
                 self.audit.append(now_ms, actor, line);
                 Reply::Done
             }
+            Change::PutCell(put) => self.put_cell(index, put),
+            Change::DeleteCell { key, expected } => self.delete_cell(&key, &expected),
         }
     }
 }

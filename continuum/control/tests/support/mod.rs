@@ -1,6 +1,7 @@
 //! A core of three nodes in one process over real mutual TLS, and scripted agents on its link.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it goes wrong")]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,23 +10,29 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use continuum_control::config::{CoreConfig, Peer, RaftTiming};
-use continuum_control::{Listeners, serve_on};
+use continuum_control::raft::FsDisk;
+use continuum_control::{Edges, Listeners, OwnCells, serve_edges};
 use continuum_control_api::client::{ApiClient, ClientError};
+use continuum_control_api::link::Dialect;
 use continuum_control_api::rest::{ApplyPair, CoreView};
 use continuum_domain::PairRecord;
 use continuum_domain::spec::{MemberSpec, PairSpec};
 use continuum_domain::{PairId, RegionId};
 use continuum_runtime::certificates::Authority;
 use continuum_runtime::net::{SharedNetwork, TlsFiles, TlsNetwork};
-use continuum_runtime::{BootClock, Identity, Role, seed};
+use continuum_runtime::{BootClock, Identity, Role};
 use continuum_witness::RegisterStore;
 use continuum_witness::memory::MemoryStore;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 pub mod agent;
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// How long a call of a cell may take.
+pub const CELLS_DEADLINE: Duration = Duration::from_secs(5);
 
 pub fn region(name: &str) -> RegionId {
     RegionId::new(name).unwrap()
@@ -60,6 +67,40 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
 struct Running {
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
+    cells: OwnCells,
+    runtime: NodeRuntime,
+}
+
+/// A node's own runtime: without it all of the node stops wherever it happens to be, as a killed process.
+struct NodeRuntime(Option<Runtime>);
+
+impl NodeRuntime {
+    fn new() -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Self(Some(runtime.unwrap()))
+    }
+
+    fn spawn(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        self.0.as_ref().unwrap().spawn(work)
+    }
+
+    /// Returns once nothing of it runs any more.
+    async fn kill(mut self) {
+        let runtime = self.0.take().unwrap();
+        let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE));
+        ended.await.unwrap();
+    }
+}
+
+impl Drop for NodeRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 pub struct Cluster {
@@ -105,13 +146,28 @@ impl Cluster {
         let config = config(&peer, &self.peers, self.directory.path());
         let (stop, stopping) = oneshot::channel::<()>();
         let register: Arc<dyn RegisterStore> = self.store.clone();
-        let task = seed::spawn(async move {
+        let cells = OwnCells::new(CELLS_DEADLINE);
+        let edges = Edges {
+            listeners,
+            disk: Arc::new(FsDisk::open(&config.data_directory).unwrap()),
+            network,
+            clock: Arc::new(BootClock),
+            register,
+            own_cells: Some(cells.clone()),
+            onlooker: None,
+            dialect: Dialect::default(),
+        };
+        let runtime = NodeRuntime::new();
+        let task = runtime.spawn(async move {
             let shutdown = async { drop(stopping.await) };
-            serve_on(config, listeners, network, Arc::new(BootClock), register, shutdown)
-                .await
-                .unwrap();
+            serve_edges(config, edges, shutdown).await.unwrap();
         });
-        self.running.lock().unwrap().insert(peer.name, Running { stop, task });
+        self.running.lock().unwrap().insert(peer.name, Running { stop, task, cells, runtime });
+    }
+
+    /// The core's cells as a running node reaches them.
+    pub fn own_cells(&self, name: &str) -> OwnCells {
+        self.running.lock().unwrap()[name].cells.clone()
     }
 
     /// Stops a node and waits until it is gone.
@@ -119,6 +175,12 @@ impl Cluster {
         let running = self.running.lock().unwrap().remove(name).expect("running");
         running.stop.send(()).unwrap();
         running.task.await.unwrap();
+    }
+
+    /// Kills a node and returns once nothing of it runs any more.
+    pub async fn kill(&self, name: &str) {
+        let running = self.running.lock().unwrap().remove(name).expect("running");
+        running.runtime.kill().await;
     }
 
     /// Starts a stopped node again on its data and its old addresses.
