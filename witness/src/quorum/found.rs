@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use continuum_runtime::seed;
+use rand::RngExt;
 
 use crate::cells::{Put, Tag};
 use crate::register::StoreError;
 
 use super::mark::{MARK_KEY, Mark, Phase};
 use super::store::Acceptor;
-
-/// Characters of an incarnation: enough that two never meet.
-const INCARNATION_CHARACTERS: usize = 16;
 
 /// Why a quorum was not founded. What was done already is taken up by the next try.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,8 +57,7 @@ pub async fn found(acceptors: &[Acceptor]) -> Result<BTreeMap<String, String>, F
         return Err(FoundError::Lost(name.clone()));
     }
     let begun = marks.iter().find_map(|(_, mark)| mark.as_ref().map(|(_, mark)| mark.clone()));
-    let draw =
-        |acceptor: &Acceptor| (acceptor.name.clone(), seed::random_id(INCARNATION_CHARACTERS));
+    let draw = |acceptor: &Acceptor| (acceptor.name.clone(), incarnation());
     let plan = begun.unwrap_or_else(|| Mark {
         acceptor: String::new(),
         generation: 1,
@@ -84,6 +81,11 @@ pub async fn found(acceptors: &[Acceptor]) -> Result<BTreeMap<String, String>, F
         }
     }
     Ok(plan.members)
+}
+
+/// Wide enough that two never meet.
+fn incarnation() -> String {
+    format!("{:032x}", seed::rng().random::<u128>())
 }
 
 fn check_shape(acceptors: &[Acceptor]) -> Result<(), FoundError> {
