@@ -64,6 +64,9 @@ pub struct LabOptions {
     pub suspect_after: Duration,
     /// What the holder does without a witness.
     pub on_witness_loss: WitnessLossPolicy,
+    /// Whether the witness is a quorum of three, the control core and two servers, instead of one
+    /// server.
+    pub quorum: bool,
     /// `async`: the standing approval of a loss, in bytes of WAL.
     pub rpo_bytes: Option<u64>,
     /// Restarts of a crashed PostgreSQL in place before the lease is released.
@@ -92,6 +95,7 @@ impl Default for LabOptions {
             takeover: Takeover::default(),
             suspect_after: Duration::from_millis(600),
             on_witness_loss: WitnessLossPolicy::default(),
+            quorum: false,
             rpo_bytes: None,
             restarts_in_place: None,
             stall_timeout: Duration::from_secs(2),

@@ -18,7 +18,7 @@ use continuum_runtime::seed;
 use serde_json::{Value, json};
 
 use crate::args::LabOptions;
-use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, ZONE};
+use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, WitnessServer, ZONE};
 use crate::manifest::{Manifest, Part};
 use crate::wan::{self, NETWORKS};
 use crate::workload::CLIENT_ROLE;
@@ -64,8 +64,10 @@ pub fn write(layout: &Layout, options: &LabOptions, binary: &Path) -> io::Result
         write_toml(&layout.config_file(&node.name), server(layout, node))?;
         parts.push(core_part(layout, node, binary));
     }
-    write_toml(&layout.config_file("witness"), witness(layout))?;
-    parts.push(part(layout, "witness", "witness", binary, &[("grpc", layout.witness.0)]));
+    for server in &layout.witnesses {
+        write_toml(&layout.config_file(&server.name), witness(layout, server))?;
+        parts.push(part(layout, &server.name, "witness", binary, &[("grpc", server.port)]));
+    }
     write_toml(&layout.config_file("dns"), dns(layout, options))?;
     let (dns_port, update_port, _) = &layout.dns;
     parts.push(part(layout, "dns", "dns", binary, &[("dns", *dns_port), ("grpc", *update_port)]));
@@ -215,21 +217,35 @@ fn server(layout: &Layout, node: &CoreNode) -> Value {
         "listen_api": at_hub(layout, node.api_port),
         "data_directory": layout.directory.join(&node.name),
         "peers": layout.core.iter().map(peer).collect::<Vec<_>>(),
-        "witness": named("witness", at_hub(layout, layout.witness.0)),
+        "witness": access(layout),
         // A scenario may crash a node on purpose.
         "drills": true,
         "tls": tls(&node.tls),
     })
 }
 
-fn witness(layout: &Layout) -> Value {
+/// The way to the witness, for everybody who has one.
+fn access(layout: &Layout) -> Value {
+    let address = |server: &WitnessServer| at_hub(layout, server.port);
+    let [one] = layout.witnesses.as_slice() else {
+        let server = |server: &WitnessServer| json!({ "kind": "server", "name": server.name, "address": address(server) });
+        let nodes = layout.core.iter().map(|node| named(&node.name, at_hub(layout, node.port)));
+        let core = json!({ "kind": "core", "name": "core", "nodes": nodes.collect::<Vec<_>>() });
+        let servers = layout.witnesses.iter().map(server);
+        let acceptors: Vec<Value> = std::iter::once(core).chain(servers).collect();
+        return json!({ "acceptor": acceptors });
+    };
+    named(&one.name, address(one))
+}
+
+fn witness(layout: &Layout, server: &WitnessServer) -> Value {
     let regions: Vec<&RegionId> = layout.regions.iter().map(|region| &region.id).collect();
     json!({
-        "name": "witness",
-        "listen": at_hub(layout, layout.witness.0),
-        "data_directory": layout.directory.join("witness"),
+        "name": server.name,
+        "listen": at_hub(layout, server.port),
+        "data_directory": layout.directory.join(&server.name),
         "pairs": { PAIR: regions },
-        "tls": tls(&layout.witness.1),
+        "tls": tls(&server.tls),
     })
 }
 
@@ -247,7 +263,7 @@ fn dns(layout: &Layout, options: &LabOptions) -> Value {
             "ttl": duration(options.name_ttl),
             "addresses": addresses,
         }],
-        "witness": named("witness", at_hub(layout, layout.witness.0)),
+        "witness": access(layout),
         "tls": tls(&layout.dns.2),
     })
 }
@@ -256,6 +272,7 @@ fn client(layout: &Layout) -> Value {
     let endpoint = |node: &CoreNode| named(&node.name, at_hub(layout, node.api_port));
     json!({
         "endpoints": layout.core.iter().map(endpoint).collect::<Vec<_>>(),
+        "witness": access(layout),
         "tls": tls(&layout.operator),
     })
 }
@@ -314,7 +331,7 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
             "stop_budget": duration(timing.stop_budget),
             "guard": duration(timing.guard),
         },
-        "witness": named("witness", at_hub(layout, layout.witness.0)),
+        "witness": access(layout),
         "core": core.collect::<Vec<_>>(),
         "peers": peers.collect::<Vec<_>>(),
         "pairs": [{
@@ -336,7 +353,7 @@ mod tests {
     fn every_part_gets_a_file_that_is_toml_and_an_entry_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
         let options = LabOptions { rpo_bytes: None, ..LabOptions::default() };
-        let layout = Layout::create(directory.path().to_owned(), &options.regions, None).unwrap();
+        let layout = Layout::create(directory.path().to_owned(), &options, None).unwrap();
         let manifest = write(&layout, &options, Path::new("/bin/continuum")).unwrap();
         let names: Vec<&str> = manifest.parts.iter().map(|part| part.name.as_str()).collect();
         let expected = [

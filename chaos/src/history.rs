@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use continuum_domain::Tick;
 use serde::{Deserialize, Serialize};
@@ -113,6 +114,18 @@ impl Recorder {
                     && address.is_none_or(|address| attempt.address == address)
             };
             recorded.attempts.iter().filter(fits).map(|attempt| attempt.done).min()
+        })
+    }
+
+    /// The longest time without an acknowledgement between two instants.
+    pub fn longest_gap(&self, from: Tick, until: Tick) -> Duration {
+        self.with(|recorded| {
+            let acknowledged = recorded.attempts.iter().filter(|attempt| attempt.is_acknowledged());
+            let mut instants: Vec<Tick> = acknowledged.map(|attempt| attempt.done).collect();
+            instants.retain(|at| (from..=until).contains(at));
+            instants.extend([from, until]);
+            instants.sort_unstable();
+            instants.windows(2).map(|pair| pair[0].until(pair[1])).max().unwrap_or_default()
         })
     }
 

@@ -1,7 +1,7 @@
 //! A whole lab as a value: start it, break it, look at it, stop it.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +117,7 @@ impl Lab {
             ),
             false => None,
         };
-        let layout = Layout::create(directory, &options.regions, wan.as_ref())
+        let layout = Layout::create(directory, &options, wan.as_ref())
             .map_err(failed("ports, certificates and directories"))?;
         let manifest =
             config::write(&layout, &options, &binary).map_err(failed("configuration files"))?;
@@ -151,7 +151,25 @@ impl Lab {
             wan,
         };
         lab.wait_leader(ELECTION_LIMIT).await?;
+        if lab.options.quorum {
+            lab.found_witness(&binary).await?;
+        }
         Ok(lab)
+    }
+
+    /// Founds the quorum of acceptors, as an operator does once.
+    async fn found_witness(&self, binary: &Path) -> Result<(), Error> {
+        let config = self.layout.config_file("client");
+        self.until("the witness's quorum to be founded", ELECTION_LIMIT, async || {
+            let mut command = tokio::process::Command::new(binary);
+            command.args(["witness", "init", "--config"]).arg(&config).kill_on_drop(true);
+            let done = command.output().await.map_err(|error| error.to_string())?;
+            match done.status.success() {
+                true => Ok(()),
+                false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+            }
+        })
+        .await
     }
 
     /// Gives the core the pair's spec.

@@ -12,6 +12,7 @@ use continuum_runtime::certificates::Authority;
 use continuum_runtime::net::TlsFiles;
 use continuum_runtime::{Identity, Role};
 
+use crate::args::LabOptions;
 use crate::janitor::DIRECTORY_PREFIX;
 use crate::ports::{Ports, region_address};
 use crate::wan::Wan;
@@ -61,6 +62,17 @@ pub struct Region {
     pub tls: TlsFiles,
 }
 
+/// A witness server.
+#[derive(Clone, Debug)]
+pub struct WitnessServer {
+    /// Its name.
+    pub name: String,
+    /// Its gRPC port.
+    pub port: u16,
+    /// Its certificate.
+    pub tls: TlsFiles,
+}
+
 /// Everything that is decided before anything is started.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -72,8 +84,8 @@ pub struct Layout {
     pub postgres_port: u16,
     /// Control nodes.
     pub core: Vec<CoreNode>,
-    /// The witness's port and certificate.
-    pub witness: (u16, TlsFiles),
+    /// Witness servers: one, or two that are acceptors beside the core.
+    pub witnesses: Vec<WitnessServer>,
     /// The name server's DNS port, gRPC port and certificate.
     pub dns: (u16, u16, TlsFiles),
     /// The operator's certificate.
@@ -106,7 +118,8 @@ impl Place {
 
 impl Layout {
     /// Chooses free ports and makes certificates in `directory`; on loopback, or in the network `wan`.
-    pub fn create(directory: PathBuf, regions: &[RegionId], wan: Option<&Wan>) -> io::Result<Self> {
+    pub fn create(directory: PathBuf, options: &LabOptions, wan: Option<&Wan>) -> io::Result<Self> {
+        let regions = &options.regions;
         let tls = directory.join("tls");
         let authority = Authority::create(&tls)?;
         let issue = |role, name: &str| authority.issue(&Identity::new(role, name));
@@ -139,11 +152,20 @@ impl Layout {
                 })
             })
             .collect::<io::Result<_>>()?;
+        let servers: &[&str] =
+            if options.quorum { &["witness", "witness-2"] } else { &["witness"] };
+        let witnesses = servers
+            .iter()
+            .map(|name| {
+                let tls = issue(Role::Witness, name)?;
+                Ok(WitnessServer { name: (*name).to_owned(), port: ports.free()?, tls })
+            })
+            .collect::<io::Result<_>>()?;
         let layout = Self {
             hub: wan.map_or(Ipv4Addr::LOCALHOST, |_| Wan::hub()),
             postgres_port: ports.free_on(&loopback)?,
             core,
-            witness: (ports.free()?, issue(Role::Witness, "witness")?),
+            witnesses,
             dns: (ports.free()?, ports.free()?, issue(Role::Dns, "dns")?),
             operator: issue(Role::Operator, "lab")?,
             regions,
@@ -253,10 +275,13 @@ mod tests {
     fn all_ports_differ_and_regions_share_one_port_on_their_own_addresses() {
         let directory = tempfile::tempdir().unwrap();
         let regions = ["fsn", "hel", "ash"].map(|name| RegionId::new(name).unwrap());
-        let layout = Layout::create(directory.path().to_owned(), &regions, None).unwrap();
+        let options =
+            LabOptions { quorum: true, regions: regions.to_vec(), ..LabOptions::default() };
+        let layout = Layout::create(directory.path().to_owned(), &options, None).unwrap();
         let mut ports: Vec<u16> = layout.core.iter().flat_map(|n| [n.port, n.api_port]).collect();
         ports.extend(layout.regions.iter().flat_map(|r| [r.peer_port, r.health_port]));
-        ports.extend([layout.postgres_port, layout.witness.0, layout.dns.0, layout.dns.1]);
+        ports.extend(layout.witnesses.iter().map(|server| server.port));
+        ports.extend([layout.postgres_port, layout.dns.0, layout.dns.1]);
         let count = ports.len();
         ports.sort_unstable();
         ports.dedup();
