@@ -261,7 +261,7 @@ impl WitnessAccess {
                 let text = format!("{} is the name of another acceptor", acceptor.name());
                 problems.push(problem(format!("acceptor.{at}.name"), text));
             }
-            if acceptor.addresses().is_empty() {
+            if matches!(acceptor, AcceptorConfig::Core(core) if core.nodes.is_empty()) {
                 problems.push(problem(format!("acceptor.{at}.nodes"), "names no control node"));
             }
         }
@@ -382,6 +382,46 @@ mod tests {
         let apart = vec![server("a", Some("fsn")), server("b", Some("hel")), server("c", None)];
         assert_eq!(quorum(apart.clone()).check(), []);
         assert!(quorum(apart).warnings().is_empty());
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        witness: WitnessAccess,
+    }
+
+    fn parse(text: &str) -> Result<WitnessAccess, String> {
+        toml::from_str::<File>(text).map(|file| file.witness).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_right() {
+        let page = include_str!("../../../docs/WITNESS.md");
+        let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next());
+        let access = parse(example.unwrap()).unwrap();
+        assert_eq!(access.check(), []);
+        let names: Vec<&str> = access.acceptor.iter().map(AcceptorConfig::name).collect();
+        assert_eq!(names, ["core", "w1", "bucket"]);
+    }
+
+    #[test]
+    fn every_kind_is_read_and_what_is_misspelt_is_refused() {
+        let store = |kind: &str, store: &str| {
+            parse(&format!(
+                "[[witness.acceptor]]\nkind = {kind:?}\nname = \"x\"\nstore = {{ {store} }}\n"
+            ))
+        };
+        for (kind, keys) in [
+            ("object-store", "kind = \"azure\", bucket = \"b\""),
+            ("cloudflare", "url = \"https://w.example\", prefix = \"p\", token_file = \"/t\""),
+            ("kubernetes", "namespace = \"continuum\""),
+            ("etcd", "endpoints = [\"http://127.0.0.1:2379\"]"),
+        ] {
+            let access = store(kind, keys).unwrap_or_else(|error| panic!("{kind}: {error}"));
+            assert_eq!(access.check(), [], "{kind}");
+            let misspelt = store(kind, &format!("{keys}, typo = 1"));
+            assert!(misspelt.is_err_and(|error| error.contains("typo")), "{kind}");
+        }
+        assert!(store("kv", "x = 1").is_err_and(|error| error.contains("kv")));
     }
 
     #[test]
