@@ -125,7 +125,11 @@ impl Recorder {
             instants.retain(|at| (from..=until).contains(at));
             instants.extend([from, until]);
             instants.sort_unstable();
-            instants.windows(2).map(|pair| pair[0].until(pair[1])).max().unwrap_or_default()
+            instants
+                .windows(2)
+                .map(|pair| pair[0].until(pair[1]))
+                .max()
+                .expect("two instants at least")
         })
     }
 

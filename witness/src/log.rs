@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Numbers are little-endian; the payload is a postcard list of [`Entry`]s. The first frame begins
-//! with the store's id ([`Entry::Store`]). Format 2 had registers alone, a list of [`Record`]s; such a
-//! log is read, and rewritten before anything is added to it. One frame is one group commit: nothing in it is answered before the whole of it is on disk, and the next one is
-//! written only after that. So only the last frame can be torn, and what is cut was never
-//! answered. A frame is *torn* when the file ends inside it, or when a sector of it reads as zeros,
+//! with the store's id ([`Entry::Store`]). Format 2 had registers alone, a list of [`Record`]s; such
+//! a log is read, and rewritten before anything is added to it. One frame is one group commit:
+//! nothing in it is answered before the whole of it is on disk, and the next one is written only
+//! after that. So only the last frame can be torn, and what is cut was never answered. A frame is *torn* when the file ends inside it, or when a sector of it reads as zeros,
 //! which is how a file system shows a sector it never wrote. Anything else that does not add up
 //! is damage to something that may have been answered: opening is refused.
 

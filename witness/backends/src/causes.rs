@@ -24,7 +24,7 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
     }
 }
 
-/// The innermost reason, as text.
+/// The innermost reason, as text. The outer ones may name a URL, which may carry a signature.
 pub(crate) fn root(error: &(dyn Error + 'static)) -> String {
     sources(error).last().unwrap_or(error).to_string()
 }

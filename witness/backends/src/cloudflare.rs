@@ -18,6 +18,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
+use crate::causes::root;
 use crate::http;
 
 /// Largest answer that is read, in bytes: the largest cell as base64, or a page of keys.
@@ -130,7 +131,7 @@ impl CloudflareCells {
 
     /// Status and body of one answer, within the deadline.
     async fn ask(&self, call: &Call<'_>) -> Result<(StatusCode, Vec<u8>), StoreError> {
-        let host = self.url.host_str().unwrap_or_default();
+        let host = self.url.host_str().unwrap_or("the worker");
         let request = self
             .client
             .post(self.url.clone())
@@ -164,7 +165,7 @@ impl CloudflareCells {
 }
 
 fn lost(host: &str, error: &reqwest::Error) -> StoreError {
-    let text = format!("{host}: {}", http::deepest(error));
+    let text = format!("{host}: {}", root(error));
     if http::never_connected(error) {
         StoreError::NotSent(text)
     } else {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use continuum_witness::StoreError;
 use reqwest::{Client, Url, redirect, retry};
 
+use crate::causes::{root, sources};
+
 /// Whether a client may speak without encryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plain {
@@ -44,7 +46,7 @@ pub(crate) fn client(plain: Plain, deadline: Duration) -> Result<Client, StoreEr
     let builder = if plain == Plain::Near { builder.no_proxy() } else { builder };
     builder
         .build()
-        .map_err(|error| StoreError::Misconfigured(format!("no HTTP client: {}", deepest(&error))))
+        .map_err(|error| StoreError::Misconfigured(format!("no HTTP client: {}", root(&error))))
 }
 
 /// Reads an endpoint: `https://`, or `http://` on this machine only, because what is stored
@@ -70,26 +72,9 @@ fn is_loopback(url: &Url) -> bool {
     host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The text of the last cause. The outer ones name the URL, which may carry a signature.
-pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
-}
-
-/// The error and what caused it, outermost first.
-pub(crate) fn causes<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
-}
-
 /// Whether no connection came about to send the request on.
 pub(crate) fn never_connected(error: &(dyn Error + 'static)) -> bool {
-    causes(error)
+    sources(error)
         .any(|cause| cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect))
 }
 

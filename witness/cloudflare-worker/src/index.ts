@@ -57,7 +57,7 @@ async function answer(request: Request, env: Env): Promise<Response> {
       return put(cells, grant, call);
     case "delete": {
       const name = key(call.key);
-      checkWrite(grant, name, false);
+      checkWrite(grant, name);
       return json(200, { gone: await cells.remove(name, tag(call.expected)) });
     }
     case "list":
@@ -70,7 +70,7 @@ async function answer(request: Request, env: Env): Promise<Response> {
 async function put(cells: any, grant: Grant, call: any): Promise<Response> {
   const name = key(call.key);
   const expected = call.expected === null ? null : tag(call.expected);
-  checkWrite(grant, name, expected === null);
+  checkWrite(grant, name);
   const done = await cells.put(name, expected, content(call.bytes));
   if ("written" in done) {
     return json(200, { written: done.written });

@@ -60,21 +60,17 @@ function fromHex(hex: string): Uint8Array {
   return Uint8Array.from(hex.match(/../g) ?? [], (byte) => parseInt(byte, 16));
 }
 
-/** Refuses what the caller may not change. `creates` is set where no cell may be there before. */
-export function checkWrite(grant: Grant, key: string, creates: boolean): void {
-  if (grant.operator === true || mayWrite(grant, key, creates)) {
+/** Refuses what the caller may not change. Only an operator marks a store as an acceptor. */
+export function checkWrite(grant: Grant, key: string): void {
+  if (grant.operator === true || mayWrite(grant, key)) {
     return;
   }
   throw new Refusal(403, "unauthorised", `${grant.region} may not write ${JSON.stringify(key)}`);
 }
 
-function mayWrite(grant: Grant, key: string, creates: boolean): boolean {
+function mayWrite(grant: Grant, key: string): boolean {
   if (key.startsWith("probe/")) {
     return true;
-  }
-  // Whoever comes first marks a store that is empty; nobody but an operator changes the mark.
-  if (key === "mark") {
-    return creates;
   }
   const register = /^g[0-9]+\/[^/]+\/(.+)$/s.exec(key)?.[1];
   if (register === undefined) {

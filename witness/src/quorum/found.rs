@@ -1,6 +1,6 @@
 //! Founding a quorum: gives each store its mark, once; and finding the membership again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use continuum_runtime::seed;
 use rand::RngExt;
@@ -28,8 +28,11 @@ pub enum FoundError {
          new. It is not taken in by founding again, because it may have made promises"
     )]
     Lost(String),
-    /// A store belongs to another quorum.
-    #[error("acceptor {acceptor} belongs to a quorum of {members}; it cannot be of two")]
+    /// A store belongs to another quorum, or is another acceptor of this one.
+    #[error(
+        "the store of acceptor {acceptor} is marked as one of {members} already: it cannot be of two \
+         quorums, nor two acceptors of one"
+    )]
     Other {
         /// Whose store.
         acceptor: String,
@@ -64,10 +67,11 @@ pub async fn found(acceptors: &[Acceptor]) -> Result<BTreeMap<String, String>, F
         members: acceptors.iter().map(draw).collect(),
         phase: Phase::Founding,
     });
-    let named: BTreeMap<&str, ()> = acceptors.iter().map(|a| (&*a.name, ())).collect();
+    let named: BTreeSet<&String> = acceptors.iter().map(|acceptor| &acceptor.name).collect();
     for (name, mark) in &marks {
-        let other = mark.as_ref().is_some_and(|(_, mark)| !mark.same_quorum(&plan));
-        if other || plan.members.keys().any(|member| !named.contains_key(&**member)) {
+        let fits = |mark: &Mark| mark.same_quorum(&plan) && mark.acceptor == *name;
+        let other = mark.as_ref().is_some_and(|(_, mark)| !fits(mark));
+        if other || plan.members.keys().any(|member| !named.contains(member)) {
             let theirs = mark.as_ref().map_or(&plan.members, |(_, mark)| &mark.members);
             let members = theirs.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(FoundError::Other { acceptor: name.clone(), members });
@@ -115,7 +119,7 @@ async fn write_mark(acceptor: &Acceptor, mark: &Mark) -> Result<(), FoundError> 
     let failed = |error| failed(acceptor, error);
     let held = read_mark(acceptor).await.map_err(failed)?;
     let tag = match held {
-        Some((_, held)) if !held.same_quorum(mark) => {
+        Some((_, held)) if !held.same_quorum(mark) || held.acceptor != mark.acceptor => {
             let members = held.members.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(FoundError::Other { acceptor: acceptor.name.clone(), members });
         }
@@ -132,7 +136,8 @@ async fn write_mark(acceptor: &Acceptor, mark: &Mark) -> Result<(), FoundError> 
     }
 }
 
-/// The membership that the stores tell of; the newest where they differ.
+/// The membership that the stores tell of. Stores that tell of different ones are never mixed:
+/// their majorities need not meet.
 pub(super) async fn membership(acceptors: &[Acceptor]) -> Result<Mark, StoreError> {
     let (tell, mut told) = tokio::sync::mpsc::channel(acceptors.len().max(1));
     for acceptor in acceptors {
@@ -143,13 +148,18 @@ pub(super) async fn membership(acceptors: &[Acceptor]) -> Result<Mark, StoreErro
         });
     }
     drop(tell);
-    let (mut newest, mut answers, mut errors) = (None::<Mark>, 0, Vec::new());
+    let (mut found, mut answers, mut errors) = (None::<Mark>, 0, Vec::new());
     while let Some(answer) = told.recv().await {
         match answer {
             Ok(Some((_, mark))) if mark.phase == Phase::Open => {
                 answers += 1;
-                let older = newest.as_ref().is_some_and(|held| held.generation >= mark.generation);
-                newest = if older { newest } else { Some(mark) };
+                let held = found.get_or_insert_with(|| mark.clone());
+                if !held.same_quorum(&mark) {
+                    return Err(StoreError::Misconfigured(format!(
+                        "acceptors {} and {} were founded as parts of different quorums",
+                        held.acceptor, mark.acceptor
+                    )));
+                }
             }
             Ok(_) => errors.push("not founded".to_owned()),
             Err(error) => errors.push(error.to_string()),
@@ -158,12 +168,13 @@ pub(super) async fn membership(acceptors: &[Acceptor]) -> Result<Mark, StoreErro
             break;
         }
     }
-    let told = errors.join("; ");
-    let refused = StoreError::NotSent(format!("the acceptors' marks could not be read: {told}"));
-    newest.ok_or(match errors.iter().all(|error| error == "not founded") {
+    found.ok_or_else(|| match errors.iter().all(|error| error == "not founded") {
         true => StoreError::Misconfigured(
             "the quorum was not founded: run 'continuum witness init' once".into(),
         ),
-        false => refused,
+        false => StoreError::NotSent(format!(
+            "the acceptors' marks could not be read: {}",
+            errors.join("; ")
+        )),
     })
 }

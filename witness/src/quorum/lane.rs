@@ -9,7 +9,7 @@ use crate::cells::{Cell, CellStore, Put, Tag};
 use crate::register::StoreError;
 
 use super::acceptor::{AcceptorState, Refusal};
-use super::mark::{MARK_KEY, Mark, Phase};
+use super::mark::{MARK_KEY, Mark};
 use super::planted::{Bug, planted};
 
 /// Tries at one cell that others change too. Each failed one means that somebody got through.
@@ -152,9 +152,12 @@ impl Lane {
             return Ok(());
         }
         match mark.map(|cell| Mark::decode(&cell.bytes)).transpose()? {
-            Some(mark) if mark.same_quorum(&self.mark) && mark.phase == Phase::Open => Ok(()),
-            Some(_) => Err(StoreError::Misconfigured(format!(
-                "acceptor {name} belongs to another membership now"
+            Some(mark) if mark.serves(name, &self.mark) => Ok(()),
+            Some(mark) => Err(StoreError::Misconfigured(format!(
+                "the store reached as acceptor {name} is {} of {:?}: its address is another's, or \
+                 it belongs to another quorum",
+                mark.acceptor,
+                mark.members.keys()
             ))),
             None => Err(StoreError::Misconfigured(format!(
                 "acceptor {name} has lost its state, and its promises with it: it does not count \

@@ -51,6 +51,13 @@ impl Mark {
             .map_err(|error| StoreError::Misconfigured(format!("the mark is damaged: {error}")))
     }
 
+    /// Whether a store with this mark is `acceptor` of the quorum that `of` tells of, and in use. A
+    /// store that is reached under another acceptor's name is not: its cells would be a second,
+    /// empty acceptor, and two majorities need not meet.
+    pub fn serves(&self, acceptor: &str, of: &Mark) -> bool {
+        self.acceptor == acceptor && self.same_quorum(of) && self.phase == Phase::Open
+    }
+
     /// Whether both tell of the same quorum.
     pub fn same_quorum(&self, other: &Mark) -> bool {
         (self.generation, &self.members) == (other.generation, &other.members)

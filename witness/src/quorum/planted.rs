@@ -1,5 +1,8 @@
 //! Bugs that the tests plant, to see that they are found. In a build that is not a test there are
 //! none, and [`planted`] is a constant.
+//!
+//! Apart from `continuum_domain::mutation`, whose bugs are in a build or not for the whole workspace by a
+//! feature: these tests run in every build of the tests.
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -133,14 +133,14 @@ impl QuorumStore {
             Shown::Unsettled(_) if self.may_write(key) => {
                 match self.drive(&register, &mut memory, None).await? {
                     Driven::Holds(value) => value,
-                    Driven::Made(_) => None,
+                    Driven::Made(_) => unreachable!("no change was asked for"),
                 }
             }
             Shown::Settled(value) if self.may_write(key) => value,
             Shown::Settled(value) | Shown::Unsettled(value) if key.starts_with("session/") => {
-                let newer = value.max_by_ballot(memory.shown.take());
-                memory.shown.clone_from(&newer);
-                newer
+                let both = [value, memory.shown.take()].into_iter().flatten();
+                memory.shown = both.max_by_key(|value| value.ballot);
+                memory.shown.clone()
             }
             Shown::Settled(value) => value,
             Shown::Unsettled(_) => {
@@ -338,16 +338,6 @@ enum Learnt {
     Decided(Driven),
     BuildOn(Ballot, Option<Accepted>),
     Outrun,
-}
-
-trait NewerOf {
-    fn max_by_ballot(self, other: Self) -> Self;
-}
-
-impl NewerOf for Option<Accepted> {
-    fn max_by_ballot(self, other: Self) -> Self {
-        [self, other].into_iter().flatten().max_by_key(|value| value.ballot)
-    }
 }
 
 #[async_trait]

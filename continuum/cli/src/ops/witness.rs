@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use continuum_runtime::net::TlsNetwork;
 use continuum_runtime::{BootClock, Clock, SharedNetwork};
-use continuum_witness::quorum::{self, Inspection, MARK_KEY};
+use continuum_witness::quorum::{self, Inspection, MARK_KEY, Mark};
 use continuum_witness::{Acceptor, StoreError, probe};
 use serde::Serialize;
 
@@ -93,16 +93,19 @@ struct Row {
 }
 
 async fn look(acceptors: &[Acceptor]) -> Vec<Row> {
-    let mut rows = Vec::new();
+    let mut seen = Vec::new();
     for acceptor in acceptors {
         let inspection = quorum::inspect(acceptor).await;
         let times = match &inspection {
             Ok(_) => latencies(acceptor).await,
             Err(_) => Vec::new(),
         };
-        rows.push(row(acceptor, inspection, &times));
+        seen.push((acceptor, inspection, times));
     }
-    rows
+    let marks = seen.iter().filter_map(|(_, found, _)| found.as_ref().ok()?.mark.clone());
+    let of = marks.max_by_key(|mark| mark.generation);
+    let rows = seen.into_iter();
+    rows.map(|(acceptor, found, times)| row(acceptor, found, &times, of.as_ref())).collect()
 }
 
 async fn latencies(acceptor: &Acceptor) -> Vec<u64> {
@@ -118,7 +121,13 @@ async fn latencies(acceptor: &Acceptor) -> Vec<u64> {
     times
 }
 
-fn row(acceptor: &Acceptor, found: Result<Inspection, StoreError>, times: &[u64]) -> Row {
+/// `of`: the quorum that all are to be parts of.
+fn row(
+    acceptor: &Acceptor,
+    found: Result<Inspection, StoreError>,
+    times: &[u64],
+    of: Option<&Mark>,
+) -> Row {
     let at = |share: usize| times.get((times.len() * share / 100).min(times.len().max(1) - 1));
     let mut row = Row {
         acceptor: acceptor.name.clone(),
@@ -137,6 +146,14 @@ fn row(acceptor: &Acceptor, found: Result<Inspection, StoreError>, times: &[u64]
                 Some("not founded, or it has lost its state: it does not count".to_owned());
         }
         Ok(Inspection { mark: Some(mark), registers }) => {
+            if of.is_none_or(|of| !mark.serves(&acceptor.name, of)) {
+                row.problem = Some(format!(
+                    "the store is acceptor {} of {:?}, {:?}",
+                    mark.acceptor,
+                    mark.members.keys(),
+                    mark.phase
+                ));
+            }
             row.generation = Some(mark.generation);
             row.incarnation = mark.members.get(&acceptor.name).cloned();
             row.ballot = registers.iter().map(|(_, ballot)| ballot.round).max();

@@ -4,7 +4,8 @@ use std::error::Error;
 
 use continuum_witness::StoreError;
 
-use crate::http::{causes, deepest, never_connected};
+use crate::causes::{root, sources};
+use crate::http::never_connected;
 
 /// What the store's own error says of a change.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,13 +62,13 @@ fn other(error: &(dyn Error + 'static), text: String) -> StoreError {
 /// The HTTP status in the error's chain. The crate names it in text only, at the start of the
 /// innermost cause.
 fn status(error: &(dyn Error + 'static)) -> Option<u16> {
-    let texts = causes(error).map(ToString::to_string).collect::<Vec<_>>();
+    let texts = sources(error).map(ToString::to_string).collect::<Vec<_>>();
     let (_, rest) = texts.last()?.split_once("status code: ")?;
     rest.get(..3)?.parse().ok()
 }
 
 fn missing_bucket(error: &object_store::Error) -> Option<String> {
-    let text = deepest(error);
+    let text = root(error);
     // As S3, R2 and Google name it, and as Azure does.
     let code = code(&text).filter(|code| ["NoSuchBucket", "ContainerNotFound"].contains(code))?;
     Some(format!("there is no such bucket or container ({code})"))
@@ -81,7 +82,7 @@ fn code(text: &str) -> Option<&str> {
 
 /// The error without URLs, which may carry a signature: the status and the service's own code.
 fn describe(error: &object_store::Error) -> String {
-    let text = deepest(error);
+    let text = root(error);
     let Some(status) = status(error) else {
         return text.chars().take(200).collect();
     };

@@ -296,3 +296,44 @@ async fn a_session_left_half_renewed_is_read_by_others_and_never_goes_back() {
     let unsettled = reader.read("session/fsn").await.unwrap().unwrap();
     assert!([Version(2), Version(3)].contains(&unsettled.version));
 }
+
+/// With two addresses interchanged in one region's configuration, its majority and the others' would
+/// not meet: two holders.
+#[tokio::test(start_paused = true)]
+async fn a_store_counts_under_its_own_name_only() {
+    let (cells, acceptors) = in_memory(3).await;
+    let right = quorum(&acceptors, operator());
+    let made = right.compare_and_swap(KEY, Version(0), b"right".to_vec()).await;
+    assert_eq!(made, Ok(Answer::Accepted(Version(1))));
+    let swapped =
+        [acceptor(0, cells[1].clone()), acceptor(1, cells[0].clone()), acceptors[2].clone()];
+    let wrong = quorum(&swapped, operator());
+    let answer = wrong.compare_and_swap(KEY, Version(0), b"wrong".to_vec()).await;
+    assert!(matches!(answer, Err(StoreError::Misconfigured(_))), "{answer:?}");
+    let answer = wrong.read(KEY).await;
+    assert!(matches!(answer, Err(StoreError::Misconfigured(_))), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_store_is_not_two_acceptors() {
+    let one = Arc::new(MemoryCells::new());
+    let twice = [
+        acceptor(0, one.clone()),
+        acceptor(1, one.clone()),
+        acceptor(2, Arc::new(MemoryCells::new())),
+    ];
+    let refused = found(&twice).await;
+    assert!(matches!(refused, Err(FoundError::Other { .. })), "{refused:?}");
+    let unfounded = quorum(&twice, operator()).read(KEY).await;
+    assert!(matches!(unfounded, Err(StoreError::Misconfigured(_))), "{unfounded:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stores_of_different_quorums_are_not_mixed() {
+    let (_, one) = in_memory(3).await;
+    let (_, other) = in_memory(3).await;
+    let mixed = [one[0].clone(), other[1].clone(), other[2].clone()];
+    let answer = quorum(&mixed, operator()).read(KEY).await;
+    let Err(StoreError::Misconfigured(text)) = answer else { panic!("{answer:?}") };
+    assert!(text.contains("different quorums"), "{text}");
+}
