@@ -12,6 +12,8 @@ set -euo pipefail
 say() { echo "kube-apiserver: $*" >&2; }
 
 directory=${1:-${CARGO_TARGET_DIR:-target}/kube}
+# Who runs the program stands elsewhere: cargo runs tests in their own crate's directory.
+case $directory in /*) ;; *) directory=$PWD/$directory ;; esac
 program=$directory/kube-apiserver
 
 if [ -n "${CONTINUUM_KUBE_APISERVER:-}" ]; then
