@@ -65,9 +65,20 @@ fn redundancy_problems(view: &PairView, holder: &RegionId) -> Vec<String> {
             out.push(format!("{region}: the primary does not see it stream"));
         }
         let listed = view.in_sync.as_ref().is_some_and(|ledger| ledger.contains(&region));
-        if view.spec.durability.is_synchronous() && !listed {
-            out.push(format!("{region}: not in the in-sync ledger"));
+        if view.spec.durability.is_synchronous() {
+            if !listed {
+                out.push(format!("{region}: not in the in-sync ledger"));
+            }
+        } else if view.spec.loss_approval.is_some() && !lag_is_known(view, &region) {
+            out.push(format!("{region}: how far it is behind is not known yet"));
         }
     }
     out
+}
+
+/// Whether a standby knows its lag, without which a standing approval lets it take over from nobody.
+fn lag_is_known(view: &PairView, region: &RegionId) -> bool {
+    let report = view.members.get(region).and_then(Option::as_ref);
+    let sql = report.and_then(|report| report.report.sql.as_ref());
+    sql.is_some_and(|(sql, _)| sql.upstream_end.is_some() && sql.upstream_age_ms.is_some())
 }

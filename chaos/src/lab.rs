@@ -347,13 +347,22 @@ impl Lab {
         limit: Duration,
     ) -> Result<Tick, Error> {
         let since = self.clock.now();
-        self.until("an acknowledged write", limit, async || {
+        let waited = self.until("an acknowledged write", limit, async || {
             let recorder = self.workload.as_ref().map(Workload::recorder);
             let recorder = recorder.ok_or_else(|| "no workload was started".to_owned())?;
             let trouble = || format!("the last trouble was: {:?}", recorder.last_trouble());
             recorder.first_acknowledged(since, from).ok_or_else(trouble)
-        })
-        .await
+        });
+        match waited.await {
+            Err(Error::Timeout { what, limit, last }) => {
+                let pair = match self.view().await {
+                    Ok(view) => health::problems(&view).join("; "),
+                    Err(error) => error,
+                };
+                Err(Error::Timeout { what, limit, last: format!("{last}; the pair: {pair}") })
+            }
+            other => other,
+        }
     }
 
     /// The lab's own network; an error when it runs on loopback.
