@@ -30,9 +30,12 @@ pub struct WitnessAccess {
     /// Where the one server listens, `host:port`.
     #[serde(default)]
     pub address: Option<String>,
-    /// The acceptors: 1, 3 or 5.
+    /// The acceptors: 1, 3 or 5, and those on standby.
     #[serde(default)]
     pub acceptor: Vec<AcceptorConfig>,
+    /// Names of those of them that are to replace others: known, and asked for nothing until then.
+    #[serde(default)]
+    pub standby: Vec<String>,
     /// Whether a quorum is accepted that the loss of one region would end.
     #[serde(default)]
     pub accept_single_region_risk: bool,
@@ -234,7 +237,7 @@ impl WitnessAccess {
     /// Finds everything that must not be.
     pub fn check(&self) -> Vec<Problem> {
         let one = (&self.name, &self.address);
-        match (one, self.acceptor.len()) {
+        match (one, self.members().count()) {
             ((None, None), 1 | 3 | 5) => self.check_quorum(),
             ((None, None), 0) => vec![problem(
                 "",
@@ -253,6 +256,15 @@ impl WitnessAccess {
         }
     }
 
+    /// The acceptors but those on standby.
+    pub fn members(&self) -> impl Iterator<Item = &AcceptorConfig> {
+        self.acceptor.iter().filter(|acceptor| !self.is_standby(acceptor.name()))
+    }
+
+    fn is_standby(&self, name: &str) -> bool {
+        self.standby.iter().any(|standby| standby == name)
+    }
+
     fn check_quorum(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut names = BTreeMap::new();
@@ -265,7 +277,11 @@ impl WitnessAccess {
                 problems.push(problem(format!("acceptor.{at}.nodes"), "names no control node"));
             }
         }
-        let (count, majority) = (self.acceptor.len(), self.acceptor.len() / 2 + 1);
+        for name in self.standby.iter().filter(|name| !names.contains_key(&***name)) {
+            problems.push(problem("standby", format!("{name} is the name of no acceptor")));
+        }
+        let count = self.members().count();
+        let majority = count / 2 + 1;
         for (region, lost) in self.regions() {
             if count - lost < majority && !self.accept_single_region_risk {
                 problems.push(problem(
@@ -282,7 +298,7 @@ impl WitnessAccess {
 
     fn regions(&self) -> BTreeMap<&str, usize> {
         let mut regions = BTreeMap::new();
-        for region in self.acceptor.iter().filter_map(AcceptorConfig::region) {
+        for region in self.members().filter_map(AcceptorConfig::region) {
             *regions.entry(region).or_insert(0) += 1;
         }
         regions
@@ -292,7 +308,7 @@ impl WitnessAccess {
     pub fn warnings(&self) -> Vec<String> {
         let shared = self.regions().into_iter().filter(|(_, count)| *count > 1);
         let names = |region: &str| -> String {
-            let inside = self.acceptor.iter().filter(|a| a.region() == Some(region));
+            let inside = self.members().filter(|a| a.region() == Some(region));
             inside.map(AcceptorConfig::name).collect::<Vec<_>>().join(", ")
         };
         shared
@@ -382,6 +398,18 @@ mod tests {
         let apart = vec![server("a", Some("fsn")), server("b", Some("hel")), server("c", None)];
         assert_eq!(quorum(apart.clone()).check(), []);
         assert!(quorum(apart).warnings().is_empty());
+    }
+
+    #[test]
+    fn who_is_on_standby_is_no_acceptor_yet() {
+        let four = ["a", "b", "c", "d"].map(|name| server(name, (name > "b").then_some("fsn")));
+        let mut access = quorum(four.to_vec());
+        assert!(access.check()[0].text.contains("lists 4"), "{:?}", access.check());
+        access.standby = vec!["d".into()];
+        assert_eq!(access.check(), []);
+        access.standby.push("e".into());
+        let problems = access.check();
+        assert_eq!(problems[0].text, "e is the name of no acceptor");
     }
 
     #[derive(Debug, Deserialize)]

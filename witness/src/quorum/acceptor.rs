@@ -21,6 +21,9 @@ pub struct Ballot {
 }
 
 impl Ballot {
+    /// Above every proposer's: who promised it accepts nothing any more.
+    pub const SEAL: Ballot = Ballot { round: u64::MAX, proposer: u64::MAX };
+
     /// This proposer's next attempt after `seen`.
     pub fn after(seen: Ballot, proposer: u64) -> Ballot {
         Ballot { round: seen.round.saturating_add(1), proposer }
@@ -53,6 +56,8 @@ impl Accepted {
 pub enum Refusal {
     /// It promised this newer ballot.
     Promised(Ballot),
+    /// It is sealed: the quorum has other acceptors by now.
+    Sealed,
     /// It holds another value than the proposer built on. Only where one acceptor is the quorum.
     Moved,
 }
@@ -82,10 +87,30 @@ impl AcceptorState {
         self.promised.round == 0
     }
 
+    /// Whether nothing will be accepted any more.
+    pub fn is_sealed(&self) -> bool {
+        self.promised == Ballot::SEAL
+    }
+
+    /// The newest ballot of a proposer in it.
+    pub fn newest_ballot(&self) -> Ballot {
+        let accepted = self.accepted.as_ref().map_or(Ballot::default(), |value| value.ballot);
+        if self.is_sealed() { accepted } else { self.promised }
+    }
+
+    /// Promises to accept nothing any more, and shows what was accepted before.
+    pub fn seal(&self) -> AcceptorState {
+        AcceptorState { promised: Ballot::SEAL, accepted: self.accepted.clone() }
+    }
+
+    fn refusal(&self) -> Refusal {
+        if self.is_sealed() { Refusal::Sealed } else { Refusal::Promised(self.promised) }
+    }
+
     /// Phase 1: promises `ballot`, and shows what was accepted before.
     pub fn prepare(&self, ballot: Ballot) -> Result<AcceptorState, Refusal> {
         if self.promised > ballot {
-            return Err(Refusal::Promised(self.promised));
+            return Err(self.refusal());
         }
         Ok(AcceptorState { promised: ballot, accepted: self.accepted.clone() })
     }
@@ -94,7 +119,7 @@ impl AcceptorState {
     /// that its next change needs no first phase.
     pub fn accept(&self, value: &Accepted) -> Result<AcceptorState, Refusal> {
         if self.promised > value.ballot {
-            return Err(Refusal::Promised(self.promised));
+            return Err(self.refusal());
         }
         let promised = Ballot::after(value.ballot, value.ballot.proposer);
         Ok(AcceptorState { promised, accepted: Some(value.clone()) })
@@ -137,25 +162,38 @@ pub enum Shown {
     /// A change is under way, or was left half-made: only a new ballot decides it. The newest value
     /// any of them accepted.
     Unsettled(Option<Accepted>),
+    /// Some of them are sealed, so that the value may be held by other acceptors by now. What these
+    /// would show otherwise: [`Shown::Settled`] or [`Shown::Unsettled`].
+    Sealed(Box<Shown>),
 }
 
 /// Judges what was read from different acceptors; `None` when they are fewer than `majority`.
 ///
 /// A value accepted by a majority under one ballot is chosen. Nothing newer was chosen before the
 /// first of these reads was sent: it would have been accepted by one of this majority, under a newer
-/// ballot. So the read is linearizable without a write.
+/// ballot. So the read is linearizable without a write. The same holds of other acceptors that came
+/// after these: before they choose anything a majority of these is sealed, and of that one would
+/// have been seen. So only those that are not sealed make a majority.
 pub fn judge(states: &[AcceptorState], majority: usize) -> Option<Shown> {
     if states.len() < majority {
         return None;
     }
-    let ballot_of = |state: &AcceptorState| state.accepted.as_ref().map(|value| value.ballot);
-    for state in states {
-        let same = states.iter().filter(|other| ballot_of(other) == ballot_of(state)).count();
-        if same >= majority {
-            return Some(Shown::Settled(state.accepted.clone()));
-        }
+    let open: Vec<&AcceptorState> = states.iter().filter(|state| !state.is_sealed()).collect();
+    if open.len() >= majority {
+        return Some(agreed(&open, majority).unwrap_or_else(|| Shown::Unsettled(newest(states))));
     }
-    Some(Shown::Unsettled(newest(states)))
+    let all: Vec<&AcceptorState> = states.iter().collect();
+    let shown = agreed(&all, majority).unwrap_or_else(|| Shown::Unsettled(newest(states)));
+    Some(Shown::Sealed(Box::new(shown)))
+}
+
+fn agreed(states: &[&AcceptorState], majority: usize) -> Option<Shown> {
+    let ballot_of = |state: &AcceptorState| state.accepted.as_ref().map(|value| value.ballot);
+    let same = |state: &AcceptorState| {
+        states.iter().filter(|other| ballot_of(other) == ballot_of(state)).count()
+    };
+    let settled = states.iter().find(|state| same(state) >= majority)?;
+    Some(Shown::Settled(settled.accepted.clone()))
 }
 
 /// The value accepted under the newest ballot.

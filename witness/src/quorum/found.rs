@@ -1,4 +1,4 @@
-//! Founding a quorum: gives each store its mark, once; and finding the membership again.
+//! Founding a quorum: gives each store its mark, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use rand::RngExt;
 use crate::cells::{Put, Tag};
 use crate::register::StoreError;
 
-use super::mark::{MARK_KEY, Mark, Phase};
+use super::mark::{MARK_KEY, Mark, Membership, Phase};
 use super::store::Acceptor;
 
 /// Why a quorum was not founded. What was done already is taken up by the next try.
@@ -39,6 +39,12 @@ pub enum FoundError {
         /// The acceptors of that quorum.
         members: String,
     },
+    /// An acceptor is being replaced.
+    #[error(
+        "an acceptor is being replaced, by what the store of {0} says: finish that with 'continuum \
+         witness replace'"
+    )]
+    Replacing(String),
     /// Not 1, 3 or 5 acceptors, or a name twice.
     #[error("{0}")]
     Shape(String),
@@ -55,6 +61,10 @@ pub async fn found(acceptors: &[Acceptor]) -> Result<BTreeMap<String, String>, F
         let found = read_mark(acceptor).await.map_err(|error| failed(acceptor, error))?;
         marks.push((acceptor.name.clone(), found));
     }
+    let filling = |(_, mark): &&(Tag, Mark)| mark.from.is_some();
+    if let Some((_, mark)) = marks.iter().flat_map(|(_, mark)| mark).find(filling) {
+        return Err(FoundError::Replacing(mark.acceptor.clone()));
+    }
     let opened = marks.iter().flat_map(|(_, mark)| mark).any(|(_, mark)| mark.phase == Phase::Open);
     if let Some((name, _)) = marks.iter().find(|(_, mark)| opened && mark.is_none()) {
         return Err(FoundError::Lost(name.clone()));
@@ -63,16 +73,17 @@ pub async fn found(acceptors: &[Acceptor]) -> Result<BTreeMap<String, String>, F
     let draw = |acceptor: &Acceptor| (acceptor.name.clone(), incarnation());
     let plan = begun.unwrap_or_else(|| Mark {
         acceptor: String::new(),
-        generation: 1,
-        members: acceptors.iter().map(draw).collect(),
+        quorum: incarnation(),
+        now: Membership { generation: 1, members: acceptors.iter().map(draw).collect() },
         phase: Phase::Founding,
+        from: None,
     });
     let named: BTreeSet<&String> = acceptors.iter().map(|acceptor| &acceptor.name).collect();
     for (name, mark) in &marks {
         let fits = |mark: &Mark| mark.same_quorum(&plan) && mark.acceptor == *name;
         let other = mark.as_ref().is_some_and(|(_, mark)| !fits(mark));
-        if other || plan.members.keys().any(|member| !named.contains(member)) {
-            let theirs = mark.as_ref().map_or(&plan.members, |(_, mark)| &mark.members);
+        if other || plan.now.members.keys().any(|member| !named.contains(member)) {
+            let theirs = mark.as_ref().map_or(&plan.now.members, |(_, mark)| &mark.now.members);
             let members = theirs.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(FoundError::Other { acceptor: name.clone(), members });
         }
@@ -84,11 +95,11 @@ pub async fn found(acceptors: &[Acceptor]) -> Result<BTreeMap<String, String>, F
             write_mark(acceptor, &mark).await?;
         }
     }
-    Ok(plan.members)
+    Ok(plan.now.members)
 }
 
 /// Wide enough that two never meet.
-fn incarnation() -> String {
+pub(super) fn incarnation() -> String {
     format!("{:032x}", seed::rng().random::<u128>())
 }
 
@@ -109,7 +120,7 @@ fn failed(acceptor: &Acceptor, error: StoreError) -> FoundError {
     FoundError::Store { acceptor: acceptor.name.clone(), error }
 }
 
-async fn read_mark(acceptor: &Acceptor) -> Result<Option<(Tag, Mark)>, StoreError> {
+pub(super) async fn read_mark(acceptor: &Acceptor) -> Result<Option<(Tag, Mark)>, StoreError> {
     let cell = acceptor.store.get(MARK_KEY).await?;
     cell.map(|cell| Ok((cell.tag, Mark::decode(&cell.bytes)?))).transpose()
 }
@@ -120,10 +131,10 @@ async fn write_mark(acceptor: &Acceptor, mark: &Mark) -> Result<(), FoundError> 
     let held = read_mark(acceptor).await.map_err(failed)?;
     let tag = match held {
         Some((_, held)) if !held.same_quorum(mark) || held.acceptor != mark.acceptor => {
-            let members = held.members.keys().cloned().collect::<Vec<_>>().join(", ");
+            let members = held.now.members.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(FoundError::Other { acceptor: acceptor.name.clone(), members });
         }
-        Some((_, held)) if held.phase == mark.phase || held.phase == Phase::Open => return Ok(()),
+        Some((_, held)) if held.phase >= mark.phase => return Ok(()),
         Some((tag, _)) => Some(tag),
         None if mark.phase == Phase::Open => return Err(FoundError::Lost(mark.acceptor.clone())),
         None => None,
@@ -134,47 +145,4 @@ async fn write_mark(acceptor: &Acceptor, mark: &Mark) -> Result<(), FoundError> 
             Err(failed(StoreError::Unanswered("somebody else is founding it too".into())))
         }
     }
-}
-
-/// The membership that the stores tell of. Stores that tell of different ones are never mixed:
-/// their majorities need not meet.
-pub(super) async fn membership(acceptors: &[Acceptor]) -> Result<Mark, StoreError> {
-    let (tell, mut told) = tokio::sync::mpsc::channel(acceptors.len().max(1));
-    for acceptor in acceptors {
-        let (acceptor, tell) = (acceptor.clone(), tell.clone());
-        seed::spawn(async move {
-            // Nobody listens any more once a majority has answered.
-            let _done = tell.send(read_mark(&acceptor).await).await;
-        });
-    }
-    drop(tell);
-    let (mut found, mut answers, mut errors) = (None::<Mark>, 0, Vec::new());
-    while let Some(answer) = told.recv().await {
-        match answer {
-            Ok(Some((_, mark))) if mark.phase == Phase::Open => {
-                answers += 1;
-                let held = found.get_or_insert_with(|| mark.clone());
-                if !held.same_quorum(&mark) {
-                    return Err(StoreError::Misconfigured(format!(
-                        "acceptors {} and {} were founded as parts of different quorums",
-                        held.acceptor, mark.acceptor
-                    )));
-                }
-            }
-            Ok(_) => errors.push("not founded".to_owned()),
-            Err(error) => errors.push(error.to_string()),
-        }
-        if answers > acceptors.len() / 2 {
-            break;
-        }
-    }
-    found.ok_or_else(|| match errors.iter().all(|error| error == "not founded") {
-        true => StoreError::Misconfigured(
-            "the quorum was not founded: run 'continuum witness init' once".into(),
-        ),
-        false => StoreError::NotSent(format!(
-            "the acceptors' marks could not be read: {}",
-            errors.join("; ")
-        )),
-    })
 }

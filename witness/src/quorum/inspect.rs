@@ -21,7 +21,7 @@ pub async fn inspect(acceptor: &Acceptor) -> Result<Inspection, StoreError> {
     let mark = store.get(MARK_KEY).await?.map(|cell| Mark::decode(&cell.bytes)).transpose()?;
     let mut registers = Vec::new();
     if let Some(mark) = &mark {
-        let prefix = mark.cell_key("")?;
+        let prefix = mark.now.cell_key(&acceptor.name, "")?;
         let mut keys = store.list(&prefix).await?;
         keys.sort();
         for key in keys {

@@ -1,19 +1,33 @@
 //! One register at one acceptor: reads and changes its cell, and remembers what it last held.
 
-use std::sync::Arc;
-
 use continuum_runtime::seed;
 use rand::RngExt;
 
-use crate::cells::{Cell, CellStore, Put, Tag};
+use crate::cells::{Cell, Put, Tag};
 use crate::register::StoreError;
 
 use super::acceptor::{AcceptorState, Refusal};
-use super::mark::{MARK_KEY, Mark};
+use super::mark::{MARK_KEY, Mark, Membership, Standing};
 use super::planted::{Bug, planted};
+use super::store::Acceptor;
 
 /// Tries at one cell that others change too. Each failed one means that somebody got through.
 const TRIES_MAX: u32 = 8;
+
+/// Why a lane did not do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The quorum has other acceptors by now. Nothing that was sent here counts any more.
+    Moved,
+    /// Not known, or not asked.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Stop::Failed(error)
+    }
+}
 
 /// What an acceptor made of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +36,8 @@ pub(super) enum Told {
     Done(AcceptorState),
     /// It refused; nothing changed.
     Refused(Refusal),
-    /// Not known, or not asked.
-    Failed(StoreError),
+    /// It did not come to that.
+    Stopped(Stop),
 }
 
 #[derive(Clone, Debug)]
@@ -34,8 +48,11 @@ struct Known {
 
 /// The way to one register at one acceptor.
 pub(super) struct Lane {
-    store: Arc<dyn CellStore>,
-    mark: Mark,
+    acceptor: Acceptor,
+    /// The quorum and the membership that the cell is of.
+    of: (String, Membership),
+    /// Whether it only ends what is under way: then the store may have got its next mark already.
+    sealing: bool,
     key: String,
     /// As the cell was last seen; `None` when it must be read first.
     known: Option<Known>,
@@ -43,23 +60,24 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(
-        store: Arc<dyn CellStore>,
-        mark: Mark,
+        acceptor: Acceptor,
+        of: (String, Membership),
         register: &str,
+        sealing: bool,
     ) -> Result<Self, StoreError> {
-        let key = mark.cell_key(register)?;
-        Ok(Self { store, mark, key, known: None })
+        let key = of.1.cell_key(&acceptor.name, register)?;
+        Ok(Self { acceptor, of, sealing, key, known: None })
     }
 
     /// Reads the cell.
-    pub(super) async fn load(&mut self) -> Result<AcceptorState, StoreError> {
+    pub(super) async fn load(&mut self) -> Result<AcceptorState, Stop> {
         self.known = None;
-        let cell = self.store.get(&self.key).await?;
+        let cell = self.acceptor.store.get(&self.key).await?;
         self.take(cell).await
     }
 
     /// Believes a cell, once the mark stands behind it where it has to.
-    async fn take(&mut self, cell: Option<Cell>) -> Result<AcceptorState, StoreError> {
+    async fn take(&mut self, cell: Option<Cell>) -> Result<AcceptorState, Stop> {
         let known = match cell {
             Some(Cell { tag, bytes }) => {
                 Known { tag: Some(tag), state: AcceptorState::decode(&bytes)? }
@@ -75,9 +93,9 @@ impl Lane {
     }
 
     /// Makes the cell, empty, and believes in it when the mark still stands after that.
-    async fn create(&mut self) -> Result<(), StoreError> {
+    async fn create(&mut self) -> Result<(), Stop> {
         let empty = AcceptorState::unproven(seed::rng().random());
-        match self.store.put(&self.key, None, empty.encode()).await? {
+        match self.acceptor.store.put(&self.key, None, empty.encode()).await? {
             Put::Written(tag) => {
                 self.check_mark().await?;
                 self.known = Some(Known { tag: Some(tag), state: empty });
@@ -97,14 +115,14 @@ impl Lane {
         match self.try_change(step).await {
             Ok(Ok(state)) => Told::Done(state),
             Ok(Err(refusal)) => Told::Refused(refusal),
-            Err(error) => Told::Failed(error),
+            Err(stop) => Told::Stopped(stop),
         }
     }
 
     async fn try_change(
         &mut self,
         step: impl Fn(&AcceptorState) -> Result<AcceptorState, Refusal> + Send,
-    ) -> Result<Result<AcceptorState, Refusal>, StoreError> {
+    ) -> Result<Result<AcceptorState, Refusal>, Stop> {
         for _try in 0..TRIES_MAX {
             // Taken out: a call that is given up half-way leaves nothing believed.
             let known = match self.known.take() {
@@ -130,7 +148,7 @@ impl Lane {
                 continue;
             };
             let bytes = next.encode();
-            let tag = match self.store.put(&self.key, Some(&tag), bytes.clone()).await? {
+            let tag = match self.acceptor.store.put(&self.key, Some(&tag), bytes.clone()).await? {
                 Put::Written(tag) => tag,
                 // An earlier send of these very bytes had taken effect: they carry our ballot.
                 Put::Conflict(Some(cell)) if cell.bytes == bytes => cell.tag,
@@ -142,27 +160,31 @@ impl Lane {
             self.known = Some(Known { tag: Some(tag), state: next.clone() });
             return Ok(Ok(next));
         }
-        Err(StoreError::NotSent("others changed the cell each time".into()))
+        Err(StoreError::NotSent("others changed the cell each time".into()).into())
     }
 
-    async fn check_mark(&self) -> Result<(), StoreError> {
-        let name = &self.mark.acceptor;
-        let mark = self.store.get(MARK_KEY).await?;
+    async fn check_mark(&self) -> Result<(), Stop> {
+        let name = &self.acceptor.name;
+        let mark = self.acceptor.store.get(MARK_KEY).await?;
         if planted(Bug::TrustEmpty) {
             return Ok(());
         }
-        match mark.map(|cell| Mark::decode(&cell.bytes)).transpose()? {
-            Some(mark) if mark.serves(name, &self.mark) => Ok(()),
-            Some(mark) => Err(StoreError::Misconfigured(format!(
-                "the store reached as acceptor {name} is {} of {:?}: its address is another's, or \
-                 it belongs to another quorum",
-                mark.acceptor,
-                mark.members.keys()
-            ))),
-            None => Err(StoreError::Misconfigured(format!(
+        let Some(mark) = mark.map(|cell| Mark::decode(&cell.bytes)).transpose()? else {
+            return Err(Stop::Failed(StoreError::Misconfigured(format!(
                 "acceptor {name} has lost its state, and its promises with it: it does not count \
-                 until it is readmitted under a new incarnation"
-            ))),
+                 until it is readmitted: 'continuum witness replace {name} {name}'"
+            ))));
+        };
+        let (quorum, of) = &self.of;
+        match mark.standing(name, (quorum, of), self.sealing) {
+            Standing::Stands => Ok(()),
+            Standing::Moved => Err(Stop::Moved),
+            Standing::Other => Err(Stop::Failed(StoreError::Misconfigured(format!(
+                "the store reached as acceptor {name} is {} of {:?}: its address is another's, it \
+                 belongs to another quorum, or it is not taken in yet",
+                mark.acceptor,
+                mark.now.members.keys()
+            )))),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What makes a store an acceptor: a mark in it, written once when the quorum is founded.
+//! What makes a store an acceptor: a mark in it, written when the quorum is founded and rewritten
+//! when an acceptor is replaced.
 //!
 //! A store that lost its cells lost its promises; were it asked again, a change that a majority had
 //! refused could win. It lost its mark too. So an absent cell counts only when the mark is read
@@ -16,12 +17,44 @@ use crate::register::StoreError;
 /// Key of the mark's cell.
 pub const MARK_KEY: &str = "mark";
 
-/// How far the founding has come at this store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who the acceptors are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Counts the memberships of this quorum; part of the cells' keys.
+    pub generation: u64,
+    /// All acceptors, each with the incarnation drawn for it when it was taken in.
+    pub members: BTreeMap<String, String>,
+}
+
+impl Membership {
+    /// The cell of a register at one of the acceptors.
+    pub fn cell_key(&self, acceptor: &str, register: &str) -> Result<String, StoreError> {
+        let incarnation = self.members.get(acceptor).ok_or_else(|| {
+            StoreError::Misconfigured(format!("{acceptor} is none of {:?}", self.members.keys()))
+        })?;
+        Ok(format!("g{}/{incarnation}/{register}", self.generation))
+    }
+
+    /// Whether `acceptor` is in both, with the state it had.
+    pub fn keeps(&self, before: &Membership, acceptor: &str) -> bool {
+        let incarnation = self.members.get(acceptor);
+        incarnation.is_some() && incarnation == before.members.get(acceptor)
+    }
+
+    /// The names, for a message.
+    pub fn names(&self) -> String {
+        self.members.keys().cloned().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// How far the membership has come at this store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Not all stores have their mark yet; nobody uses them.
     Founding,
+    /// In use; but a register may still have to be carried over from the membership before.
+    Filling,
     /// In use.
     Open,
 }
@@ -31,12 +64,27 @@ pub enum Phase {
 pub struct Mark {
     /// This acceptor's name in the configuration.
     pub acceptor: String,
-    /// Counts the memberships of this quorum; part of the cells' keys.
-    pub generation: u64,
-    /// All acceptors of the quorum, each with the incarnation drawn for it when it was founded.
-    pub members: BTreeMap<String, String>,
-    /// How far the founding has come.
+    /// Drawn when the quorum was founded, and never changed.
+    pub quorum: String,
+    /// Who the acceptors are.
+    #[serde(flatten)]
+    pub now: Membership,
+    /// How far that has come.
     pub phase: Phase,
+    /// Who they were, while registers are carried over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Membership>,
+}
+
+/// What a mark says of a lane to its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The store is this acceptor, and has lost nothing.
+    Stands,
+    /// The quorum has other acceptors by now.
+    Moved,
+    /// The store is something else, or is not in use.
+    Other,
 }
 
 impl Mark {
@@ -55,23 +103,31 @@ impl Mark {
     /// store that is reached under another acceptor's name is not: its cells would be a second,
     /// empty acceptor, and two majorities need not meet.
     pub fn serves(&self, acceptor: &str, of: &Mark) -> bool {
-        self.acceptor == acceptor && self.same_quorum(of) && self.phase == Phase::Open
+        self.acceptor == acceptor && self.same_quorum(of) && self.phase != Phase::Founding
     }
 
-    /// Whether both tell of the same quorum.
+    /// Whether both tell of the same acceptors of the same quorum.
     pub fn same_quorum(&self, other: &Mark) -> bool {
-        (self.generation, &self.members) == (other.generation, &other.members)
+        (&self.quorum, &self.now) == (&other.quorum, &other.now)
     }
 
-    /// The cell of a register at this acceptor.
-    pub fn cell_key(&self, register: &str) -> Result<String, StoreError> {
-        let incarnation = self.members.get(&self.acceptor).ok_or_else(|| {
-            StoreError::Misconfigured(format!(
-                "the mark of {} names other acceptors: {:?}",
-                self.acceptor,
-                self.members.keys()
-            ))
-        })?;
-        Ok(format!("g{}/{incarnation}/{register}", self.generation))
+    /// What it says to somebody who comes for `acceptor` of a quorum's membership; `sealing` if only
+    /// to end what is under way there.
+    pub(super) fn standing(
+        &self,
+        acceptor: &str,
+        (quorum, of): (&str, &Membership),
+        sealing: bool,
+    ) -> Standing {
+        if self.acceptor != acceptor || self.quorum != quorum {
+            return Standing::Other;
+        }
+        let here = self.now == *of && self.phase != Phase::Founding;
+        let left = self.phase == Phase::Filling && self.from.as_ref() == Some(of);
+        match self.now.generation > of.generation {
+            _ if here || (sealing && left) => Standing::Stands,
+            true => Standing::Moved,
+            false => Standing::Other,
+        }
     }
 }

@@ -16,24 +16,31 @@
 //!   write; while nobody else proposes, the next change is one conditional write per acceptor.
 //! - **A read writes nothing** when a majority shows one accepted ballot.
 //! - **A store that lost its state** is found by its missing mark and does not count.
+//! - **An acceptor is replaced** ([`replace`]) under way: each register is sealed at the acceptors before
+//!   and goes on at the new ones, within one call of whoever uses it next.
 //! - **Who may not write a register reads it without completing it**: another region's session is
 //!   read as the newest value that any of a majority accepted, and never goes back for one reader.
 //!   That is what an observation window needs (R6, R7): a renewal that counts was accepted by a
 //!   majority, so a read sent after it shows it or a newer one.
 
 mod acceptor;
+mod attempt;
 mod found;
 mod inspect;
 mod lane;
 mod mark;
+mod place;
 mod planted;
+mod replace;
 mod round;
 mod store;
+mod view;
 
 pub use acceptor::{Accepted, AcceptorState, Ballot, Refusal, Shown, judge, newest};
 pub use found::{FoundError, found};
 pub use inspect::{Inspection, inspect};
-pub use mark::{MARK_KEY, Mark, Phase};
+pub use mark::{MARK_KEY, Mark, Membership, Phase};
+pub use replace::{ReplaceError, Replacement, Step, replace};
 pub use store::{Acceptor, QuorumStore};
 
 #[cfg(test)]

@@ -17,6 +17,14 @@ pub(super) enum Bug {
     TrustEmpty,
     /// A change that may have been built upon is answered as refused.
     ForgetExposed,
+    /// A register is carried over from cells that still accept.
+    CarryUnsealed,
+    /// What is not there yet is read as absent while registers are carried over.
+    AbsentWhileFilling,
+    /// Registers are listed before the stores refuse to make new ones.
+    ListFirst,
+    /// What is replaced for what it lost is asked what it held.
+    AskTheReplaced,
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::register::StoreError;
 
 use super::acceptor::{AcceptorState, Ballot, Refusal, Shown, judge};
-use super::lane::{Lane, Told};
+use super::lane::{Lane, Stop, Told};
 use super::planted::{Bug, planted};
 
 /// Calls that may wait for one lane; more are told that it is busy.
@@ -48,10 +48,24 @@ pub(super) struct Shortfall {
     pub(super) promised: Option<Ballot>,
     /// Whether somebody refused for a reason that trying again may mend.
     pub(super) refused: bool,
+    /// Whether somebody said that the quorum has other acceptors by now.
+    pub(super) moved: bool,
     pub(super) errors: Vec<StoreError>,
 }
 
 impl Shortfall {
+    fn stopped(&mut self, stop: Stop) {
+        match stop {
+            Stop::Moved => self.moved = true,
+            Stop::Failed(error) => self.errors.push(error),
+        }
+    }
+
+    /// What to do about it: nothing of other acceptors was said, or that is what is to be done.
+    pub(super) fn stop(&self, exposed: bool) -> Stop {
+        if self.moved { Stop::Moved } else { Stop::Failed(self.error(exposed)) }
+    }
+
     /// Whether an acceptor may hold, or may yet come to hold, what was sent.
     pub(super) fn may_have_taken_effect(&self) -> bool {
         self.done > 0 || self.errors.iter().any(StoreError::may_have_taken_effect)
@@ -115,20 +129,20 @@ impl Lanes {
     /// the newest ballot seen.
     pub(super) async fn read(&self, seen: &mut Ballot) -> Result<Shown, Shortfall> {
         let load = |lane: Arc<Mutex<Lane>>| async move { lane.lock().await.load().await };
-        let mut told = self.ask(load, || Err(busy()));
+        let mut told = self.ask(load, || Err(busy().into()));
         let (mut states, mut short) = (Vec::new(), Shortfall::default());
         loop {
             let answer = match judge(&states, self.majority()) {
-                Some(Shown::Settled(value)) => return Ok(Shown::Settled(value)),
+                Some(shown @ (Shown::Settled(_) | Shown::Sealed(_))) => return Ok(shown),
                 None => told.recv().await,
                 Some(_) => tokio::time::timeout(GRACE, told.recv()).await.unwrap_or(None),
             };
             match answer {
                 Some(Ok(state)) => {
-                    *seen = state.promised.max(*seen);
+                    *seen = state.newest_ballot().max(*seen);
                     states.push(state);
                 }
-                Some(Err(error)) => short.errors.push(error),
+                Some(Err(stop)) => short.stopped(stop),
                 None => return judge(&states, self.majority()).ok_or(short),
             }
         }
@@ -140,7 +154,7 @@ impl Lanes {
             let step = step.clone();
             async move { lane.lock().await.change(|state| step(state)).await }
         };
-        let mut told = self.ask(work, || Told::Failed(busy()));
+        let mut told = self.ask(work, || Told::Stopped(busy().into()));
         let (mut states, mut short) = (Vec::new(), Shortfall::default());
         while let Some(answer) = told.recv().await {
             match answer {
@@ -155,7 +169,8 @@ impl Lanes {
                     short.promised = short.promised.max(Some(ballot));
                 }
                 Told::Refused(Refusal::Moved) => short.refused = true,
-                Told::Failed(error) => short.errors.push(error),
+                Told::Refused(Refusal::Sealed) => short.moved = true,
+                Told::Stopped(stop) => short.stopped(stop),
             }
             if states.len() >= self.majority() {
                 return Ended::Majority(states);

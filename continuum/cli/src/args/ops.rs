@@ -309,6 +309,20 @@ pub enum WitnessVerb {
     Status(WitnessOpsArgs),
     /// Test that each acceptor refuses a conflicting write, on a key of no meaning
     Check(WitnessOpsArgs),
+    /// Replace an acceptor under way; with one name twice, take it in again after it lost its state
+    Replace(WitnessReplaceArgs),
+}
+
+/// `witness replace`.
+#[derive(Debug, Args)]
+pub struct WitnessReplaceArgs {
+    /// The acceptor that goes
+    pub old: String,
+    /// The one that comes: on standby in every configuration, or the same again
+    pub new: String,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
 }
 
 /// A verb on the acceptors of the client configuration.

@@ -1,4 +1,4 @@
-//! `witness init`, `check` and `status`: straight to the acceptors, because the core may be one of
+//! `witness init`, `check`, `status` and `replace`: straight to the acceptors, because the core may be one of
 //! them, or down.
 
 use std::fmt::Write;
@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use continuum_runtime::net::TlsNetwork;
 use continuum_runtime::{BootClock, Clock, SharedNetwork};
-use continuum_witness::quorum::{self, Inspection, MARK_KEY, Mark};
+use continuum_witness::quorum::{self, Inspection, MARK_KEY, Mark, Step};
 use continuum_witness::{Acceptor, StoreError, probe};
 use serde::Serialize;
 
-use crate::args::ops::{WitnessOpsArgs, WitnessVerb};
+use crate::args::ops::{ClientFlags, WitnessReplaceArgs, WitnessVerb};
 use crate::config::Variables;
+use crate::config::client::ClientConfig;
 use crate::failure::{Exit, Failure};
 use crate::ops::session;
 use crate::render;
@@ -27,10 +28,11 @@ const SAMPLES: usize = 20;
 pub async fn run(verb: WitnessVerb, variables: &Variables) -> Result<Exit, Failure> {
     match verb {
         WitnessVerb::Serve(_) => Err(Failure::usage("serve is a role")),
-        WitnessVerb::Init(args) => init(&acceptors(&args, variables)?).await,
-        WitnessVerb::Check(args) => check(&acceptors(&args, variables)?).await,
+        WitnessVerb::Init(args) => init(&members(&args.client, variables)?).await,
+        WitnessVerb::Check(args) => check(&acceptors(&args.client, variables)?).await,
+        WitnessVerb::Replace(args) => replace(&args, variables).await,
         WitnessVerb::Status(args) => {
-            let found = look(&acceptors(&args, variables)?).await;
+            let found = look(&acceptors(&args.client, variables)?).await;
             let config = session::configuration(&args.client, variables, false)?;
             render::show(config.output, &found, || told(&found))?;
             let up = found.iter().filter(|row| row.problem.is_none()).count();
@@ -39,18 +41,86 @@ pub async fn run(verb: WitnessVerb, variables: &Variables) -> Result<Exit, Failu
     }
 }
 
-fn acceptors(args: &WitnessOpsArgs, variables: &Variables) -> Result<Vec<Acceptor>, Failure> {
-    let config = session::configuration(&args.client, variables, false)?;
+/// All acceptors of the configuration.
+fn acceptors(client: &ClientFlags, variables: &Variables) -> Result<Vec<Acceptor>, Failure> {
+    let (config, network) = configured(client, variables)?;
+    let network: SharedNetwork = network;
+    Ok(config.witness.unwrap_or_default().acceptors(&network, DEADLINE))
+}
+
+/// Those that are not on standby.
+fn members(client: &ClientFlags, variables: &Variables) -> Result<Vec<Acceptor>, Failure> {
+    let (config, network) = configured(client, variables)?;
+    let network: SharedNetwork = network;
     let access = config.witness.unwrap_or_default();
-    if access.acceptor.is_empty() {
+    let mut acceptors = access.acceptors(&network, DEADLINE);
+    acceptors.retain(|acceptor| access.members().any(|member| member.name() == acceptor.name));
+    Ok(acceptors)
+}
+
+fn configured(
+    client: &ClientFlags,
+    variables: &Variables,
+) -> Result<(ClientConfig, Arc<TlsNetwork>), Failure> {
+    let config = session::configuration(client, variables, false)?;
+    if config.witness.as_ref().is_none_or(|access| access.acceptor.is_empty()) {
         return Err(Failure::usage(
             "the client configuration lists no [[witness.acceptor]]; give the same ones as the agents'",
         ));
     }
     let network =
         TlsNetwork::load(&config.tls).map_err(|error| Failure::usage(error.to_string()))?;
-    let network: SharedNetwork = Arc::new(network);
-    Ok(access.acceptors(&network, DEADLINE))
+    Ok((config, Arc::new(network)))
+}
+
+async fn replace(args: &WitnessReplaceArgs, variables: &Variables) -> Result<Exit, Failure> {
+    let (config, network) = configured(&args.client, variables)?;
+    let me = config.tls.identity().map_err(|error| Failure::usage(error.to_string()))?;
+    let access = config.witness.unwrap_or_default();
+    let network: SharedNetwork = network;
+    let acceptors = access.acceptors(&network, DEADLINE);
+    let failed = |error: String| Failure::new(Exit::Failed, error);
+    // A store that accepts a conflicting write must not come to hold what decides who writes.
+    if let Some(new) = acceptors.iter().find(|acceptor| acceptor.name == args.new) {
+        let passed = probe::run(new.store.clone()).await;
+        passed.map_err(|error| failed(format!("{} failed its test: {error}", args.new)))?;
+    }
+    let mut shown = Ok(());
+    let mut tell = |step: Step| {
+        if let Some(text) = step_text(&step)
+            && shown.is_ok()
+        {
+            shown = render::line(&text);
+        }
+    };
+    let names = (args.old.as_str(), args.new.as_str());
+    let done = quorum::replace(&acceptors, names, (&me, DEADLINE), &mut tell).await;
+    shown?;
+    let done = done.map_err(|error| failed(format!("not replaced: {error}")))?;
+    render::line(&format!(
+        "done: generation {}, acceptors {}; {} registers, {} of them carried over here and the others \
+         by their users; {} old cells left",
+        done.now.generation,
+        done.now.names(),
+        done.registers,
+        done.carried,
+        done.left
+    ))?;
+    Ok(Exit::Done)
+}
+
+fn step_text(step: &Step) -> Option<String> {
+    Some(match step {
+        Step::Decided(now) => {
+            format!("decided: generation {}, acceptors {}", now.generation, now.names())
+        }
+        Step::Marked => "marked: no register is made in the generation before any more".into(),
+        Step::Carried(done, of) if done == of || done % 100 == 0 => {
+            format!("carried over: {done} of {of} registers")
+        }
+        Step::Carried(..) => return None,
+        Step::Opened => "opened: nothing is left to carry over".into(),
+    })
 }
 
 async fn init(acceptors: &[Acceptor]) -> Result<Exit, Failure> {
@@ -103,7 +173,7 @@ async fn look(acceptors: &[Acceptor]) -> Vec<Row> {
         seen.push((acceptor, inspection, times));
     }
     let marks = seen.iter().filter_map(|(_, found, _)| found.as_ref().ok()?.mark.clone());
-    let of = marks.max_by_key(|mark| mark.generation);
+    let of = marks.max_by_key(|mark| mark.now.generation);
     let rows = seen.into_iter();
     rows.map(|(acceptor, found, times)| row(acceptor, found, &times, of.as_ref())).collect()
 }
@@ -150,12 +220,12 @@ fn row(
                 row.problem = Some(format!(
                     "the store is acceptor {} of {:?}, {:?}",
                     mark.acceptor,
-                    mark.members.keys(),
+                    mark.now.members.keys(),
                     mark.phase
                 ));
             }
-            row.generation = Some(mark.generation);
-            row.incarnation = mark.members.get(&acceptor.name).cloned();
+            row.generation = Some(mark.now.generation);
+            row.incarnation = mark.now.members.get(&acceptor.name).cloned();
             row.ballot = registers.iter().map(|(_, ballot)| ballot.round).max();
             row.registers = Some(registers.len());
         }

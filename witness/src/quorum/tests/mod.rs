@@ -22,6 +22,7 @@ use crate::register::{Answer, RegisterStore, StoreError, Versioned};
 use flaky::Flaky;
 
 mod flaky;
+mod moving;
 
 const DEADLINE: Duration = Duration::from_secs(1);
 const KEY: &str = "probe/register";
@@ -159,12 +160,17 @@ async fn world(number: u64, count: usize) -> Result<u64, String> {
 }
 
 fn run(number: u64, count: usize) -> Result<u64, String> {
+    paused(number, world(number, count))
+}
+
+/// Runs a world under paused time, by its seed.
+fn paused(number: u64, world: impl Future<Output = Result<u64, String>>) -> Result<u64, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .map_err(|error| error.to_string())?;
-    runtime.block_on(seed::scope(number, world(number, count)))
+    runtime.block_on(seed::scope(number, world))
 }
 
 #[test]
@@ -228,12 +234,8 @@ async fn founding_is_repeated_after_it_was_cut_off_and_refuses_what_is_of_others
     // As if the first try had ended after its first mark.
     let first = found(&acceptors).await.unwrap();
     let mark = cells[0].get(MARK_KEY).await.unwrap().unwrap();
-    let begun = super::Mark {
-        acceptor: "w0".into(),
-        generation: 1,
-        members: first.clone(),
-        phase: super::Phase::Founding,
-    };
+    let begun =
+        super::Mark { phase: super::Phase::Founding, ..super::Mark::decode(&mark.bytes).unwrap() };
     cells[0].put(MARK_KEY, Some(&mark.tag), begun.encode()).await.unwrap();
     cells[1].wipe();
     cells[2].wipe();

@@ -1,0 +1,507 @@
+//! Replacing an acceptor, or taking one in again that lost its state, while the quorum is in use.
+//!
+//! ```text
+//!  1  which acceptors come next is decided, once, in a register of the generation before
+//!  2  their stores are marked: no new cell is made in the generation before, and none is forgotten
+//!  3  every register is carried over: sealed at a majority before, its value put to one after
+//!  4  the marks say that nothing is left to carry over
+//!  5  the cells of the generation before are removed
+//! ```
+//!
+//! The marks are the journal. Each step may be repeated, by two at once too, so that whoever finds
+//! a replacement half-made finishes it. Nobody waits for it to end: who meets a sealed cell follows the marks,
+//! carries over what it may write, and goes on.
+//!
+//! Why no register is forgotten by step 3: a register that was chosen has cells with promises at a
+//! majority of the acceptors before. A majority of them was marked by step 2. So one of them is in both,
+//! and its cell was made before it was marked (else the mark would not have stood behind it, and no promise
+//! would be in it); the list is taken after that, and shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use continuum_domain::Version;
+use continuum_runtime::Identity;
+use serde::{Deserialize, Serialize};
+
+use crate::cells::{Put, Tag};
+use crate::register::{Answer, RegisterStore, StoreError};
+
+use super::found::{incarnation, read_mark};
+use super::mark::{MARK_KEY, Mark, Membership, Phase};
+use super::place::pause;
+use super::planted::{Bug, planted};
+use super::store::{Acceptor, QuorumStore};
+use super::view::View;
+
+/// Times a store is asked that does not answer.
+const TRIES_MAX: u32 = 4;
+
+/// The register in which each generation decides what comes after it.
+pub(super) const NEXT_KEY: &str = "next";
+
+/// What comes after a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Plan {
+    old: String,
+    new: String,
+    now: Membership,
+    /// Who decided it.
+    by: String,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// The acceptors now.
+    pub now: Membership,
+    /// Registers that there are.
+    pub registers: usize,
+    /// How many of them were carried over by this call, not by those who use them.
+    pub carried: usize,
+    /// Cells of the generation before that could not be removed; they are of no meaning any more.
+    pub left: usize,
+}
+
+/// How far it has come, for who waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// These acceptors come next; that is final.
+    Decided(Membership),
+    /// All of them are marked.
+    Marked,
+    /// So many registers of so many are carried over.
+    Carried(usize, usize),
+    /// Nothing is left to carry over.
+    Opened,
+}
+
+/// Why an acceptor was not replaced. What was done already is taken up by the next try, and does no harm
+/// until then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplaceError {
+    /// A store did not do what it was asked.
+    #[error("acceptor {acceptor}: {error}; mend it and repeat the same command")]
+    Store {
+        /// Whose store.
+        acceptor: String,
+        /// What it said.
+        error: StoreError,
+    },
+    /// A register could not be carried over, or it could not be decided who comes next.
+    #[error("register {register}: {error}; repeat the same command")]
+    Register {
+        /// The register.
+        register: String,
+        /// Why not.
+        error: StoreError,
+    },
+    /// Another replacement has begun.
+    #[error(
+        "{old} is being replaced by {new}: finish that first, by the same command with these names"
+    )]
+    UnderWay {
+        /// Who goes.
+        old: String,
+        /// Who comes.
+        new: String,
+    },
+    /// Too few acceptors say who they all are; nothing was changed.
+    #[error("too few acceptors tell who they all are: {0}; nothing was changed")]
+    Silent(String),
+    /// What is asked for makes no sense here; nothing was changed.
+    #[error("{0}; nothing was changed")]
+    Refused(String),
+}
+
+type Marks = BTreeMap<String, Result<Option<(Tag, Mark)>, StoreError>>;
+
+/// Replaces acceptor `old` by `new`; with the same name twice, takes it in again with nothing of the
+/// state it had. All acceptors are given, and all that will be must answer. May be repeated, and is
+/// done when it has been done.
+pub async fn replace(
+    acceptors: &[Acceptor],
+    (old, new): (&str, &str),
+    (me, deadline): (&Identity, Duration),
+    tell: &mut (dyn FnMut(Step) + Send),
+) -> Result<Replacement, ReplaceError> {
+    let marks = read_marks(acceptors).await;
+    let view = newest(&marks)?;
+    if is_done(&view, &marks, (old, new))? {
+        return Ok(Replacement { now: view.now, registers: 0, carried: 0, left: 0 });
+    }
+    let work = Work { acceptors, me, deadline };
+    let (from, now) = match &view.from {
+        Some(from) => {
+            under_way(&view, from, (old, new))?;
+            (from.clone(), view.now.clone())
+        }
+        None => {
+            check_begin(&view, &marks, (old, new))?;
+            (view.now.clone(), work.decide(&view, (old, new)).await?)
+        }
+    };
+    tell(Step::Decided(now.clone()));
+    let view = View { quorum: view.quorum, now, from: Some(from.clone()) };
+    let early = match planted(Bug::ListFirst) {
+        true => Some(work.list(&view, &from).await?),
+        false => None,
+    };
+    work.mark_all(&view, (old, new), &marks).await?;
+    tell(Step::Marked);
+    // The first that is open says that nothing was left to carry over.
+    let opened = told(&marks, |mark| mark.now == view.now && mark.phase == Phase::Open);
+    let registers = match (opened, early) {
+        (true, _) => BTreeSet::new(),
+        (_, Some(early)) => early,
+        _ => work.list(&view, &from).await?,
+    };
+    let carried = work.carry(&view, &registers, tell).await?;
+    for name in view.now.members.keys() {
+        work.mark(&view, name, Phase::Open).await?;
+    }
+    // For people only: it is asked for nothing any more.
+    let _gone = work.mark(&view, old, Phase::Open).await;
+    tell(Step::Opened);
+    let left = work.clean(&view, &from).await;
+    Ok(Replacement { now: view.now, registers: registers.len(), carried, left })
+}
+
+fn told(marks: &Marks, what: impl Fn(&Mark) -> bool) -> bool {
+    marks.values().flatten().flatten().any(|(_, mark)| what(mark))
+}
+
+async fn read_marks(acceptors: &[Acceptor]) -> Marks {
+    let mut marks = Marks::new();
+    for acceptor in acceptors {
+        let mark = patiently(|| read_mark(acceptor)).await;
+        marks.insert(acceptor.name.clone(), mark);
+    }
+    marks
+}
+
+/// Repeats what may be repeated while a store does not answer.
+async fn patiently<T>(work: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let mut tried = 0;
+    loop {
+        pause(tried).await;
+        tried += 1;
+        match work().await {
+            Err(StoreError::Unanswered(_) | StoreError::NotSent(_)) if tried < TRIES_MAX => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// The newest acceptors that the marks tell of; as long as one of them has not been told that nothing
+/// is left to carry over, that is still to be done.
+fn newest(marks: &Marks) -> Result<View, ReplaceError> {
+    let refuse = |why: String| Err(ReplaceError::Refused(why));
+    let mut found: Vec<(&String, &Mark)> = Vec::new();
+    for (name, mark) in marks {
+        match mark {
+            Ok(Some((_, mark))) if mark.phase != Phase::Founding => found.push((name, mark)),
+            Ok(Some((_, mark))) if mark.now.generation == 1 => {
+                return refuse(format!(
+                    "{name} is only half founded: finish 'continuum witness init' first"
+                ));
+            }
+            // Begun and used by nobody: what was decided is found again.
+            _ => {}
+        }
+    }
+    let rank = |name: &str, mark: &Mark| {
+        let left = mark.from.is_some() && mark.now.members.contains_key(name);
+        (mark.now.generation, left, mark.from.is_none())
+    };
+    let newest = found.iter().max_by_key(|(name, mark)| rank(name, mark));
+    if let Some((name, mark)) = newest
+        && let Some((other, _)) = found.iter().find(|(_, other)| other.quorum != mark.quorum)
+    {
+        return refuse(format!("{other} and {name} are acceptors of different quorums"));
+    }
+    let answers = |view: &View| {
+        let members = view.now.members.keys();
+        members.filter(|name| marks.get(*name).is_some_and(Result::is_ok)).count()
+    };
+    match newest.map(|(_, mark)| View::of((*mark).clone())) {
+        Some(view) if answers(&view) > view.now.members.len() / 2 => Ok(view),
+        _ => Err(ReplaceError::Silent(
+            marks.iter().map(|(name, mark)| unfounded(name, mark)).collect::<Vec<_>>().join("; "),
+        )),
+    }
+}
+
+fn unfounded(name: &str, mark: &Result<Option<(Tag, Mark)>, StoreError>) -> String {
+    match mark {
+        Ok(Some((_, mark))) => format!("{name}: generation {}", mark.now.generation),
+        Ok(None) => format!("{name}: not founded"),
+        Err(error) => format!("{name}: {error}"),
+    }
+}
+
+/// Whether it was done before, by every acceptor's own word.
+fn is_done(view: &View, marks: &Marks, (old, new): (&str, &str)) -> Result<bool, ReplaceError> {
+    let members = &view.now.members;
+    let done = old != new && members.contains_key(new) && !members.contains_key(old);
+    if !done || view.from.is_some() {
+        return Ok(false);
+    }
+    for name in members.keys() {
+        if let Some(Err(error)) = marks.get(name) {
+            return Err(ReplaceError::Store { acceptor: name.clone(), error: error.clone() });
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the replacement that the marks tell of is the one asked for.
+fn under_way(view: &View, from: &Membership, (old, new): (&str, &str)) -> Result<(), ReplaceError> {
+    let changed = |one: &Membership, other: &Membership| {
+        one.members.keys().find(|name| !other.keeps(one, name)).cloned().unwrap_or_default()
+    };
+    let (goes, comes) = (changed(from, &view.now), changed(&view.now, from));
+    match (goes.as_str(), comes.as_str()) == (old, new) {
+        true => Ok(()),
+        false => Err(ReplaceError::UnderWay { old: goes, new: comes }),
+    }
+}
+
+/// Whether a replacement may begin.
+fn check_begin(view: &View, marks: &Marks, (old, new): (&str, &str)) -> Result<(), ReplaceError> {
+    let refuse = |why: String| Err(ReplaceError::Refused(why));
+    let members = &view.now.members;
+    if !members.contains_key(old) {
+        return refuse(format!("{old} is none of the acceptors {}", view.now.names()));
+    }
+    if old != new && members.contains_key(new) {
+        return refuse(format!("{new} is an acceptor already"));
+    }
+    if old == new && members.len() == 1 {
+        return refuse(format!(
+            "{old} is the only acceptor: if it lost its state, nothing tells what was in it"
+        ));
+    }
+    for name in members.keys().filter(|name| *name != old).map(|name| &**name).chain([new]) {
+        match marks.get(name) {
+            None => return refuse(format!("the configuration lists no acceptor {name}")),
+            Some(Err(error)) => {
+                return Err(ReplaceError::Store { acceptor: name.into(), error: error.clone() });
+            }
+            Some(Ok(mark)) => {
+                check_store(view, name, mark.as_ref().map(|(_, mark)| mark), name == new)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a store is what it has to be before a replacement: an acceptor that stays is in use, and
+/// one that comes is nobody else's.
+fn check_store(
+    view: &View,
+    name: &str,
+    mark: Option<&Mark>,
+    comes: bool,
+) -> Result<(), ReplaceError> {
+    let Some(mark) = mark else {
+        return match comes {
+            true => Ok(()),
+            false => Err(ReplaceError::Refused(format!(
+                "{name} has lost its state too: replace it by itself first, one at a time, while \
+                 the others are a majority"
+            ))),
+        };
+    };
+    let own = mark.quorum == view.quorum && mark.acceptor == name;
+    match own && (comes || mark.now == view.now) {
+        true => Ok(()),
+        false => Err(ReplaceError::Refused(format!(
+            "the store of {name} is acceptor {} of {}",
+            mark.acceptor,
+            mark.now.names()
+        ))),
+    }
+}
+
+/// The means by which it is done.
+struct Work<'a> {
+    acceptors: &'a [Acceptor],
+    me: &'a Identity,
+    deadline: Duration,
+}
+
+impl Work<'_> {
+    fn acceptor(&self, name: &str) -> Result<&Acceptor, ReplaceError> {
+        self.acceptors.iter().find(|acceptor| acceptor.name == name).ok_or_else(|| {
+            ReplaceError::Refused(format!("the configuration lists no acceptor {name}"))
+        })
+    }
+
+    /// A proposer at the acceptors of `view`.
+    fn quorum(&self, view: &View) -> QuorumStore {
+        let acceptors = self.acceptors.to_vec();
+        QuorumStore::at(acceptors, self.me.clone(), self.deadline, view.clone())
+    }
+
+    /// Decides who comes next, or learns what was decided before.
+    async fn decide(
+        &self,
+        view: &View,
+        (old, new): (&str, &str),
+    ) -> Result<Membership, ReplaceError> {
+        let mut members = view.now.members.clone();
+        members.remove(old);
+        members.insert(new.to_owned(), incarnation());
+        let now = Membership { generation: view.now.generation + 1, members };
+        let by = self.me.to_string();
+        let plan = Plan { old: old.to_owned(), new: new.to_owned(), now, by };
+        let bytes = serde_json::to_vec(&plan).expect("a plain struct of plain fields");
+        let failed = |error| ReplaceError::Register { register: NEXT_KEY.into(), error };
+        let answer = self.quorum(view).compare_and_swap(NEXT_KEY, Version::ABSENT, bytes).await;
+        let held = match answer.map_err(failed)? {
+            Answer::Accepted(_) => return Ok(plan.now),
+            Answer::Refused(Some(held)) => held,
+            Answer::Refused(None) => unreachable!("refused for being there, and not there"),
+        };
+        let damaged = |error: serde_json::Error| {
+            failed(StoreError::Misconfigured(format!("what was decided is damaged: {error}")))
+        };
+        let decided: Plan = serde_json::from_slice(&held.value).map_err(damaged)?;
+        match (decided.old == old, decided.new == new) {
+            (true, true) => Ok(decided.now),
+            _ => Err(ReplaceError::UnderWay { old: decided.old, new: decided.new }),
+        }
+    }
+
+    /// Marks all stores. The one that comes is marked twice: it is used only once the others are
+    /// marked, so that one without its first mark either was never used, or has lost what it
+    /// promised since.
+    async fn mark_all(
+        &self,
+        view: &View,
+        (old, new): (&str, &str),
+        marks: &Marks,
+    ) -> Result<(), ReplaceError> {
+        let begun = told(marks, |mark| mark.now == view.now && mark.phase != Phase::Founding);
+        let lost = match marks.get(new) {
+            Some(Ok(Some((_, mark)))) => mark.now != view.now,
+            Some(Ok(None)) | None => true,
+            Some(Err(error)) => {
+                return Err(ReplaceError::Store { acceptor: new.into(), error: error.clone() });
+            }
+        };
+        if begun && lost {
+            return Err(ReplaceError::Store {
+                acceptor: new.to_owned(),
+                error: StoreError::Misconfigured(
+                    "it has lost its state while it was taken in, and its promises with it".into(),
+                ),
+            });
+        }
+        self.mark(view, new, Phase::Founding).await?;
+        let stays = |name: &&String| *name != new;
+        for name in view.now.members.keys().filter(stays) {
+            self.mark(view, name, Phase::Filling).await?;
+        }
+        if old != new {
+            let marked = self.mark(view, old, Phase::Filling).await;
+            if view.counts_before(old) {
+                marked?;
+            }
+        }
+        self.mark(view, new, Phase::Filling).await
+    }
+
+    /// Brings a store's mark to `phase` of `view`, never back.
+    async fn mark(&self, view: &View, name: &str, phase: Phase) -> Result<(), ReplaceError> {
+        let acceptor = self.acceptor(name)?;
+        let marked = patiently(|| mark(acceptor, view, phase)).await;
+        marked.map_err(|error| ReplaceError::Store { acceptor: name.to_owned(), error })
+    }
+
+    /// The registers that the generation before may have.
+    async fn list(&self, view: &View, from: &Membership) -> Result<BTreeSet<String>, ReplaceError> {
+        let mut registers = BTreeSet::new();
+        for name in from.members.keys().filter(|name| view.counts_before(name)) {
+            let failed = |error| ReplaceError::Store { acceptor: name.clone(), error };
+            let prefix = from.cell_key(name, "").map_err(failed)?;
+            let store = &self.acceptor(name)?.store;
+            let keys = patiently(|| store.list(&prefix)).await.map_err(failed)?;
+            registers
+                .extend(keys.iter().filter_map(|key| Some(key.strip_prefix(&prefix)?.to_owned())));
+        }
+        registers.remove(NEXT_KEY);
+        Ok(registers)
+    }
+
+    async fn carry(
+        &self,
+        view: &View,
+        registers: &BTreeSet<String>,
+        tell: &mut (dyn FnMut(Step) + Send),
+    ) -> Result<usize, ReplaceError> {
+        let (quorum, mut carried) = (self.quorum(view), 0);
+        for (done, register) in registers.iter().enumerate() {
+            let failed = |error| ReplaceError::Register { register: register.clone(), error };
+            let wrote = patiently(|| quorum.carry_over(register)).await;
+            carried += usize::from(wrote.map_err(failed)?);
+            tell(Step::Carried(done + 1, registers.len()));
+        }
+        Ok(carried)
+    }
+
+    /// Removes what the generation before left in the stores that go on; how much is still there. A
+    /// late caller finds nothing, and the mark says where to go.
+    async fn clean(&self, view: &View, from: &Membership) -> usize {
+        let mut left = 0;
+        for name in from.members.keys().filter(|name| view.now.members.contains_key(*name)) {
+            let (Ok(acceptor), Ok(prefix)) = (self.acceptor(name), from.cell_key(name, "")) else {
+                continue;
+            };
+            let keys = acceptor.store.list(&prefix).await.unwrap_or_default();
+            for key in keys {
+                left += usize::from(!remove(acceptor, &key).await);
+            }
+        }
+        left
+    }
+}
+
+/// Brings a store's mark to `phase` of `view`, never back.
+async fn mark(acceptor: &Acceptor, view: &View, phase: Phase) -> Result<(), StoreError> {
+    let wrong = |text: String| Err(StoreError::Misconfigured(text));
+    let held = read_mark(acceptor).await?;
+    match &held {
+        Some((_, held)) if held.quorum != view.quorum || held.acceptor != acceptor.name => {
+            let names = held.now.names();
+            return wrong(format!("its store is acceptor {} of {names}", held.acceptor));
+        }
+        Some((_, held)) if (held.now.generation, held.phase) >= (view.now.generation, phase) => {
+            return Ok(());
+        }
+        None if phase != Phase::Founding => return wrong("it has lost its state meanwhile".into()),
+        _ => {}
+    }
+    let mark = Mark {
+        acceptor: acceptor.name.clone(),
+        quorum: view.quorum.clone(),
+        now: view.now.clone(),
+        phase,
+        from: view.from.clone().filter(|_| phase != Phase::Open),
+    };
+    let tag = held.map(|(tag, _)| tag);
+    match acceptor.store.put(MARK_KEY, tag.as_ref(), mark.encode()).await? {
+        Put::Written(_) => Ok(()),
+        Put::Conflict(_) => Err(StoreError::Unanswered("somebody else is replacing it too".into())),
+    }
+}
+
+/// Whether the cell is gone.
+async fn remove(acceptor: &Acceptor, key: &str) -> bool {
+    match acceptor.store.get(key).await {
+        Ok(Some(cell)) => acceptor.store.delete(key, &cell.tag).await.unwrap_or(false),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
