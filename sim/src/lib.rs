@@ -18,8 +18,9 @@ compile_error!(
      replaces it): without it tokio's wake order is not seeded and no run can be repeated"
 );
 
+pub mod acceptors;
 pub mod alarms;
-pub mod align;
+mod align;
 pub mod behaviour;
 pub mod calls;
 pub mod cli;

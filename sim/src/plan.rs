@@ -264,6 +264,18 @@ pub enum Fault {
         /// For how long.
         span: Ms,
     },
+    /// A witness server loses power and comes back with an empty disk.
+    DiskLost {
+        /// Its host.
+        host: String,
+        /// Time until it is back.
+        down: Ms,
+    },
+    /// An operator has an acceptor taken in again that lost its state.
+    ReplaceAcceptor {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Fault {
@@ -284,6 +296,7 @@ impl Fault {
             | Fault::Fence { span, .. } => *span,
             Fault::Kill { down, .. }
             | Fault::PowerOff { down, .. }
+            | Fault::DiskLost { down, .. }
             | Fault::Upgrade { down, .. } => *down,
             _ => 0,
         }
@@ -352,6 +365,12 @@ impl fmt::Display for Fault {
             Fault::SetDurability { durability } => {
                 write!(f, "operator: durability {durability:?}")
             }
+            Fault::DiskLost { host, down } => {
+                write!(f, "{host} loses power for {down} ms, and its disk for good")
+            }
+            Fault::ReplaceAcceptor { name } => {
+                write!(f, "operator: acceptor {name} is taken in again")
+            }
             Fault::SetMode { mode } => write!(f, "operator: mode {mode:?}"),
             Fault::PausePair { span } => write!(f, "the pair is paused for {span} ms"),
             Fault::Assertion { region } => write!(f, "an assertion fails in the agent of {region}"),
@@ -371,6 +390,9 @@ pub struct Plan {
     pub nodes: usize,
     /// Regions, 2 or 3.
     pub regions: usize,
+    /// Acceptors of the witness's quorum: 1, 3 or 5; 0 for one server that holds the registers itself.
+    #[serde(default)]
+    pub acceptors: usize,
     /// What commits survive.
     pub durability: Durability,
     /// What a holder does without a witness.
@@ -425,7 +447,7 @@ fn suspect_after() -> Ms {
 
 /// The names of regions, in order; the first one begins as primary.
 pub const REGIONS: [&str; 3] = ["fsn", "hel", "nbg"];
-/// The witness.
+/// The witness, or its first acceptor.
 pub const WITNESS: &str = "w1";
 /// The name server.
 pub const NAMES: &str = "ns1";
@@ -439,6 +461,7 @@ impl Plan {
             seed,
             nodes: 3,
             regions,
+            acceptors: 0,
             durability,
             on_witness_loss: WitnessLossPolicy::Fence,
             mode: PairMode::Automatic,
@@ -473,6 +496,11 @@ impl Plan {
         (1..=self.nodes).map(|id| format!("c{id}")).collect()
     }
 
+    /// The witness servers' names.
+    pub fn witnesses(&self) -> Vec<String> {
+        (1..=self.acceptors.max(1)).map(|number| format!("w{number}")).collect()
+    }
+
     /// The regions' names.
     pub fn region_names(&self) -> Vec<String> {
         REGIONS.iter().take(self.regions).map(|name| (*name).to_owned()).collect()
@@ -483,6 +511,7 @@ impl Plan {
         let mut hosts = self.core();
         hosts.extend(self.region_names());
         hosts.extend([WITNESS, NAMES, USERS].map(str::to_owned));
+        hosts.extend(self.witnesses().into_iter().skip(1));
         hosts
     }
 

@@ -51,6 +51,7 @@ pub fn plan(seed: u64) -> Plan {
         Durability::Async,
     ]);
     let mut plan = Plan::quiet(seed, regions, durability);
+    plan.acceptors = acceptors(seed);
     if dice.chance(15) {
         plan.nodes = 5;
     }
@@ -91,9 +92,52 @@ pub fn plan(seed: u64) -> Plan {
     }
     by_the_ledger(&mut plan);
     mixed_versions(&mut plan);
+    lost_acceptor(&mut plan);
     plan.faults.sort_by_key(|scheduled| scheduled.at);
     keep_assumptions(&mut plan);
     plan
+}
+
+/// How the witness is made, with dice of its own: what is drawn here leaves days with one server as
+/// they are.
+fn acceptors(seed: u64) -> usize {
+    let mut dice = Dice::of(seed ^ 0xACCE_9700);
+    match dice.below(100) {
+        0..=24 => 3,
+        25..=28 => 5,
+        29 => 1,
+        _ => 0,
+    }
+}
+
+/// On some days one acceptor loses its state, and on most of those it is taken in again: always the
+/// same one, because two are more than a quorum of three bears.
+fn lost_acceptor(plan: &mut Plan) {
+    let mut dice = Dice::of(plan.seed ^ 0x10_57AC);
+    if plan.acceptors < 3 || !dice.chance(40) {
+        return;
+    }
+    let at = dice.below(SPAN_MS);
+    let host = WITNESS.to_owned();
+    let fault = Fault::DiskLost { host: host.clone(), down: dice.pick(&[100, 1_000, 4_000]) };
+    plan.faults.push(Scheduled { at, fault });
+    if dice.chance(75) {
+        let at = at + dice.from(50, 8_000);
+        plan.faults.push(Scheduled { at, fault: Fault::ReplaceAcceptor { name: host } });
+    }
+}
+
+/// Some of the witness's servers, at times all of them.
+fn witnesses(dice: &mut Dice, plan: &Plan) -> Vec<String> {
+    let mut servers = plan.witnesses();
+    if servers.len() > 1 {
+        let keep = usize::try_from(dice.from(1, servers.len() as u64 + 1)).unwrap_or(1);
+        while servers.len() > keep {
+            let away = dice.pick(&servers);
+            servers.retain(|server| *server != away);
+        }
+    }
+    servers
 }
 
 /// Takeover by the ledger and ways to switch over, with dice of their own: whatever is drawn here,
@@ -215,7 +259,7 @@ fn sides(dice: &mut Dice, plan: &Plan) -> (Vec<String>, Vec<String>) {
     let peers: Vec<String> = plan.region_names().into_iter().filter(|name| *name != one).collect();
     match dice.below(8) {
         0 => (vec![one], plan.core()),
-        1 | 2 => (vec![one], vec![WITNESS.into()]),
+        1 | 2 => (vec![one], witnesses(dice, plan)),
         3 => (vec![one], peers),
         4 => {
             let all = plan.hosts().into_iter().filter(|host| *host != one).collect();
@@ -226,7 +270,11 @@ fn sides(dice: &mut Dice, plan: &Plan) -> (Vec<String>, Vec<String>) {
             let rest = plan.core().into_iter().filter(|name| *name != node).collect();
             (vec![node], rest)
         }
-        6 => (vec![WITNESS.into()], plan.hosts().into_iter().filter(|h| h != WITNESS).collect()),
+        6 => {
+            let servers = witnesses(dice, plan);
+            let rest = plan.hosts().into_iter().filter(|host| !servers.contains(host));
+            (servers.clone(), rest.collect())
+        }
         _ => (vec![one], vec![dice.pick(&[NAMES, USERS, WITNESS]).to_owned()]),
     }
 }
@@ -251,7 +299,7 @@ fn network(dice: &mut Dice, plan: &Plan) -> Fault {
 /// What makes renewals late or lost, for about as long as a lease lasts.
 fn lease_fault(dice: &mut Dice, plan: &Plan) -> Fault {
     let host = region(dice, plan);
-    let (a, b) = (vec![host.clone()], vec![WITNESS.to_owned()]);
+    let (a, b) = (vec![host.clone()], witnesses(dice, plan));
     let ttl = u64::try_from(plan.timing.ttl.as_millis()).unwrap_or(3_000);
     let span = dice.pick(&[ttl / 2, ttl * 9 / 10, ttl * 5 / 4, ttl * 2, ttl * 3]);
     match dice.below(9) {

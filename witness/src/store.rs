@@ -139,6 +139,13 @@ impl DurableStore {
         look(&self.shared.content().registers)
     }
 
+    /// Shows `look` every cell, in key order, for checkers that look often.
+    pub fn inspect_cells(&self, mut look: impl FnMut(&str, &[u8])) {
+        for (key, held) in self.shared.content().cells.iter() {
+            look(key, &held.bytes);
+        }
+    }
+
     /// Number of registers whose key starts with `prefix`.
     pub fn count(&self, prefix: &str) -> usize {
         let content = self.shared.content();

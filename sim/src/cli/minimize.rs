@@ -68,9 +68,10 @@ fn spans(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::PauseAutomation { span }
         | Fault::PausePair { span }
         | Fault::Fence { span, .. } => Some(span),
-        Fault::Kill { down, .. } | Fault::PowerOff { down, .. } | Fault::Upgrade { down, .. } => {
-            Some(down)
-        }
+        Fault::Kill { down, .. }
+        | Fault::PowerOff { down, .. }
+        | Fault::DiskLost { down, .. }
+        | Fault::Upgrade { down, .. } => Some(down),
         _ => None,
     }
 }

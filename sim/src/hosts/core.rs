@@ -18,7 +18,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     let edges = Edges {
         listeners,
         disk: Arc::new(host.disk.clone()),
-        register: host.witness(&network, WITNESS_DEADLINE),
+        register: host.witness(&network, Role::Core, WITNESS_DEADLINE),
         own_cells: None,
         network,
         clock: host.shared_clock(),

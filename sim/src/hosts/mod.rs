@@ -4,7 +4,7 @@ mod core;
 mod names;
 mod people;
 mod region;
-mod witness;
+pub(crate) mod witness;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,8 +18,9 @@ use continuum_runtime::seed::{self, Freezer};
 use continuum_runtime::{Identity, Role, SharedClock};
 use continuum_witness::store::DurableStore;
 use continuum_witness::table::Registers;
-use continuum_witness::{RegisterStore, ServerStore, Versioned};
+use continuum_witness::{RegisterStore, Versioned};
 
+use crate::acceptors::Acceptors;
 use crate::calls::{Late, LateStore};
 use crate::clock::{SimClock, WorldTime};
 use crate::coverage::Coverage;
@@ -28,7 +29,7 @@ use crate::disk::SimDisk;
 use crate::links::Links;
 use crate::members::Members;
 use crate::net::SimNetwork;
-use crate::plan::{Plan, WITNESS};
+use crate::plan::Plan;
 use crate::recording::{History, Recording};
 use crate::trace::Trace;
 use crate::users::Users;
@@ -61,8 +62,8 @@ pub struct Shared {
     pub trace: Trace,
     /// What everyone learnt of the registers.
     pub history: History,
-    /// The witness's own store while it runs, for the judge.
-    pub store: Arc<Mutex<Option<Arc<DurableStore>>>>,
+    /// What the witness holds, for the judge.
+    pub acceptors: Acceptors,
     /// PostgreSQL.
     pub members: Members,
     /// Who reaches whom.
@@ -80,8 +81,7 @@ pub struct Shared {
 impl Shared {
     /// Shows `look` all registers as the witness holds them now; nothing while the witness is down.
     pub fn registers<T>(&self, look: impl FnOnce(&Registers) -> T) -> Option<T> {
-        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(store?.inspect(look))
+        self.acceptors.registers(look)
     }
 
     /// A register as the witness holds it now; none while the witness is down.
@@ -151,9 +151,11 @@ impl Host {
     async fn run(&self) -> Result<(), String> {
         let plan = &self.shared.plan;
         match self.name.as_str() {
-            WITNESS => witness::run(self).await,
             crate::plan::NAMES => names::run(self).await,
             crate::plan::USERS => people::run(self).await,
+            name if plan.witnesses().iter().any(|server| server == name) => {
+                witness::run(self).await
+            }
             name if plan.core().iter().any(|node| node == name) => core::run(self).await,
             _ => region::run(self).await,
         }
@@ -183,25 +185,32 @@ impl Host {
     }
 
     fn network(&self, role: Role) -> SharedNetwork {
-        let me = Identity::new(role, self.name.as_str());
-        Arc::new(SimNetwork::new(me, &self.name, &self.shared.links))
+        Arc::new(SimNetwork::new(self.identity(role), &self.name, &self.shared.links))
+    }
+
+    fn identity(&self, role: Role) -> Identity {
+        Identity::new(role, self.name.as_str())
     }
 
     fn shared_clock(&self) -> SharedClock {
         Arc::new(self.clock.clone())
     }
 
-    /// The witness as this host reaches it, with everything it learns recorded.
-    fn witness(&self, network: &SharedNetwork, deadline: Duration) -> Arc<dyn RegisterStore> {
-        let address = format!("{WITNESS}:{RPC_PORT}");
-        let store = ServerStore::new(network.clone(), address, WITNESS, deadline);
-        let store = LateStore::new(Arc::new(store), &self.late, deadline);
+    /// The witness as this host reaches it in this role, with everything it learns recorded.
+    fn witness(
+        &self,
+        network: &SharedNetwork,
+        role: Role,
+        deadline: Duration,
+    ) -> Arc<dyn RegisterStore> {
+        let store = witness::reach(&self.shared.plan, network, self.identity(role), deadline);
+        let store = LateStore::new(store, &self.late, deadline);
         let store = Arc::new(Recording::new(Arc::new(store), &self.name, &self.shared.history));
         if self.is_newer() { Arc::new(NewerStore(store)) } else { store }
     }
 
     fn publish_store(&self, store: Option<Arc<DurableStore>>) {
-        *self.shared.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
+        self.shared.acceptors.publish(&self.name, store);
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     let network = host.network(Role::Dns);
     let deadline = MAX_AGE / 2;
     let config = config(host);
-    let store = host.witness(&network, deadline);
+    let store = host.witness(&network, Role::Dns, deadline);
     let names = EmbeddedNames::new(&config, Vec::new(), store, host.shared_clock())
         .map_err(|error| error.to_string())?;
     let rpc = network.listen(&listen_on(RPC_PORT)).await.map_err(|error| error.to_string())?;

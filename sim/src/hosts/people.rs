@@ -42,7 +42,9 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     // The one change of a pair's register that the core may make: `paused` (R21).
     let core = Identity::new(Role::Core, "c1");
     let as_core: SharedNetwork = Arc::new(SimNetwork::new(core, &host.name, &shared.links));
-    let register = host.witness(&as_core, WITNESS_DEADLINE);
+    let register = host.witness(&as_core, Role::Core, WITNESS_DEADLINE);
+    let as_operator: SharedNetwork = network.clone();
+    super::witness::found(&shared.plan, &as_operator).await;
     operate(shared, network, register).await;
     Ok(())
 }

@@ -26,7 +26,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     let deadline = host.shared.plan.timing.renew / 2;
     let edges = Edges {
         names: name_services(&config, &network),
-        store: Arc::new(move || store_host.witness(&store_network, deadline)),
+        store: Arc::new(move || store_host.witness(&store_network, Role::Region, deadline)),
         plane: Arc::new(move |_, _| cluster.plane(&region)),
         clock: host.shared_clock(),
         disk: Arc::new(host.disk.clone()),

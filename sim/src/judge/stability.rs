@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Fault, NAMES, Plan};
+use crate::plan::{Fault, NAMES, Plan, WITNESS};
 
 /// The longest time without an acknowledgement while only such faults were seen: far above a write
 /// and its way, far below a ttl and a takeover.
@@ -42,11 +42,12 @@ impl Stability {
     }
 }
 
-/// Whether a healthy primary must not notice `fault`: it strikes control nodes, the name server, or
-/// what operators ask of automation.
+/// Whether a healthy primary must not notice `fault`: it strikes control nodes, the name server, one
+/// acceptor of several (always the same one), or what operators ask of automation.
 pub fn spares_primaries(fault: &Fault, plan: &Plan) -> bool {
     let core = plan.core();
-    let spared = |host: &String| host == NAMES || core.contains(host);
+    let one_of_many = |host: &String| host == WITNESS && plan.acceptors >= 3;
+    let spared = |host: &String| host == NAMES || core.contains(host) || one_of_many(host);
     match fault {
         Fault::Cut { a, b, .. }
         | Fault::Flap { a, b, .. }
@@ -56,6 +57,7 @@ pub fn spares_primaries(fault: &Fault, plan: &Plan) -> bool {
         | Fault::Kill { host, .. }
         | Fault::Upgrade { host, .. }
         | Fault::PowerOff { host, .. }
+        | Fault::DiskLost { host, .. }
         | Fault::Freeze { host, .. }
         | Fault::FreezeHost { host, .. }
         | Fault::Disk { host, .. }
@@ -63,6 +65,7 @@ pub fn spares_primaries(fault: &Fault, plan: &Plan) -> bool {
         Fault::PauseAutomation { .. }
         | Fault::CancelOperation
         | Fault::ApproveOperation
+        | Fault::ReplaceAcceptor { .. }
         | Fault::SetMode { .. } => true,
         Fault::Member { .. }
         | Fault::Switchover { .. }
@@ -79,7 +82,6 @@ mod tests {
     use continuum_domain::spec::Durability;
 
     use super::*;
-    use crate::plan::WITNESS;
 
     #[test]
     fn a_gap_is_found_once_and_only_where_writes_must_go_on() {
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_fault_of_a_region_or_the_witness_is_no_excuse_for_the_core() {
-        let plan = Plan::quiet(1, 2, Durability::Available);
+        let mut plan = Plan::quiet(1, 2, Durability::Available);
         let cut = |a: &str, b: &str| Fault::Cut {
             a: vec![a.into()],
             b: vec![b.into()],
@@ -106,5 +108,8 @@ mod tests {
         assert!(spares_primaries(&cut(NAMES, "users"), &plan));
         assert!(!spares_primaries(&cut("fsn", WITNESS), &plan));
         assert!(!spares_primaries(&Fault::Kill { host: "fsn".into(), down: 1 }, &plan));
+        plan.acceptors = 3;
+        assert!(spares_primaries(&cut("fsn", WITNESS), &plan));
+        assert!(!spares_primaries(&cut("fsn", "w2"), &plan));
     }
 }

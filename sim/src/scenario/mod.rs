@@ -61,6 +61,11 @@ impl Scenario {
         })
     }
 
+    /// The witness is a quorum of so many servers.
+    fn acceptors(self, count: usize) -> Self {
+        self.with(|plan| plan.acceptors = count)
+    }
+
     fn failsafe(self) -> Self {
         self.with(|plan| plan.on_witness_loss = WitnessLossPolicy::Failsafe)
     }

@@ -119,6 +119,11 @@ impl Place<'_, '_, '_> {
         self.loses_power_for(FOR_NOW);
     }
 
+    /// It loses power for `down`, and its disk is empty then.
+    pub fn loses_its_disk_for(self, down: Duration) {
+        self.story.begin(Fault::DiskLost { host: self.name, down: ms(down) });
+    }
+
     /// Its process is stopped (SIGSTOP) for `span`.
     pub fn stopped_for(self, span: Duration) {
         self.story.begin(Fault::Freeze { host: self.name, span: ms(span) });

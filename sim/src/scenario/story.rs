@@ -61,6 +61,11 @@ impl<'r, 'w> Story<'r, 'w> {
         self.region(WITNESS)
     }
 
+    /// An operator has this acceptor taken in again.
+    pub fn take_in_again(&mut self, acceptor: &str) {
+        self.begin(Fault::ReplaceAcceptor { name: acceptor.to_owned() });
+    }
+
     /// The name server.
     pub fn names(&mut self) -> Place<'_, 'r, 'w> {
         self.region(crate::plan::NAMES)

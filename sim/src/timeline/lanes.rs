@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::notes;
 use super::recorded::Recorded;
 use super::struck::{lasted, struck};
-use crate::plan::{NAMES, USERS, WITNESS};
+use crate::plan::{NAMES, USERS};
 use crate::postgres::{Content, Event, LineId};
 
 /// What a mark stands for; the order is that in which labels are placed.
@@ -98,7 +98,7 @@ pub(super) fn lanes(recorded: &Recorded, slice: Duration) -> Vec<Lane> {
     let lane = |name: &str, about| Lane { name: name.into(), about, ..Lane::default() };
     let region = |name: &String| Lane { member: Some(Member::default()), ..lane(name, "region") };
     let mut lanes: Vec<Lane> = plan.region_names().iter().map(region).collect();
-    lanes.push(lane(WITNESS, "witness"));
+    lanes.extend(plan.witnesses().iter().map(|name| lane(name, "witness")));
     lanes.extend(plan.core().iter().map(|name| lane(name, "control node")));
     // These matter only when something happens to them.
     lanes.push(lane(NAMES, "name server"));

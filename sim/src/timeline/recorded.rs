@@ -41,6 +41,7 @@ impl Strike {
         match &self.fault {
             Fault::Kill { host, .. }
             | Fault::PowerOff { host, .. }
+            | Fault::DiskLost { host, .. }
             | Fault::Upgrade { host, .. } => host == name,
             _ => false,
         }

@@ -35,6 +35,7 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
         Fault::Kill { host, .. } => one(host, format!("{}killed", agent(host))),
         Fault::Upgrade { host, .. } => one(host, format!("{}upgraded", agent(host))),
         Fault::PowerOff { host, .. } => one(host, "power off".into()),
+        Fault::DiskLost { host, .. } => one(host, "disk lost".into()),
         Fault::Freeze { host, .. } => one(host, format!("{}stopped (SIGSTOP)", agent(host))),
         Fault::FreezeHost { host, .. } => one(host, "host frozen".into()),
         Fault::Disk { host, how, .. } => one(host, disk(*how).into()),
@@ -48,6 +49,7 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
         }
         Fault::PauseAutomation { .. } => one(USERS, "automation paused".into()),
         Fault::SetMode { mode } => one(USERS, format!("mode {mode:?}")),
+        Fault::ReplaceAcceptor { name } => one(name, "taken in again".into()),
         Fault::PausePair { .. } => one(USERS, "pair paused".into()),
         Fault::Assertion { region } => one(region, "assertion fails".into()),
         Fault::CancelOperation => one(USERS, "cancel".into()),

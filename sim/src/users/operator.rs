@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::{Order, Users, rest};
 use crate::clock::WorldTime;
 use crate::coverage::Coverage;
-use crate::hosts::{DNS_TTL, PAIR_NAME, RPC_PORT, Shared, pair};
+use crate::hosts::{DNS_TTL, PAIR_NAME, RPC_PORT, Shared, pair, witness};
 use crate::judge::{Shown, ShownAudit};
 use crate::plan::{Fault, Plan, REGIONS};
 use crate::trace::Trace;
@@ -197,6 +197,9 @@ impl Operator {
                 self.edit(|spec| spec.durability = durability).await;
             }
             Fault::SetMode { mode } => self.edit(|spec| spec.mode = mode).await,
+            Fault::ReplaceAcceptor { name } => {
+                self.take_in_again(name).await;
+            }
             Fault::PausePair { .. } => {
                 self.pause_pair(true).await;
             }
@@ -208,6 +211,17 @@ impl Operator {
                 self.trace.note("users", &format!("fence {name}: {answer:?}"));
             }
             _ => {}
+        }
+    }
+
+    /// Has an acceptor taken in again; does not give up.
+    async fn take_in_again(&self, name: String) {
+        loop {
+            let (plan, network) = (self.plan.clone(), self.network.clone());
+            if witness::take_in_again(plan, network, name.clone()).await {
+                return self.trace.note("users", &format!("acceptor {name} counts again"));
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 

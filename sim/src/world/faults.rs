@@ -96,6 +96,13 @@ impl World<'_> {
                 }
                 return self.stop(host, false, ms(*down));
             }
+            Fault::DiskLost { host, down } => {
+                self.stop(host, true, ms(*down));
+                if let Some(host) = self.hosts.get(host) {
+                    host.disk.replaced();
+                }
+                return;
+            }
             Fault::PowerOff { host, down } => return self.stop(host, true, ms(*down)),
             Fault::Freeze { host, .. } => self.freeze(host, true),
             Fault::FreezeHost { host, .. } => {
@@ -126,6 +133,7 @@ impl World<'_> {
             | Fault::CancelOperation
             | Fault::ApproveOperation
             | Fault::SetMode { .. }
+            | Fault::ReplaceAcceptor { .. }
             | Fault::SetDurability { .. } => return self.order(Order::Fault(fault)),
             Fault::PausePair { .. } | Fault::Fence { .. } => {
                 self.order(Order::Fault(fault.clone()))

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use continuum_runtime::seed;
 
+use crate::acceptors::Acceptors;
 use crate::clock::{SimClock, WorldTime};
 use crate::coverage::Coverage;
 use crate::hosts::{Host, Shared};
@@ -200,7 +201,7 @@ pub fn build<'a>(plan: &Plan, trace: Trace, time: WorldTime) -> World<'a> {
         plan: plan.clone(),
         trace: trace.clone(),
         history: crate::recording::History::default(),
-        store: Arc::default(),
+        acceptors: Acceptors::new(plan.acceptors),
         members: members.clone(),
         links: links.clone(),
         users: users.clone(),

@@ -37,6 +37,21 @@ use super::view::View;
 /// Times a store is asked that does not answer.
 const TRIES_MAX: u32 = 4;
 
+/// Repeats what may be repeated while a store does not answer.
+macro_rules! patiently {
+    ($work:expr) => {{
+        let mut tried = 0;
+        loop {
+            pause(tried).await;
+            tried += 1;
+            match $work.await {
+                Err(StoreError::Unanswered(_) | StoreError::NotSent(_)) if tried < TRIES_MAX => {}
+                answer => break answer,
+            }
+        }
+    }};
+}
+
 /// The register in which each generation decides what comes after it.
 pub(super) const NEXT_KEY: &str = "next";
 
@@ -174,23 +189,10 @@ fn told(marks: &Marks, what: impl Fn(&Mark) -> bool) -> bool {
 async fn read_marks(acceptors: &[Acceptor]) -> Marks {
     let mut marks = Marks::new();
     for acceptor in acceptors {
-        let mark = patiently(|| read_mark(acceptor)).await;
+        let mark = patiently!(read_mark(acceptor));
         marks.insert(acceptor.name.clone(), mark);
     }
     marks
-}
-
-/// Repeats what may be repeated while a store does not answer.
-async fn patiently<T>(work: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let mut tried = 0;
-    loop {
-        pause(tried).await;
-        tried += 1;
-        match work().await {
-            Err(StoreError::Unanswered(_) | StoreError::NotSent(_)) if tried < TRIES_MAX => {}
-            answer => return answer,
-        }
-    }
 }
 
 /// The newest acceptors that the marks tell of; as long as one of them has not been told that nothing
@@ -400,8 +402,9 @@ impl Work<'_> {
             });
         }
         self.mark(view, new, Phase::Founding).await?;
-        let stays = |name: &&String| *name != new;
-        for name in view.now.members.keys().filter(stays) {
+        let stays: Vec<&str> =
+            view.now.members.keys().map(|name| &**name).filter(|name| *name != new).collect();
+        for name in stays {
             self.mark(view, name, Phase::Filling).await?;
         }
         if old != new {
@@ -416,18 +419,20 @@ impl Work<'_> {
     /// Brings a store's mark to `phase` of `view`, never back.
     async fn mark(&self, view: &View, name: &str, phase: Phase) -> Result<(), ReplaceError> {
         let acceptor = self.acceptor(name)?;
-        let marked = patiently(|| mark(acceptor, view, phase)).await;
+        let marked = patiently!(mark(acceptor, view, phase));
         marked.map_err(|error| ReplaceError::Store { acceptor: name.to_owned(), error })
     }
 
     /// The registers that the generation before may have.
     async fn list(&self, view: &View, from: &Membership) -> Result<BTreeSet<String>, ReplaceError> {
         let mut registers = BTreeSet::new();
-        for name in from.members.keys().filter(|name| view.counts_before(name)) {
+        let asked: Vec<&String> =
+            from.members.keys().filter(|name| view.counts_before(name)).collect();
+        for name in asked {
             let failed = |error| ReplaceError::Store { acceptor: name.clone(), error };
             let prefix = from.cell_key(name, "").map_err(failed)?;
             let store = &self.acceptor(name)?.store;
-            let keys = patiently(|| store.list(&prefix)).await.map_err(failed)?;
+            let keys = patiently!(store.list(&prefix)).map_err(failed)?;
             registers
                 .extend(keys.iter().filter_map(|key| Some(key.strip_prefix(&prefix)?.to_owned())));
         }
@@ -444,7 +449,7 @@ impl Work<'_> {
         let (quorum, mut carried) = (self.quorum(view), 0);
         for (done, register) in registers.iter().enumerate() {
             let failed = |error| ReplaceError::Register { register: register.clone(), error };
-            let wrote = patiently(|| quorum.carry_over(register)).await;
+            let wrote = patiently!(quorum.carry_over(register));
             carried += usize::from(wrote.map_err(failed)?);
             tell(Step::Carried(done + 1, registers.len()));
         }
@@ -455,7 +460,9 @@ impl Work<'_> {
     /// late caller finds nothing, and the mark says where to go.
     async fn clean(&self, view: &View, from: &Membership) -> usize {
         let mut left = 0;
-        for name in from.members.keys().filter(|name| view.now.members.contains_key(*name)) {
+        let stay = |name: &&String| view.now.members.contains_key(*name);
+        let stores: Vec<&String> = from.members.keys().filter(stay).collect();
+        for name in stores {
             let (Ok(acceptor), Ok(prefix)) = (self.acceptor(name), from.cell_key(name, "")) else {
                 continue;
             };

@@ -7,6 +7,7 @@ mod forks;
 mod network;
 mod operators;
 mod processes;
+mod quorum;
 mod redundancy;
 mod storage;
 mod takeover;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Scenario> {
         storage::all(),
         network::all(),
         witness::all(),
+        quorum::all(),
         clocks::all(),
         redundancy::all(),
         forks::all(),
