@@ -12,11 +12,20 @@ use continuum_witness::{Answer, RegisterStore, StoreError, Versioned};
 struct Inner {
     /// Instants: each call and each return is one, and no two are equal.
     instant: u64,
-    events: BTreeMap<String, Vec<Event>>,
+    events: BTreeMap<String, Vec<(Who, Event)>>,
+    /// Stores that were recorded.
+    stores: u64,
     /// Changes under way, by the instant of their call.
     open: BTreeMap<u64, (String, Versioned)>,
     /// Changes that were asked for, oldest first.
     asked: Vec<Asked>,
+}
+
+/// Who made a call: a host, and which of its stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Who {
+    host: String,
+    store: u64,
 }
 
 /// A change that somebody asked for, as it was sent.
@@ -47,14 +56,15 @@ impl History {
         inner.instant
     }
 
-    fn add(&self, key: &str, called: u64, outcome: Outcome) {
+    fn add(&self, who: &Who, key: &str, called: u64, outcome: Outcome) {
         let returned = self.instant();
         let event = Event { called, returned, outcome };
-        self.inner().events.entry(key.to_owned()).or_default().push(event);
+        self.inner().events.entry(key.to_owned()).or_default().push((who.clone(), event));
     }
 
-    /// Checks every register's history; the error names the register.
-    pub fn check(&self) -> Result<(), String> {
+    /// Checks every register's history; the error names the register. At a quorum, who may not write a
+    /// session does not complete what is half-made in it, and is promised less ([`watched`]).
+    pub fn check(&self, quorum: bool) -> Result<(), String> {
         let inner = self.inner();
         for (key, events) in &inner.events {
             let open = inner.open.iter().filter(|(_, (of, _))| of == key);
@@ -63,8 +73,13 @@ impl History {
                 returned: u64::MAX,
                 outcome: Outcome::MayHaveWritten(value.clone()),
             });
-            let all: Vec<Event> = events.iter().cloned().chain(open).collect();
-            continuum_witness::history::check(&all).map_err(|why| format!("{key}: {why}"))?;
+            let owner = key.strip_prefix("session/").filter(|_| quorum);
+            let owns = |who: &Who| owner.is_none_or(|owner| who.host == owner);
+            let own = events.iter().filter(|(who, _)| owns(who)).map(|(_, event)| event.clone());
+            let own: Vec<Event> = own.chain(open).collect();
+            continuum_witness::history::check(&own).map_err(|why| format!("{key}: {why}"))?;
+            let others = events.iter().filter(|(who, _)| !owns(who));
+            watched(&own, others).map_err(|why| format!("{key}: {why}"))?;
         }
         Ok(())
     }
@@ -80,37 +95,78 @@ impl History {
     }
 }
 
+/// What an observation window needs of its reads (R6, R7): each shows a value that its owner asked for by
+/// then, none older than one that was made before the read was sent, and nothing goes back for one
+/// reader.
+fn watched<'a>(own: &[Event], reads: impl Iterator<Item = &'a (Who, Event)>) -> Result<(), String> {
+    let mut newest: BTreeMap<u64, (u64, Version)> = BTreeMap::new();
+    for (who, read) in reads {
+        let Outcome::Saw(seen) = &read.outcome else {
+            return Err(format!("{who:?} wrote it: {:?}", read.outcome));
+        };
+        let version = seen.as_ref().map_or(Version::ABSENT, |seen| seen.version);
+        let asked = |event: &&Event| match &event.outcome {
+            Outcome::Wrote(made) | Outcome::MayHaveWritten(made) => {
+                event.called < read.returned && Some(made) == seen.as_ref()
+            }
+            _ => false,
+        };
+        if seen.is_some() && !own.iter().any(|event| asked(&event)) {
+            return Err(format!("{who:?} saw what nobody wrote: version {}", version.0));
+        }
+        let made_before = |event: &Event| match &event.outcome {
+            Outcome::Wrote(made) if event.returned < read.called => Some(made.version),
+            _ => None,
+        };
+        let least = own.iter().filter_map(made_before).max().unwrap_or(Version::ABSENT);
+        if version < least {
+            let (seen, made) = (version.0, least.0);
+            return Err(format!("{who:?} saw version {seen}, and {made} was made before it asked"));
+        }
+        let (returned, last) = newest.entry(who.store).or_insert((0, Version::ABSENT));
+        if version < *last && read.called > *returned {
+            return Err(format!("{who:?} saw version {} after {}", version.0, last.0));
+        }
+        (*returned, *last) = (read.returned, version.max(*last));
+    }
+    Ok(())
+}
+
 /// A store whose answers are recorded.
 pub struct Recording {
     store: Arc<dyn RegisterStore>,
-    who: String,
+    who: Who,
     history: History,
 }
 
 impl Recording {
     /// Records what `who` learns from `store`.
     pub fn new(store: Arc<dyn RegisterStore>, who: &str, history: &History) -> Self {
-        Self { store, who: who.to_owned(), history: history.clone() }
+        let mut inner = history.inner();
+        inner.stores += 1;
+        let who = Who { host: who.to_owned(), store: inner.stores };
+        Self { store, who, history: history.clone() }
     }
 }
 
 /// A change under way: one that nobody hears the end of may have been made.
 struct Open<'a> {
+    who: &'a Who,
     history: &'a History,
     called: u64,
 }
 
 impl Open<'_> {
-    fn begin<'a>(history: &'a History, key: &str, value: &Versioned) -> Open<'a> {
+    fn begin<'a>(who: &'a Who, history: &'a History, key: &str, value: &Versioned) -> Open<'a> {
         let called = history.instant();
         history.inner().open.insert(called, (key.to_owned(), value.clone()));
-        Open { history, called }
+        Open { who, history, called }
     }
 
     fn close(&self, outcome: Option<Outcome>) {
         let open = self.history.inner().open.remove(&self.called);
         if let (Some((key, _)), Some(outcome)) = (open, outcome) {
-            self.history.add(&key, self.called, outcome);
+            self.history.add(self.who, &key, self.called, outcome);
         }
     }
 }
@@ -119,7 +175,7 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         let open = self.history.inner().open.remove(&self.called);
         if let Some((key, value)) = open {
-            self.history.add(&key, self.called, Outcome::MayHaveWritten(value));
+            self.history.add(self.who, &key, self.called, Outcome::MayHaveWritten(value));
         }
     }
 }
@@ -130,7 +186,7 @@ impl RegisterStore for Recording {
         let called = self.history.instant();
         let answer = self.store.read(key).await;
         if let Ok(found) = &answer {
-            self.history.add(key, called, Outcome::Saw(found.clone()));
+            self.history.add(&self.who, key, called, Outcome::Saw(found.clone()));
         }
         answer
     }
@@ -142,9 +198,9 @@ impl RegisterStore for Recording {
         value: Vec<u8>,
     ) -> Result<Answer, StoreError> {
         let written = Versioned { version: Version(expected.0 + 1), value: value.clone() };
-        let open = Open::begin(&self.history, key, &written);
+        let open = Open::begin(&self.who, &self.history, key, &written);
         self.history.inner().asked.push(Asked {
-            who: self.who.clone(),
+            who: self.who.host.clone(),
             key: key.to_owned(),
             expected,
             value: value.clone(),
@@ -156,11 +212,44 @@ impl RegisterStore for Recording {
             }
             Ok(Answer::Refused(found)) => open.close(Some(Outcome::Saw(found.clone()))),
             Err(error) if error.may_have_taken_effect() => {
-                tracing::debug!(who = self.who, key, "unanswered");
+                tracing::debug!(who = self.who.host, key, "unanswered");
                 open.close(Some(Outcome::MayHaveWritten(written)));
             }
             Err(_) => open.close(None),
         }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(version: u64) -> Versioned {
+        Versioned { version: Version(version), value: vec![u8::try_from(version).unwrap()] }
+    }
+
+    fn event(called: u64, returned: u64, outcome: Outcome) -> Event {
+        Event { called, returned, outcome }
+    }
+
+    fn read(store: u64, span: (u64, u64), version: u64) -> (Who, Event) {
+        let seen = (version > 0).then(|| value(version));
+        (Who { host: "hel".into(), store }, event(span.0, span.1, Outcome::Saw(seen)))
+    }
+
+    #[test]
+    fn a_watcher_may_see_what_is_half_made_and_never_what_is_old() {
+        let own =
+            [event(1, 2, Outcome::Wrote(value(1))), event(5, 6, Outcome::MayHaveWritten(value(2)))];
+        let check = |reads: &[(Who, Event)]| watched(&own, reads.iter());
+        // Two readers may differ over what is half-made.
+        assert_eq!(check(&[read(1, (7, 8), 2), read(2, (9, 10), 1)]), Ok(()));
+        let back = check(&[read(1, (7, 8), 2), read(1, (9, 10), 1)]);
+        assert!(back.unwrap_err().contains("version 1 after 2"));
+        let old = check(&[read(1, (3, 4), 0)]);
+        assert!(old.unwrap_err().contains("1 was made before"));
+        let early = check(&[read(1, (3, 4), 2)]);
+        assert!(early.unwrap_err().contains("nobody wrote"));
     }
 }
