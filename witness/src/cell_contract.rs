@@ -8,8 +8,12 @@ use std::sync::Arc;
 use continuum_runtime::seed;
 use tokio::sync::Barrier;
 
+use crate::cell_registers::CellRegisters;
 use crate::cells::{CELL_BYTES_MAX, CELL_KEY_BYTES_MAX, Cell, CellStore, Put, Tag};
 use crate::contract::Violation;
+use crate::faulty;
+use crate::faulty_cells::FaultyCells;
+use crate::recorded::{self, Client, Plan, Tally};
 use crate::register::StoreError;
 
 /// Writers that compete for each tag.
@@ -209,4 +213,19 @@ pub async fn one_winner(subject: &CellSubject) -> Result<(), Violation> {
         at = Some(tag.clone());
     }
     Ok(())
+}
+
+/// A recorded concurrent history of cells is linearizable. Every client meets faults: requests and
+/// replies that are lost or late, writes that land when nobody waits for them, calls that are given up.
+/// Not a part of [`all`]: the length is the caller's, and so is the look at what came about.
+pub async fn history(subject: &CellSubject, plan: Plan) -> Result<Tally, Violation> {
+    const PART: &str = "linearizable";
+    let clients = (0..plan.clients).map(|client| {
+        let script = faulty::seeded(plan.seed.wrapping_add(client));
+        let cells = Arc::new(FaultyCells::new((subject.open)(), script));
+        Client { store: Arc::new(CellRegisters::new(cells.clone())), held: vec![cells] }
+    });
+    let reader = CellRegisters::new((subject.open)());
+    let space = subject.key(&format!("history-{}/", plan.calls));
+    recorded::run(PART, plan, &space, clients.collect(), &reader).await
 }

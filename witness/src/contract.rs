@@ -4,26 +4,21 @@
 //! against stores that are wrong on purpose.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use continuum_domain::Version;
 use continuum_runtime::seed;
 use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 
-use crate::faulty::{Fault, FaultyStore, Operation};
-use crate::history::{self, Event, Outcome};
+use crate::faulty::{self, Fault, FaultyStore, Operation};
+use crate::recorded::{self, Client, Plan, Tally};
 use crate::register::{Answer, RegisterStore, StoreError, Versioned};
 use crate::table::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Writers that compete for each version.
 const WRITERS: usize = 32;
-/// Calls each client makes in the recorded history.
-const HISTORY_CALLS: u64 = 25;
-/// Clients of the recorded history.
-const HISTORY_CLIENTS: u64 = 8;
+/// Calls of the recorded history that is a part of [`all`].
+const HISTORY_CALLS: u64 = 200;
 /// Rounds of settling one change before it counts as never settling.
 const SETTLING_ROUNDS_MAX: u32 = 100;
 
@@ -233,76 +228,21 @@ async fn settle(
     Err(Violation { part: PART, problem: "a change never settled".into() })
 }
 
-struct Recorder {
-    clock: AtomicU64,
-    events: Mutex<Vec<Event>>,
-}
-
-impl Recorder {
-    fn now(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::SeqCst)
-    }
-    fn record(&self, called: u64, outcome: Outcome) {
-        let event = Event { called, returned: self.now(), outcome };
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
-    }
-}
-
 /// A recorded concurrent history of one register is linearizable, lost replies included.
 pub async fn linearizable(subject: &Subject) -> Result<(), Violation> {
-    const PART: &str = "linearizable";
-    let recorder = Arc::new(Recorder { clock: AtomicU64::new(1), events: Mutex::new(Vec::new()) });
-    let tasks: Vec<_> = (0..HISTORY_CLIENTS)
-        .map(|client| {
-            // Client 0 loses replies; the others see everything.
-            let loses = client == 0;
-            let store = FaultyStore::new((subject.open)(), move |call| {
-                let lost = loses && call.operation == Operation::CompareAndSwap;
-                if lost && call.number % 2 == 0 { Fault::LoseReply } else { Fault::None }
-            });
-            let (key, recorder) = (subject.key("history"), recorder.clone());
-            seed::spawn(async move { make_history(client, &store, &key, &recorder).await })
-        })
-        .collect();
-    for task in tasks {
-        joined(PART, task).await??;
-    }
-    let events = recorder.events.lock().unwrap_or_else(PoisonError::into_inner);
-    history::check(&events).map_err(|error| Violation { part: PART, problem: error.to_string() })
+    let plan = Plan { registers: 1, ..Plan::of(HISTORY_CALLS) };
+    history(subject, plan).await.map(drop)
 }
 
-async fn make_history(
-    client: u64,
-    store: &FaultyStore,
-    key: &str,
-    recorder: &Recorder,
-) -> Result<(), Violation> {
-    let failed = |error: StoreError| Violation { part: "linearizable", problem: error.to_string() };
-    let mut at = Version::ABSENT;
-    for call in 0..HISTORY_CALLS {
-        let called = recorder.now();
-        if (call + client).is_multiple_of(3) {
-            let held = store.read(key).await.map_err(failed)?;
-            at = held.as_ref().map_or(Version::ABSENT, |held| held.version);
-            recorder.record(called, Outcome::Saw(held));
-            continue;
-        }
-        let value = format!("{client}/{call}").into_bytes();
-        let wrote = Versioned { version: Version(at.0 + 1), value: value.clone() };
-        match store.compare_and_swap(key, at, value).await {
-            Ok(Answer::Accepted(version)) => {
-                at = version;
-                recorder.record(called, Outcome::Wrote(Versioned { version, ..wrote }));
-            }
-            Ok(Answer::Refused(held)) => {
-                at = held.as_ref().map_or(Version::ABSENT, |held| held.version);
-                recorder.record(called, Outcome::Saw(held));
-            }
-            Err(error) if error.may_have_taken_effect() => {
-                recorder.record(called, Outcome::MayHaveWritten(wrote));
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Ok(())
+/// The same for histories of any length and width. Every client meets faults: requests and replies
+/// that are lost or late, changes that land when nobody waits for them, calls that are given up.
+pub async fn history(subject: &Subject, plan: Plan) -> Result<Tally, Violation> {
+    const PART: &str = "linearizable";
+    let clients = (0..plan.clients).map(|client| {
+        let script = faulty::seeded(plan.seed.wrapping_add(client));
+        let store = Arc::new(FaultyStore::new((subject.open)(), script));
+        Client { held: vec![store.clone()], store }
+    });
+    let (reader, space) = ((subject.open)(), subject.key(&format!("history-{}/", plan.calls)));
+    recorded::run(PART, plan, &space, clients.collect(), reader.as_ref()).await
 }

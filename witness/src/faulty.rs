@@ -1,20 +1,28 @@
-//! Any store, with faults from a script: lost requests, lost replies, delays, late landings.
+//! Any store, with faults from a script: lost requests, lost replies, delays, late landings, calls
+//! that are given up.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use continuum_domain::Version;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::register::{Answer, RegisterStore, StoreError, Versioned};
+
+/// Longest delay that [`seeded`] draws, in microseconds: about as long as a call takes, so that a call
+/// that is given up is caught at any of its stages.
+const SEEDED_SPAN_US_MAX: u64 = 6_000;
 
 /// What a caller asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// [`RegisterStore::read`].
+    /// [`RegisterStore::read`], or a cell's `get`.
     Read,
-    /// [`RegisterStore::compare_and_swap`].
+    /// [`RegisterStore::compare_and_swap`], or a cell's `put`.
     CompareAndSwap,
 }
 
@@ -47,26 +55,133 @@ pub enum Fault {
     DelayRequest(Duration),
     /// It is carried out at once and the reply is late.
     DelayReply(Duration),
+    /// It is dropped unfinished after the span, wherever it is by then.
+    GiveUp(Duration),
+}
+
+/// Draws each call's fault by `seed`: about a third of the calls meet one, of every kind.
+pub fn seeded(seed: u64) -> impl FnMut(&Call) -> Fault + Send + 'static {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    move |_| {
+        let span = Duration::from_micros(rng.random_range(0..SEEDED_SPAN_US_MAX));
+        match rng.random_range(0..100) {
+            0..2 => Fault::NotSent,
+            2..6 => Fault::LoseRequest,
+            6..13 => Fault::LoseReply,
+            13..18 => Fault::Hold,
+            18..23 => Fault::DelayRequest(span),
+            23..28 => Fault::DelayReply(span),
+            28..34 => Fault::GiveUp(span),
+            _ => Fault::None,
+        }
+    }
 }
 
 type Script = Box<dyn FnMut(&Call) -> Fault + Send>;
 
-struct Held {
-    key: String,
-    expected: Version,
-    value: Vec<u8>,
-}
+type Change<A> = Pin<Box<dyn Future<Output = Result<A, StoreError>> + Send>>;
 
-struct State {
+struct State<A> {
     calls: u64,
     script: Script,
-    held: Vec<Held>,
+    held: Vec<Change<A>>,
+}
+
+/// A script, and the changes that it holds back. `A` is the answer to a change.
+pub(crate) struct Faults<A>(Mutex<State<A>>);
+
+impl<A> Faults<A> {
+    pub(crate) fn new(script: impl FnMut(&Call) -> Fault + Send + 'static) -> Self {
+        Self(Mutex::new(State { calls: 0, script: Box::new(script), held: Vec::new() }))
+    }
+
+    /// Lets `call` meet the next fault.
+    pub(crate) async fn read<T>(
+        &self,
+        key: &str,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        meet(self.next(Operation::Read, key), call).await
+    }
+
+    /// The same for a change, which may be held back.
+    pub(crate) async fn change(
+        &self,
+        key: &str,
+        call: impl Future<Output = Result<A, StoreError>> + Send + 'static,
+    ) -> Result<A, StoreError> {
+        match self.next(Operation::CompareAndSwap, key) {
+            Fault::Hold => {
+                self.lock().held.push(Box::pin(call));
+                Err(lost("request, for now,"))
+            }
+            fault => meet(fault, call).await,
+        }
+    }
+
+    /// Carries out what is held, oldest first.
+    pub(crate) async fn land(&self) -> Vec<Result<A, StoreError>> {
+        let held = std::mem::take(&mut self.lock().held);
+        let mut answers = Vec::with_capacity(held.len());
+        for change in held {
+            answers.push(change.await);
+        }
+        answers
+    }
+
+    fn next(&self, operation: Operation, key: &str) -> Fault {
+        let mut state = self.lock();
+        let call = Call { number: state.calls, operation, key: key.to_owned() };
+        state.calls += 1;
+        (state.script)(&call)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<A>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn meet<T>(
+    fault: Fault,
+    call: impl Future<Output = Result<T, StoreError>> + Send,
+) -> Result<T, StoreError> {
+    match fault {
+        Fault::None => call.await,
+        Fault::NotSent => Err(StoreError::NotSent("scripted fault".into())),
+        Fault::LoseRequest | Fault::Hold => Err(lost("request")),
+        Fault::LoseReply => call.await.and(Err(lost("reply"))),
+        Fault::DelayRequest(span) => {
+            tokio::time::sleep(span).await;
+            call.await
+        }
+        Fault::DelayReply(span) => {
+            let answer = call.await;
+            tokio::time::sleep(span).await;
+            answer
+        }
+        Fault::GiveUp(span) => match tokio::time::timeout(span, call).await {
+            Ok(answer) => answer,
+            Err(_) => Err(lost("caller's patience")),
+        },
+    }
+}
+
+fn lost(what: &str) -> StoreError {
+    StoreError::Unanswered(format!("scripted fault: the {what} was lost"))
+}
+
+/// A store that holds changes back.
+#[async_trait]
+pub trait Holding: Send + Sync + 'static {
+    /// Lets the held changes reach the store, oldest first. Nobody is told what it decided: their
+    /// callers gave up long ago.
+    async fn land(&self);
 }
 
 /// A store whose calls meet the faults that a script names.
 pub struct FaultyStore {
     inner: Arc<dyn RegisterStore>,
-    state: Mutex<State>,
+    faults: Faults<Answer>,
 }
 
 impl fmt::Debug for FaultyStore {
@@ -81,8 +196,7 @@ impl FaultyStore {
         inner: Arc<dyn RegisterStore>,
         script: impl FnMut(&Call) -> Fault + Send + 'static,
     ) -> Self {
-        let state = State { calls: 0, script: Box::new(script), held: Vec::new() };
-        Self { inner, state: Mutex::new(state) }
+        Self { inner, faults: Faults::new(script) }
     }
 
     /// Wraps `inner`; the first calls meet `faults` in order, later ones none.
@@ -93,63 +207,31 @@ impl FaultyStore {
 
     /// Replaces the script.
     pub fn set_script(&self, script: impl FnMut(&Call) -> Fault + Send + 'static) {
-        self.lock().script = Box::new(script);
+        self.faults.lock().script = Box::new(script);
     }
 
     /// Calls made so far.
     pub fn calls(&self) -> u64 {
-        self.lock().calls
+        self.faults.lock().calls
     }
 
-    /// Lets the held changes reach the store, oldest first, and returns what it decided. Nobody is
-    /// told: their callers gave up long ago.
+    /// [`Holding::land`], and what the store decided.
     pub async fn land_held(&self) -> Vec<Result<Answer, StoreError>> {
-        let held = std::mem::take(&mut self.lock().held);
-        let mut answers = Vec::with_capacity(held.len());
-        for Held { key, expected, value } in held {
-            answers.push(self.inner.compare_and_swap(&key, expected, value).await);
-        }
-        answers
-    }
-
-    fn next_fault(&self, operation: Operation, key: &str) -> Fault {
-        let mut state = self.lock();
-        let call = Call { number: state.calls, operation, key: key.to_owned() };
-        state.calls += 1;
-        (state.script)(&call)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.faults.land().await
     }
 }
 
-fn lost(what: &str) -> StoreError {
-    StoreError::Unanswered(format!("scripted fault: the {what} was lost"))
-}
-
-fn not_sent() -> StoreError {
-    StoreError::NotSent("scripted fault".into())
+#[async_trait]
+impl Holding for FaultyStore {
+    async fn land(&self) {
+        self.land_held().await;
+    }
 }
 
 #[async_trait]
 impl RegisterStore for FaultyStore {
     async fn read(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        match self.next_fault(Operation::Read, key) {
-            Fault::None => self.inner.read(key).await,
-            Fault::NotSent => Err(not_sent()),
-            Fault::LoseRequest | Fault::Hold => Err(lost("request")),
-            Fault::LoseReply => self.inner.read(key).await.and(Err(lost("reply"))),
-            Fault::DelayRequest(span) => {
-                tokio::time::sleep(span).await;
-                self.inner.read(key).await
-            }
-            Fault::DelayReply(span) => {
-                let answer = self.inner.read(key).await;
-                tokio::time::sleep(span).await;
-                answer
-            }
-        }
+        self.faults.read(key, self.inner.read(key)).await
     }
 
     async fn compare_and_swap(
@@ -158,28 +240,9 @@ impl RegisterStore for FaultyStore {
         expected: Version,
         value: Vec<u8>,
     ) -> Result<Answer, StoreError> {
-        match self.next_fault(Operation::CompareAndSwap, key) {
-            Fault::None => self.inner.compare_and_swap(key, expected, value).await,
-            Fault::NotSent => Err(not_sent()),
-            Fault::LoseRequest => Err(lost("request")),
-            Fault::Hold => {
-                self.lock().held.push(Held { key: key.to_owned(), expected, value });
-                Err(lost("request, for now,"))
-            }
-            Fault::LoseReply => {
-                let answer = self.inner.compare_and_swap(key, expected, value).await;
-                answer.and(Err(lost("reply")))
-            }
-            Fault::DelayRequest(span) => {
-                tokio::time::sleep(span).await;
-                self.inner.compare_and_swap(key, expected, value).await
-            }
-            Fault::DelayReply(span) => {
-                let answer = self.inner.compare_and_swap(key, expected, value).await;
-                tokio::time::sleep(span).await;
-                answer
-            }
-        }
+        let (inner, owned) = (self.inner.clone(), key.to_owned());
+        let call = async move { inner.compare_and_swap(&owned, expected, value).await };
+        self.faults.change(key, call).await
     }
 }
 
@@ -209,5 +272,38 @@ mod tests {
         assert_eq!(store.land_held().await, [Ok(Answer::Accepted(Version(2)))]);
         assert_eq!(store.read("k").await.unwrap().unwrap().value, b"late");
         assert_eq!(store.calls(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_given_up_where_it_is() {
+        let memory = Arc::new(MemoryStore::new());
+        let slow =
+            |span| FaultyStore::in_order(memory.clone(), vec![Fault::DelayReply(ms(span)); 2]);
+        let span = ms(5);
+        let store = FaultyStore::in_order(Arc::new(slow(10)), vec![Fault::GiveUp(span)]);
+        let answer = store.compare_and_swap("k", Version(0), b"a".to_vec()).await;
+        assert!(answer.unwrap_err().may_have_taken_effect());
+        assert_eq!(memory.read("k").await.unwrap().unwrap().value, b"a");
+        let store = FaultyStore::in_order(Arc::new(slow(3)), vec![Fault::GiveUp(span)]);
+        let answer = store.compare_and_swap("k", Version(1), b"b".to_vec()).await;
+        assert_eq!(answer, Ok(Answer::Accepted(Version(2))));
+    }
+
+    #[test]
+    fn a_seed_draws_every_fault_and_the_same_again() {
+        let call = Call { number: 0, operation: Operation::Read, key: "k".into() };
+        let draw = |seed| {
+            let mut script = seeded(seed);
+            (0..500).map(|_| script(&call)).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+        let kinds: Vec<_> = draw(7).iter().map(std::mem::discriminant).collect();
+        let different = kinds.iter().enumerate().filter(|(at, kind)| !kinds[..*at].contains(kind));
+        assert_eq!(different.count(), 8);
+    }
+
+    fn ms(span: u64) -> Duration {
+        Duration::from_millis(span)
     }
 }

@@ -13,8 +13,16 @@ use crate::register::Versioned;
 /// What a call learnt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It saw the register so; a refused change sees as a read does.
+    /// It saw the register so.
     Saw(Option<Versioned>),
+    /// Its change of `expected` was refused, and it saw the register so. Nothing else may have
+    /// stood in the way than another version.
+    Refused {
+        /// The version that the change named.
+        expected: Version,
+        /// What it was shown.
+        held: Option<Versioned>,
+    },
     /// It wrote this.
     Wrote(Versioned),
     /// It may have written this, at any time after it began.
@@ -52,36 +60,48 @@ struct Write {
 
 /// Checks the history of one register that was absent when it began.
 pub fn check(events: &[Event]) -> Result<(), NotLinearizable> {
-    let (writes, last) = collect_writes(events)?;
-    let mut written_after = 0;
+    check_refusals(events)?;
+    let mut reads: Vec<(u64, &Event)> = seen(events).collect();
+    reads.sort_by_key(|(at, _)| *at);
+    let (writes, last) = collect_writes(events, &reads)?;
+    // The earliest return of a read from here on: by then the version it saw was written.
+    let mut shown_before = vec![u64::MAX; reads.len() + 1];
+    for (index, (_, event)) in reads.iter().enumerate().rev() {
+        shown_before[index] = shown_before[index + 1].min(event.returned);
+    }
+    let (mut index, mut saw_older, mut written_after) = (0, 0, 0);
     for version in 0..=last {
         let breaks = |problem: String| NotLinearizable { version, problem };
         // Earliest instant of this version's change: after the earlier changes, after its own
         // call, and after the call of everyone who still saw an earlier version.
-        let saw_older = seen(events)
-            .filter(|(at, _)| *at < version)
-            .map(|(_, event)| event.called)
-            .max()
-            .unwrap_or(0);
-        let mut written_before = seen(events)
-            .filter(|(at, _)| *at >= version)
-            .map(|(_, event)| event.returned)
-            .min()
-            .unwrap_or(u64::MAX);
-        if version > 0 {
-            let write = writes.get(&version).ok_or_else(|| breaks("nobody wrote it".into()))?;
-            written_after = written_after.max(write.called).max(saw_older);
-            written_before = written_before.min(write.returned.unwrap_or(u64::MAX));
-            for (at, event) in seen(events) {
-                if at == version && value_of(event) != write.value.as_deref() {
-                    return Err(breaks("a reader saw another value than was written".into()));
-                }
+        let write = match version {
+            0 => &Write::default(),
+            _ => writes.get(&version).ok_or_else(|| breaks("nobody wrote it".into()))?,
+        };
+        written_after = written_after.max(write.called).max(saw_older);
+        let written_before = shown_before[index].min(write.returned.unwrap_or(u64::MAX));
+        while let Some((_, event)) = reads.get(index).filter(|(at, _)| *at == version) {
+            if value_of(event) != write.value.as_deref() {
+                return Err(breaks("a reader saw another value than was written".into()));
             }
-            if written_after > written_before {
-                return Err(breaks(format!(
-                    "it must have been written after {written_after} and before {written_before}"
-                )));
-            }
+            saw_older = saw_older.max(event.called);
+            index += 1;
+        }
+        if version > 0 && written_after > written_before {
+            return Err(breaks(format!(
+                "it must have been written after {written_after} and before {written_before}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_refusals(events: &[Event]) -> Result<(), NotLinearizable> {
+    for event in events {
+        let Outcome::Refused { expected, held } = &event.outcome else { continue };
+        if held.as_ref().map_or(Version::ABSENT, |held| held.version) == *expected {
+            let problem = "a change of it was refused, and nothing stood in its way".into();
+            return Err(NotLinearizable { version: expected.0, problem });
         }
     }
     Ok(())
@@ -89,21 +109,29 @@ pub fn check(events: &[Event]) -> Result<(), NotLinearizable> {
 
 fn seen(events: &[Event]) -> impl Iterator<Item = (u64, &Event)> {
     events.iter().filter_map(|event| match &event.outcome {
-        Outcome::Saw(register) => Some((register.as_ref().map_or(0, |held| held.version.0), event)),
-        _ => None,
+        Outcome::Saw(held) | Outcome::Refused { held, .. } => {
+            Some((held.as_ref().map_or(0, |held| held.version.0), event))
+        }
+        Outcome::Wrote(_) | Outcome::MayHaveWritten(_) => None,
     })
 }
 
 fn value_of(event: &Event) -> Option<&[u8]> {
     match &event.outcome {
-        Outcome::Saw(register) => register.as_ref().map(|held| held.value.as_slice()),
-        _ => None,
+        Outcome::Saw(held) | Outcome::Refused { held, .. } => {
+            held.as_ref().map(|held| held.value.as_slice())
+        }
+        Outcome::Wrote(_) | Outcome::MayHaveWritten(_) => None,
     }
 }
 
-fn collect_writes(events: &[Event]) -> Result<(BTreeMap<u64, Write>, u64), NotLinearizable> {
+/// The change that made each version, and the last version. `reads` in the order of what they saw.
+fn collect_writes(
+    events: &[Event],
+    reads: &[(u64, &Event)],
+) -> Result<(BTreeMap<u64, Write>, u64), NotLinearizable> {
     let mut writes: BTreeMap<u64, Write> = BTreeMap::new();
-    let mut last = 0;
+    let mut last = reads.last().map_or(0, |(at, _)| *at);
     for event in events {
         let (register, returned) = match &event.outcome {
             Outcome::Wrote(register) => (register, Some(event.returned)),
@@ -117,7 +145,6 @@ fn collect_writes(events: &[Event]) -> Result<(BTreeMap<u64, Write>, u64), NotLi
             return Err(NotLinearizable { version: *version, problem });
         }
     }
-    last = seen(events).map(|(at, _)| at).max().unwrap_or(0).max(last);
     for event in events {
         let Outcome::MayHaveWritten(Versioned { version: Version(version), value }) =
             &event.outcome
@@ -126,8 +153,8 @@ fn collect_writes(events: &[Event]) -> Result<(BTreeMap<u64, Write>, u64), NotLi
         };
         // An unsettled change explains a version that nobody was told to have written: the one
         // whose value was seen there, or else, where a later version was built on it, the earliest.
-        let mut readers = seen(events).filter(|(at, _)| at == version).peekable();
-        let explains = match readers.peek() {
+        let first = reads.partition_point(|(at, _)| at < version);
+        let explains = match reads.get(first).filter(|(at, _)| at == version) {
             Some((_, reader)) => value_of(reader) == Some(value.as_slice()),
             None => *version < last,
         };
@@ -204,6 +231,16 @@ mod tests {
             event(2, 3, Outcome::Wrote(Versioned { version: Version(1), value: b"x".to_vec() })),
         ];
         assert!(check(&history).is_err());
+    }
+
+    #[test]
+    fn a_refusal_sees_as_a_read_does_and_needs_a_reason() {
+        let refused = |expected, held| Outcome::Refused { expected: Version(expected), held };
+        let wrote = || event(1, 2, Outcome::Wrote(held(1)));
+        assert_eq!(check(&[wrote(), event(3, 4, refused(0, Some(held(1))))]), Ok(()));
+        for wrong in [refused(1, Some(held(1))), refused(1, None), refused(0, Some(held(2)))] {
+            assert!(check(&[wrote(), event(3, 4, wrong.clone())]).is_err(), "{wrong:?} passed");
+        }
     }
 
     #[test]

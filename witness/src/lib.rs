@@ -17,6 +17,7 @@
 //! damaged is refused, never repaired by guessing, and a caller changes only what is its own.
 
 pub mod cell_contract;
+pub mod cell_registers;
 pub mod cell_rules;
 pub mod cell_service;
 mod cell_table;
@@ -26,6 +27,7 @@ pub mod client;
 pub mod contract;
 pub mod core_cells;
 pub mod faulty;
+pub mod faulty_cells;
 pub mod history;
 mod line;
 mod log;
@@ -33,6 +35,7 @@ pub mod memory;
 pub mod memory_cells;
 pub mod probe;
 pub mod quorum;
+pub mod recorded;
 pub mod register;
 pub mod rules;
 pub mod selftest;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_witness::cell_contract::{self, CellSubject};
+use continuum_witness::recorded::Plan;
 use continuum_witness::{Cell, CellStore, Put, ServerCells, StoreError, Tag};
 
 mod common;
@@ -33,6 +34,8 @@ async fn the_server_keeps_the_contract_of_cells_over_mutual_tls() {
     };
     let subject = CellSubject { open: Arc::new(open), space: "probe/".into(), rounds: 10 };
     cell_contract::all(&subject).await.unwrap();
+    let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    tally.check_substance("server").unwrap();
     server.stop().await;
 }
 

@@ -11,6 +11,7 @@ use continuum_witness::cell_contract::{self, CellSubject};
 use continuum_witness::contract::{self, Subject};
 use continuum_witness::memory::MemoryStore;
 use continuum_witness::memory_cells::MemoryCells;
+use continuum_witness::recorded::Plan;
 use continuum_witness::{Answer, CellStore, RegisterStore, ServerStore, StoreError, Versioned};
 
 mod common;
@@ -46,6 +47,8 @@ async fn the_server_keeps_the_contract_over_mutual_tls() {
     };
     let subject = Subject { open: Arc::new(open), space: "probe/".into(), rounds: 10 };
     contract::all(&subject).await.unwrap();
+    let tally = contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    tally.check_substance("server").unwrap();
     server.stop().await;
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_witness::cell_contract;
+use continuum_witness::recorded::Plan;
 use continuum_witness::{CellStore, Put, StoreError};
 use continuum_witness_backends::cloudflare::{CloudflareCells, CloudflareConfig};
 use futures_util::StreamExt as _;
@@ -117,7 +118,10 @@ async fn the_worker_keeps_the_contract_and_what_it_holds() {
         let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         stores[index % stores.len()].clone()
     };
-    cell_contract::all(&subject(10, open)).await.unwrap();
+    let subject = subject(10, open);
+    cell_contract::all(&subject).await.unwrap();
+    let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    tally.check_substance("worker").unwrap();
 
     let store = lab.open(service.port, FSN);
     let Put::Written(tag) = store.put("probe/kept", None, b"kept".to_vec()).await.unwrap() else {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{Etcd, free_ports, ready};
 use continuum_witness::cell_contract::{self, CellSubject};
+use continuum_witness::recorded::Plan;
 use continuum_witness::{Cell, CellStore, Put, StoreError, Tag};
 use continuum_witness_backends::etcd::{EtcdConfig, EtcdStore};
 use rustix::process::Signal;
@@ -62,6 +63,8 @@ async fn etcd_keeps_the_contract() {
     let open = move || Arc::new(open(url.clone())) as Arc<dyn CellStore>;
     let subject = CellSubject { open: Arc::new(open), space: "probe/".into(), rounds: 30 };
     cell_contract::all(&subject).await.unwrap();
+    let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    tally.check_substance("etcd").unwrap();
 }
 
 #[tokio::test]

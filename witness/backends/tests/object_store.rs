@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_witness::cell_contract;
+use continuum_witness::recorded::Plan;
 use continuum_witness::{CellStore, Put, StoreError};
 use continuum_witness_backends::object_store::{ObjectCells, ObjectStoreConfig, ObjectStoreKind};
 
@@ -94,7 +95,10 @@ async fn azure_blobs_keep_the_contract() {
     let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", service.port);
     let config = azure(&endpoint, &azure_secrets(directory.path(), KEY));
     let good = config.clone();
-    cell_contract::all(&subject(10, move || open(&good))).await.unwrap();
+    let subject = subject(10, move || open(&good));
+    cell_contract::all(&subject).await.unwrap();
+    let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    tally.check_substance("azurite").unwrap();
 
     // What is beside the prefix is not seen, and not listed.
     let other = ObjectStoreConfig { prefix: "witness/other".into(), ..config.clone() };
