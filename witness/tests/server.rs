@@ -50,6 +50,9 @@ async fn callers_change_only_what_is_theirs() {
     let value = serde_json::to_vec(&record).unwrap();
     let taken = hel.compare_and_swap("pair/app", Version(0), value.clone()).await;
     assert_eq!(taken, Ok(Answer::Accepted(Version(1))));
+    let nbg = lab.client("region/nbg", &server.address, DEADLINE);
+    let denied = nbg.compare_and_swap("pair/app", Version(1), value.clone()).await;
+    assert!(matches!(denied, Err(StoreError::Unauthorised(_))), "{denied:?}");
     let denied = operator.compare_and_swap("pair/app", Version(1), value.clone()).await;
     assert!(matches!(denied, Err(StoreError::Unauthorised(_))), "{denied:?}");
     assert_eq!(operator.read("pair/app").await.unwrap().unwrap().value, value);

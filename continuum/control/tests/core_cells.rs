@@ -16,6 +16,7 @@ use continuum_runtime::net::TlsNetwork;
 use continuum_runtime::{BootClock, Identity, Role, seed};
 use continuum_witness::cell_contract::{self, CellSubject};
 use continuum_witness::cells::CELL_BYTES_MAX;
+use continuum_witness::recorded::Plan;
 use continuum_witness::{Cell, CellStore, CoreCells, Put, StoreError, Tag};
 use support::{CELLS_DEADLINE, Cluster, eventually};
 use tokio::sync::watch;
@@ -33,6 +34,8 @@ async fn the_core_keeps_the_contract_over_mutual_tls() {
     let open = move || Arc::new(client(&clients, "operator/tester")) as Arc<dyn CellStore>;
     let subject = CellSubject { open: Arc::new(open), space: "probe/".into(), rounds: 5 };
     cell_contract::all(&subject).await.unwrap();
+    let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    tally.check_substance("core").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,8 +65,11 @@ async fn members_of_a_pair_are_those_of_its_spec() {
     assert!(matches!(put(b"mine").await, Ok(Put::Written(_))));
     let stranger = client(&cluster, "region/nbg").put(key, None, b"theirs".to_vec()).await;
     assert!(matches!(stranger, Err(StoreError::Unauthorised(_))), "{stranger:?}");
-    let mark = fsn.put("mark", None, b"mine".to_vec()).await;
-    assert!(matches!(mark, Err(StoreError::Unauthorised(_))), "{mark:?}");
+    for foreign in ["mark", "g1/ab/session/hel", "g1/ab/next"] {
+        let put = fsn.put(foreign, None, b"mine".to_vec()).await;
+        assert!(matches!(put, Err(StoreError::Unauthorised(_))), "{foreign}: {put:?}");
+    }
+    assert!(matches!(fsn.put("g1/ab/session/fsn", None, b"1".to_vec()).await, Ok(Put::Written(_))));
 }
 
 /// A node that cannot be reached, or takes the connection and says nothing.

@@ -6,9 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use common::{Etcd, free_ports, ready};
+use continuum_domain::Version;
+use continuum_runtime::{Identity, Role};
 use continuum_witness::cell_contract::{self, CellSubject};
 use continuum_witness::recorded::Plan;
+use continuum_witness::{Acceptor, Answer, QuorumStore, RegisterStore, quorum};
 use continuum_witness::{Cell, CellStore, Put, StoreError, Tag};
 use continuum_witness_backends::etcd::{EtcdConfig, EtcdStore};
 use rustix::process::Signal;
@@ -231,6 +235,101 @@ async fn a_login_is_checked() {
     let seen = ready(etcd.process(), async || store.get("cell").await.ok()).await;
     assert_eq!(seen.unwrap().bytes, b"one");
     written(&store, "cell", Some(&tag), "two").await;
+}
+
+/// Grants one of etcd's roles a permission; `end` is the end of a range, empty for one key.
+async fn grant(etcd: &Etcd, role: &str, permission: &str, key: &str, end: &str) {
+    let code = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let body = format!(
+        r#"{{"name":"{role}","perm":{{"permType":"{permission}","key":"{}","range_end":"{}"}}}}"#,
+        code(key),
+        code(end)
+    );
+    gateway(etcd, "auth/role/grant", &body).await;
+}
+
+/// The policy of docs/WITNESS.md: everybody reads, a region writes its own session, a member its pair,
+/// an operator all. The incarnation stands in the keys, so the grants come after the founding.
+#[tokio::test]
+async fn roles_keep_regions_to_their_own_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let etcd = started(directory.path()).await;
+    let anybody = config(&[etcd.url()]);
+    let acceptor = |config: &EtcdConfig| Acceptor {
+        name: "etcd".into(),
+        store: Arc::new(EtcdStore::new(config).unwrap()),
+    };
+    let founded = quorum::found(&[acceptor(&anybody)]).await.unwrap();
+    let own = format!("g1/{}", founded["etcd"]);
+    for role in ["look", "fsn", "hel", "app", "all"] {
+        gateway(&etcd, "auth/role/add", &format!(r#"{{"name":"{role}"}}"#)).await;
+    }
+    grant(&etcd, "look", "READ", "test/", "test0").await;
+    grant(&etcd, "look", "READWRITE", "test/probe/", "test/probe0").await;
+    for region in ["fsn", "hel"] {
+        grant(&etcd, region, "READWRITE", &format!("test/{own}/session/{region}"), "").await;
+    }
+    grant(&etcd, "app", "READWRITE", &format!("test/{own}/pair/app"), "").await;
+    grant(&etcd, "all", "READWRITE", "test/", "test0").await;
+    let users: [(&str, &[&str]); 5] = [
+        ("root", &["root"]),
+        ("fsn", &["look", "fsn", "app"]),
+        ("hel", &["look", "hel", "app"]),
+        ("nbg", &["look"]),
+        ("operator", &["all"]),
+    ];
+    for (user, roles) in users {
+        let body = format!(r#"{{"name":"{user}","password":"secret"}}"#);
+        gateway(&etcd, "auth/user/add", &body).await;
+        for role in roles {
+            let body = format!(r#"{{"user":"{user}","role":"{role}"}}"#);
+            gateway(&etcd, "auth/user/grant", &body).await;
+        }
+    }
+    gateway(&etcd, "auth/enable", "{}").await;
+    let password = directory.path().join("password");
+    std::fs::write(&password, "secret\n").unwrap();
+    let access = |user: &str| EtcdConfig {
+        user: Some(user.into()),
+        password_file: Some(password.clone()),
+        ..anybody.clone()
+    };
+    let [fsn, hel, nbg, operator] =
+        ["fsn", "hel", "nbg", "operator"].map(|user| EtcdStore::new(&access(user)).unwrap());
+    let session = format!("{own}/session/fsn");
+    let tag = written(&fsn, &session, None, "1").await;
+    let foreign = [
+        hel.put(&session, Some(&tag), b"2".to_vec()).await,
+        nbg.put(&format!("{own}/pair/app"), None, b"1".to_vec()).await,
+        fsn.put(&format!("{own}/pair/other"), None, b"1".to_vec()).await,
+        fsn.put(&format!("{session}/x"), None, b"1".to_vec()).await,
+        fsn.put("mark", None, b"1".to_vec()).await,
+        fsn.put(&format!("{own}/next"), None, b"1".to_vec()).await,
+    ];
+    for put in foreign {
+        assert!(matches!(put, Err(StoreError::Unauthorised(_))), "{put:?}");
+    }
+    let removed = hel.delete(&session, &tag).await;
+    assert!(matches!(removed, Err(StoreError::Unauthorised(_))), "{removed:?}");
+    assert_eq!(hel.get(&session).await.unwrap().unwrap().bytes, b"1");
+    assert!(operator.delete(&session, &tag).await.unwrap());
+
+    // What is left to each is enough for the registers.
+    let register = |user: &str| {
+        let me = Identity::new(Role::Region, user);
+        QuorumStore::new(vec![acceptor(&access(user))], me, DEADLINE)
+    };
+    let [fsn, hel, nbg] = ["fsn", "hel", "nbg"].map(register);
+    for version in 0..3 {
+        let renewed = fsn.compare_and_swap("session/fsn", Version(version), b"beat".to_vec()).await;
+        assert_eq!(renewed, Ok(Answer::Accepted(Version(version + 1))));
+    }
+    assert_eq!(hel.read("session/fsn").await.unwrap().unwrap().version, Version(3));
+    let taken = hel.compare_and_swap("pair/app", Version(0), b"hel".to_vec()).await;
+    assert_eq!(taken, Ok(Answer::Accepted(Version(1))));
+    let taken = nbg.compare_and_swap("pair/app", Version(1), b"nbg".to_vec()).await;
+    assert!(matches!(taken, Err(StoreError::Unauthorised(_))), "{taken:?}");
+    assert_eq!(fsn.read("pair/app").await.unwrap().unwrap().value, b"hel");
 }
 
 #[tokio::test]

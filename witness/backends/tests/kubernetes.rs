@@ -9,15 +9,18 @@ use std::time::Duration;
 use common::{Etcd, Process, free_ports, ready};
 use continuum_runtime::seed;
 use continuum_witness::cell_contract::{self, CellSubject};
+use continuum_witness::recorded::Plan;
 use continuum_witness::{Cell, CellStore, Put, StoreError, Tag};
 use continuum_witness_backends::kubernetes::{
     KubernetesConfig, KubernetesStore, Same, check_acceptor,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams, PostParams};
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role as K8sRole, RoleBinding, RoleRef, Subject};
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
 use rustix::process::Signal;
+use sha2::Digest as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -38,7 +41,9 @@ impl Cluster {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         common::certificates(directory.path());
-        let tokens = "nobody,nobody,nobody\n";
+        let tokens =
+            ["nobody", "fsn", "hel", "nbg", "all"].map(|name| format!("{name},{name},{name}\n"));
+        let tokens = tokens.concat();
         std::fs::write(directory.path().join("tokens.csv"), tokens).unwrap();
         let etcd = Etcd::start(directory.path(), &[]);
         let [port] = free_ports();
@@ -164,6 +169,8 @@ async fn kubernetes_keeps_the_contract() {
     };
     let subject = CellSubject { open: Arc::new(open), space: "probe/".into(), rounds: 10 };
     cell_contract::all(&subject).await.unwrap();
+    let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    tally.check_substance("kubernetes").unwrap();
 }
 
 #[tokio::test]
@@ -272,6 +279,84 @@ async fn what_went_wrong_is_told_apart() {
     drop(cluster.server);
     let gone = put(&short).await;
     assert!(matches!(gone, Err(StoreError::NotSent(_))), "{gone:?}");
+}
+
+/// Makes a role and gives it to the user of that name.
+async fn allow(config: &KubernetesConfig, role: &str, rules: Vec<PolicyRule>) {
+    let file = Kubeconfig::read_from(config.kubeconfig.as_ref().unwrap()).unwrap();
+    let settings = Config::from_custom_kubeconfig(file, &Default::default()).await.unwrap();
+    let client = Client::try_from(settings).unwrap();
+    let (roles, bindings) = (
+        Api::<K8sRole>::namespaced(client.clone(), "default"),
+        Api::<RoleBinding>::namespaced(client, "default"),
+    );
+    let metadata = ObjectMeta { name: Some(role.into()), ..Default::default() };
+    let made = K8sRole { metadata: metadata.clone(), rules: Some(rules) };
+    roles.create(&PostParams::default(), &made).await.unwrap();
+    let api_group = "rbac.authorization.k8s.io";
+    let subject = Subject {
+        api_group: Some(api_group.into()),
+        kind: "User".into(),
+        name: role.into(),
+        namespace: None,
+    };
+    let role_ref = RoleRef { api_group: api_group.into(), kind: "Role".into(), name: role.into() };
+    let binding = RoleBinding { metadata, role_ref, subjects: Some(vec![subject]) };
+    bindings.create(&PostParams::default(), &binding).await.unwrap();
+}
+
+fn rule(verbs: &[&str], names: &[String]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![String::new()]),
+        resources: Some(vec!["configmaps".into()]),
+        resource_names: (!names.is_empty()).then(|| names.to_vec()),
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    }
+}
+
+/// The policy of docs/WITNESS.md, after the first start: the cells are made, and nobody but the
+/// operator makes more.
+#[tokio::test]
+#[ignore = "needs a kube-apiserver: make test-kube"]
+async fn roles_keep_regions_to_their_own_cells() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.config("admin");
+    let store = cluster.store().await;
+    let [fsn, hel, app] = ["g1/ab/session/fsn", "g1/ab/session/hel", "g1/ab/pair/app"];
+    let named = |key: &str| {
+        let digest = sha2::Sha256::digest(key);
+        let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("continuum-{digits}")
+    };
+    let mut tags = std::collections::BTreeMap::new();
+    for key in [fsn, hel, app, "mark"] {
+        tags.insert(key, written(&store, key, None, "made").await);
+    }
+    let look = || rule(&["get", "list"], &[]);
+    allow(&admin, "fsn", vec![look(), rule(&["update"], &[named(fsn), named(app)])]).await;
+    allow(&admin, "hel", vec![look(), rule(&["update"], &[named(hel), named(app)])]).await;
+    allow(&admin, "nbg", vec![look()]).await;
+    allow(&admin, "all", vec![rule(&["get", "list", "create", "update", "delete"], &[])]).await;
+    let open = async |user: &str| KubernetesStore::new(&cluster.config(user)).await.unwrap();
+    let (of_fsn, of_hel, of_nbg, operator) =
+        (open("fsn").await, open("hel").await, open("nbg").await, open("all").await);
+    let put = async |store: &KubernetesStore, key: &str| {
+        store.put(key, tags.get(key), b"changed".to_vec()).await.map(drop)
+    };
+    put(&of_fsn, fsn).await.unwrap();
+    assert_eq!(of_hel.get(fsn).await.unwrap().unwrap().bytes, b"changed");
+    put(&of_hel, app).await.unwrap();
+    unauthorised(put(&of_hel, fsn).await, "another's session");
+    unauthorised(put(&of_fsn, hel).await, "another's session");
+    unauthorised(put(&of_nbg, app).await, "a pair it is no member of");
+    unauthorised(put(&of_fsn, "mark").await, "the mark");
+    unauthorised(put(&of_fsn, "g1/ab/session/nbg").await, "a new cell");
+    unauthorised(of_fsn.delete(fsn, &tags[fsn]).await.map(drop), "a removal");
+    assert_eq!(of_nbg.list("g1/").await.unwrap().len(), 3);
+    put(&operator, "mark").await.unwrap();
+    put(&operator, "g1/ab/session/nbg").await.unwrap();
+    assert!(operator.delete(hel, &tags[hel]).await.unwrap());
 }
 
 #[tokio::test]

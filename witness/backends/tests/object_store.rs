@@ -11,65 +11,10 @@ use continuum_witness::{CellStore, Put, StoreError};
 use continuum_witness_backends::object_store::{ObjectCells, ObjectStoreConfig, ObjectStoreKind};
 
 mod npm;
+use npm::azurite::{
+    ACCOUNT, KEY, azure, azure_secrets, azurite, create_container, endpoint, open, reader_secrets,
+};
 use npm::{Service, answering, answering_in_turn, npm_part, port_after, status_answer, subject};
-
-/// Azurite's well-known account; it guards nothing.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str =
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-
-fn azurite(directory: &Path) -> Service {
-    let mut command = npm::node();
-    command
-        .arg(npm_part("azurite/dist/src/blob/main.js"))
-        .args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--skipApiVersionCheck"])
-        .args(["--disableTelemetry", "--location"])
-        .arg(directory);
-    Service::start(command, |line| port_after(line, "successfully listens on http://127.0.0.1:"))
-}
-
-/// Creating a container is no task of the product, and this needs a signature of its own.
-fn create_container(port: u16, name: &str) {
-    let script = r#"
-const [port, account, key, container] = process.argv.slice(1);
-const date = new Date().toUTCString();
-const path = `/${account}/${container}`;
-const headers = { 'x-ms-date': date, 'x-ms-version': '2021-08-06', 'content-length': '0' };
-const text = 'PUT' + '\n'.repeat(12) + `x-ms-date:${date}\nx-ms-version:2021-08-06\n/${account}${path}\nrestype:container`;
-const sign = require('crypto').createHmac('sha256', Buffer.from(key, 'base64')).update(text).digest('base64');
-headers.authorization = `SharedKey ${account}:${sign}`;
-const options = { host: '127.0.0.1', port, method: 'PUT', path: path + '?restype=container', headers };
-require('http').request(options, (answer) => {
-  if (answer.statusCode !== 201) { console.error(answer.statusCode); process.exitCode = 1; }
-  answer.resume();
-}).end();
-"#;
-    let mut command = npm::node();
-    let status =
-        command.args(["-e", script, &port.to_string(), ACCOUNT, KEY, name]).status().unwrap();
-    assert!(status.success(), "no container was created");
-}
-
-fn azure(endpoint: &str, secrets: &Path) -> ObjectStoreConfig {
-    ObjectStoreConfig {
-        kind: ObjectStoreKind::Azure,
-        bucket: "cells".into(),
-        prefix: "witness/one".into(),
-        region: None,
-        endpoint: Some(endpoint.into()),
-        credentials_file: Some(secrets.into()),
-        deadline: Duration::from_secs(20),
-    }
-}
-
-fn azure_secrets(directory: &Path, key: &str) -> std::path::PathBuf {
-    let file = directory.join("azure");
-    let text = format!(
-        "# a comment\nAZURE_STORAGE_ACCOUNT_NAME={ACCOUNT}\nAZURE_STORAGE_ACCOUNT_KEY={key}\n"
-    );
-    std::fs::write(&file, text).unwrap();
-    file
-}
 
 fn s3(endpoint: &str, secrets: &Path) -> ObjectStoreConfig {
     let region = Some("us-east-1".into());
@@ -82,17 +27,12 @@ fn s3_secrets(directory: &Path) -> std::path::PathBuf {
     file
 }
 
-fn open(config: &ObjectStoreConfig) -> Arc<dyn CellStore> {
-    npm::install_ring();
-    Arc::new(ObjectCells::open(config).unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn azure_blobs_keep_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let service = azurite(directory.path());
     create_container(service.port, "cells");
-    let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", service.port);
+    let endpoint = endpoint(&service);
     let config = azure(&endpoint, &azure_secrets(directory.path(), KEY));
     let good = config.clone();
     let subject = subject(10, move || open(&good));
@@ -113,8 +53,24 @@ async fn azure_blobs_keep_the_contract() {
     let stranger = open(&azure(&endpoint, &azure_secrets(directory.path(), &key)));
     all_fail(&*stranger, |error| matches!(error, StoreError::Unauthorised(_))).await;
 
-    // And gone.
+    // Who may only look reads and lists, and changes nothing.
     let store = open(&config);
+    let Put::Written(tag) = store.put("g1/ab/pair/app", None, b"1".to_vec()).await.unwrap() else {
+        panic!("refused");
+    };
+    let reader = open(&azure(&endpoint, &reader_secrets(directory.path())));
+    assert_eq!(reader.get("g1/ab/pair/app").await.unwrap().unwrap().tag, tag);
+    assert_eq!(reader.list("g1/").await.unwrap(), ["g1/ab/pair/app"]);
+    let changed = reader.put("g1/ab/pair/app", Some(&tag), b"2".to_vec()).await;
+    let created = reader.put("g1/ab/pair/new", None, b"1".to_vec()).await;
+    for put in [changed, created] {
+        assert!(matches!(put, Err(StoreError::Unauthorised(_))), "{put:?}");
+    }
+    let removed = reader.delete("g1/ab/pair/app", &tag).await;
+    assert!(matches!(removed, Err(StoreError::Unauthorised(_))), "{removed:?}");
+    assert_eq!(store.get("g1/ab/pair/app").await.unwrap().unwrap().bytes, b"1");
+
+    // And gone.
     service.stop();
     all_fail(&*store, |error| matches!(error, StoreError::NotSent(_))).await;
 }

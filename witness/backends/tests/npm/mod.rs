@@ -12,6 +12,8 @@ use std::time::Duration;
 use continuum_witness::CellStore;
 use continuum_witness::cell_contract::CellSubject;
 
+pub mod azurite;
+
 /// Longest start of a service on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(60);
 

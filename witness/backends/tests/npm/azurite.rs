@@ -1,0 +1,97 @@
+//! Azurite, which stands for an object store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_witness::CellStore;
+use continuum_witness_backends::object_store::{ObjectCells, ObjectStoreConfig, ObjectStoreKind};
+
+use super::{Service, install_ring, node, npm_part, port_after};
+
+/// Azurite's well-known account; it guards nothing.
+pub const ACCOUNT: &str = "devstoreaccount1";
+pub const KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+pub fn azurite(directory: &Path) -> Service {
+    let mut command = node();
+    command
+        .arg(npm_part("azurite/dist/src/blob/main.js"))
+        .args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--skipApiVersionCheck"])
+        .args(["--disableTelemetry", "--location"])
+        .arg(directory);
+    Service::start(command, |line| port_after(line, "successfully listens on http://127.0.0.1:"))
+}
+
+/// Creating a container is no task of the product, and this needs a signature of its own.
+pub fn create_container(port: u16, name: &str) {
+    let script = r#"
+const [port, account, key, container] = process.argv.slice(1);
+const date = new Date().toUTCString();
+const path = `/${account}/${container}`;
+const headers = { 'x-ms-date': date, 'x-ms-version': '2021-08-06', 'content-length': '0' };
+const text = 'PUT' + '\n'.repeat(12) + `x-ms-date:${date}\nx-ms-version:2021-08-06\n/${account}${path}\nrestype:container`;
+const sign = require('crypto').createHmac('sha256', Buffer.from(key, 'base64')).update(text).digest('base64');
+headers.authorization = `SharedKey ${account}:${sign}`;
+const options = { host: '127.0.0.1', port, method: 'PUT', path: path + '?restype=container', headers };
+require('http').request(options, (answer) => {
+  if (answer.statusCode !== 201) { console.error(answer.statusCode); process.exitCode = 1; }
+  answer.resume();
+}).end();
+"#;
+    let mut command = node();
+    let status =
+        command.args(["-e", script, &port.to_string(), ACCOUNT, KEY, name]).status().unwrap();
+    assert!(status.success(), "no container was created");
+}
+
+pub fn azure(endpoint: &str, secrets: &Path) -> ObjectStoreConfig {
+    ObjectStoreConfig {
+        kind: ObjectStoreKind::Azure,
+        bucket: "cells".into(),
+        prefix: "witness/one".into(),
+        region: None,
+        endpoint: Some(endpoint.into()),
+        credentials_file: Some(secrets.into()),
+        deadline: Duration::from_secs(20),
+    }
+}
+
+pub fn azure_secrets(directory: &Path, key: &str) -> std::path::PathBuf {
+    let file = directory.join("azure");
+    let text = format!(
+        "# a comment\nAZURE_STORAGE_ACCOUNT_NAME={ACCOUNT}\nAZURE_STORAGE_ACCOUNT_KEY={key}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// Credentials that read and list, and nothing else, as a provider gives them out: a signature on the
+/// container.
+pub fn reader_secrets(directory: &Path) -> std::path::PathBuf {
+    let script = r#"
+const [account, key, container] = process.argv.slice(1);
+const [sp, se, sv, sr] = ['rl', '2099-01-01T00:00:00Z', '2020-12-06', 'c'];
+const fields = [sp, '', se, `/blob/${account}/${container}`, '', '', '', sv, sr, '', '', '', '', '', '', ''];
+const sig = require('crypto').createHmac('sha256', Buffer.from(key, 'base64')).update(fields.join('\n')).digest('base64');
+console.log(String(new URLSearchParams({ sv, se, sr, sp, sig })));
+"#;
+    let output = node().args(["-e", script, ACCOUNT, KEY, "cells"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let signature = String::from_utf8(output.stdout).unwrap();
+    let file = directory.join("reader");
+    let text = format!("AZURE_STORAGE_ACCOUNT_NAME={ACCOUNT}\nAZURE_STORAGE_SAS_KEY={signature}\n");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+pub fn open(config: &ObjectStoreConfig) -> Arc<dyn CellStore> {
+    install_ring();
+    Arc::new(ObjectCells::open(config).unwrap())
+}
+
+/// Where its blobs are.
+pub fn endpoint(service: &Service) -> String {
+    format!("http://127.0.0.1:{}/{ACCOUNT}", service.port)
+}
