@@ -2,7 +2,7 @@
 # Runs the tests: with cargo-nextest where it is installed, with cargo's own runner elsewhere.
 #
 #   test-rust.sh short   unit, property, contract and the short end-to-end tests
-#   test-rust.sh long    the long end-to-end tests, and the long history of a quorum
+#   test-rust.sh long    the long end-to-end tests, and the long histories of the witness
 #   test-rust.sh cut     those in a network of their own, whose lines are cut
 #   test-rust.sh kube    those of the witness's backend on a Kubernetes API server
 #
@@ -38,7 +38,8 @@ if cargo nextest --version >/dev/null 2>&1; then
     if [ "$part" = cut ]; then
         exec cargo nextest run --profile long -p continuum-chaos --run-ignored only
     fi
-    cargo nextest run --profile long -p continuum-witness-backends --test quorum --run-ignored only
+    cargo nextest run --profile long -p continuum-witness-backends --test quorum --test object_store --run-ignored only
+    cargo nextest run --profile long -p continuum-control --test core_cells --run-ignored only
     exec cargo nextest run --profile long -p continuum-tests --run-ignored only
 fi
 
@@ -50,5 +51,6 @@ fi
 if [ "$part" = cut ]; then
     exec cargo test -p continuum-chaos -- --ignored --test-threads=1
 fi
-cargo test -p continuum-witness-backends --test quorum -- --ignored --test-threads=1
+cargo test -p continuum-witness-backends --test quorum --test object_store -- --ignored --test-threads=1
+cargo test -p continuum-control --test core_cells -- --ignored --test-threads=1
 exec cargo test -p continuum-tests -- --ignored --test-threads=1

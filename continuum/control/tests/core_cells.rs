@@ -34,6 +34,18 @@ async fn the_core_keeps_the_contract_over_mutual_tls() {
     let open = move || Arc::new(client(&clients, "operator/tester")) as Arc<dyn CellStore>;
     let subject = CellSubject { open: Arc::new(open), space: "probe/".into(), rounds: 5 };
     cell_contract::all(&subject).await.unwrap();
+    let tally = cell_contract::history(&subject, Plan::of(1_500)).await.unwrap();
+    tally.check_substance("core").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: make test-long"]
+async fn the_core_keeps_a_history_of_ten_thousand_calls() {
+    let cluster = Arc::new(Cluster::start().await);
+    cluster.leader().await;
+    let clients = cluster.clone();
+    let open = move || Arc::new(client(&clients, "operator/tester")) as Arc<dyn CellStore>;
+    let subject = CellSubject { open: Arc::new(open), space: "probe/".into(), rounds: 1 };
     let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
     tally.check_substance("core").unwrap();
 }

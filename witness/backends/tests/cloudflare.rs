@@ -14,6 +14,8 @@ use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 mod npm;
+#[path = "common/wire.rs"]
+mod wire;
 use npm::{Service, answering, npm_part, status_answer, subject};
 
 const FSN: &str = "token-of-fsn-0123456789";
@@ -152,6 +154,14 @@ async fn the_worker_keeps_the_contract_and_what_it_holds() {
     let config = CloudflareConfig { prefix: "lab-2".into(), ..lab.config(service.port, FSN) };
     let other = CloudflareCells::open(&config).unwrap();
     assert_eq!(other.get("probe/kept").await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_renewal_costs_on_the_wire() {
+    let lab = Lab::new();
+    let service = lab.start();
+    let (way, at) = wire::Wire::to(service.port).await;
+    wire::check_cost("cloudflare", lab.open(at, OPERATOR), &way).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

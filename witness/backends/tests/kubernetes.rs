@@ -173,6 +173,15 @@ async fn kubernetes_keeps_the_contract() {
     tally.check_substance("kubernetes").unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a kube-apiserver: make test-kube"]
+async fn what_a_renewal_costs_on_the_wire() {
+    let mut cluster = Cluster::start().await;
+    let (way, at) = common::wire::Wire::to(cluster.port).await;
+    cluster.port = at;
+    common::wire::check_cost("kubernetes", Arc::new(cluster.store().await), &way).await;
+}
+
 #[tokio::test]
 #[ignore = "needs a kube-apiserver: make test-kube"]
 async fn long_lists_are_whole_and_a_restart_keeps_them() {

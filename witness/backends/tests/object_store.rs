@@ -11,9 +11,7 @@ use continuum_witness::{CellStore, Put, StoreError};
 use continuum_witness_backends::object_store::{ObjectCells, ObjectStoreConfig, ObjectStoreKind};
 
 mod npm;
-use npm::azurite::{
-    ACCOUNT, KEY, azure, azure_secrets, azurite, create_container, endpoint, open, reader_secrets,
-};
+use npm::azurite::{ACCOUNT, KEY, azure, azure_secrets, azurite, create_container, endpoint, open};
 use npm::{Service, answering, answering_in_turn, npm_part, port_after, status_answer, subject};
 
 fn s3(endpoint: &str, secrets: &Path) -> ObjectStoreConfig {
@@ -32,12 +30,12 @@ async fn azure_blobs_keep_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let service = azurite(directory.path());
     create_container(service.port, "cells");
-    let endpoint = endpoint(&service);
+    let endpoint = endpoint(service.port);
     let config = azure(&endpoint, &azure_secrets(directory.path(), KEY));
     let good = config.clone();
     let subject = subject(10, move || open(&good));
     cell_contract::all(&subject).await.unwrap();
-    let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    let tally = cell_contract::history(&subject, Plan::of(1_500)).await.unwrap();
     tally.check_substance("azurite").unwrap();
 
     // What is beside the prefix is not seen, and not listed.
@@ -53,26 +51,22 @@ async fn azure_blobs_keep_the_contract() {
     let stranger = open(&azure(&endpoint, &azure_secrets(directory.path(), &key)));
     all_fail(&*stranger, |error| matches!(error, StoreError::Unauthorised(_))).await;
 
-    // Who may only look reads and lists, and changes nothing.
-    let store = open(&config);
-    let Put::Written(tag) = store.put("g1/ab/pair/app", None, b"1".to_vec()).await.unwrap() else {
-        panic!("refused");
-    };
-    let reader = open(&azure(&endpoint, &reader_secrets(directory.path())));
-    assert_eq!(reader.get("g1/ab/pair/app").await.unwrap().unwrap().tag, tag);
-    assert_eq!(reader.list("g1/").await.unwrap(), ["g1/ab/pair/app"]);
-    let changed = reader.put("g1/ab/pair/app", Some(&tag), b"2".to_vec()).await;
-    let created = reader.put("g1/ab/pair/new", None, b"1".to_vec()).await;
-    for put in [changed, created] {
-        assert!(matches!(put, Err(StoreError::Unauthorised(_))), "{put:?}");
-    }
-    let removed = reader.delete("g1/ab/pair/app", &tag).await;
-    assert!(matches!(removed, Err(StoreError::Unauthorised(_))), "{removed:?}");
-    assert_eq!(store.get("g1/ab/pair/app").await.unwrap().unwrap().bytes, b"1");
-
     // And gone.
+    let store = open(&config);
     service.stop();
     all_fail(&*store, |error| matches!(error, StoreError::NotSent(_))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: make test-long"]
+async fn azure_blobs_keep_a_history_of_ten_thousand_calls() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = azurite(directory.path());
+    create_container(service.port, "cells");
+    let config = azure(&endpoint(service.port), &azure_secrets(directory.path(), KEY));
+    let subject = subject(1, move || open(&config));
+    let tally = cell_contract::history(&subject, Plan::of(10_000)).await.unwrap();
+    tally.check_substance("azurite").unwrap();
 }
 
 async fn all_fail(store: &dyn CellStore, due: impl Fn(&StoreError) -> bool) {

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+pub mod wire;
+
 /// How long a server may take to start.
 const READY: Duration = Duration::from_secs(60);
 /// How often it is looked at meanwhile.

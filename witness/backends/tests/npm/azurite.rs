@@ -67,31 +67,12 @@ pub fn azure_secrets(directory: &Path, key: &str) -> std::path::PathBuf {
     file
 }
 
-/// Credentials that read and list, and nothing else, as a provider gives them out: a signature on the
-/// container.
-pub fn reader_secrets(directory: &Path) -> std::path::PathBuf {
-    let script = r#"
-const [account, key, container] = process.argv.slice(1);
-const [sp, se, sv, sr] = ['rl', '2099-01-01T00:00:00Z', '2020-12-06', 'c'];
-const fields = [sp, '', se, `/blob/${account}/${container}`, '', '', '', sv, sr, '', '', '', '', '', '', ''];
-const sig = require('crypto').createHmac('sha256', Buffer.from(key, 'base64')).update(fields.join('\n')).digest('base64');
-console.log(String(new URLSearchParams({ sv, se, sr, sp, sig })));
-"#;
-    let output = node().args(["-e", script, ACCOUNT, KEY, "cells"]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let signature = String::from_utf8(output.stdout).unwrap();
-    let file = directory.join("reader");
-    let text = format!("AZURE_STORAGE_ACCOUNT_NAME={ACCOUNT}\nAZURE_STORAGE_SAS_KEY={signature}\n");
-    std::fs::write(&file, text).unwrap();
-    file
-}
-
 pub fn open(config: &ObjectStoreConfig) -> Arc<dyn CellStore> {
     install_ring();
     Arc::new(ObjectCells::open(config).unwrap())
 }
 
 /// Where its blobs are.
-pub fn endpoint(service: &Service) -> String {
-    format!("http://127.0.0.1:{}/{ACCOUNT}", service.port)
+pub fn endpoint(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/{ACCOUNT}")
 }
