@@ -7,6 +7,35 @@ use std::time::Duration;
 use continuum_domain::spec::{Durability, Takeover, WitnessLossPolicy};
 use continuum_domain::{RegionId, Timing};
 
+use crate::wan::HUB;
+
+/// What the lease of a lab is kept in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LabWitness {
+    /// One witness server.
+    #[default]
+    Server,
+    /// Three acceptors: the control core and two witness servers.
+    Servers,
+    /// Three acceptors of three kinds: the control core, a witness server and an object store.
+    ObjectStore,
+}
+
+impl LabWitness {
+    /// Names of the witness servers.
+    pub fn servers(self) -> &'static [&'static str] {
+        match self {
+            Self::Server | Self::ObjectStore => &["witness"],
+            Self::Servers => &["witness", "witness-2"],
+        }
+    }
+
+    /// Whether it is a quorum of acceptors, which must be founded.
+    pub fn is_quorum(self) -> bool {
+        self != Self::Server
+    }
+}
+
 /// What `continuum lab` was asked for. The command line maps onto this.
 #[derive(Clone, Debug)]
 pub struct LabArgs {
@@ -24,6 +53,8 @@ pub struct LabArgs {
     pub takeover: Takeover,
     /// `ledger`: how long the holder must have been silent.
     pub suspect_after: Duration,
+    /// What the lease is kept in.
+    pub witness: LabWitness,
     /// Where to write the report as JSON.
     pub json: Option<PathBuf>,
     /// Keep running after the report, and print what to try.
@@ -41,6 +72,7 @@ impl Default for LabArgs {
             durability: options.durability,
             takeover: options.takeover,
             suspect_after: options.suspect_after,
+            witness: options.witness,
             json: None,
             stay: false,
         }
@@ -64,9 +96,8 @@ pub struct LabOptions {
     pub suspect_after: Duration,
     /// What the holder does without a witness.
     pub on_witness_loss: WitnessLossPolicy,
-    /// Whether the witness is a quorum of three, the control core and two servers, instead of one
-    /// server.
-    pub quorum: bool,
+    /// What the lease is kept in.
+    pub witness: LabWitness,
     /// `async`: the standing approval of a loss, in bytes of WAL.
     pub rpo_bytes: Option<u64>,
     /// Restarts of a crashed PostgreSQL in place before the lease is released.
@@ -75,8 +106,8 @@ pub struct LabOptions {
     pub stall_timeout: Duration,
     /// Time to live of the DNS records.
     pub name_ttl: Duration,
-    /// Whether regions get network namespaces of their own, so that lines between them can be cut; the
-    /// process must have gone through [`crate::wan::enter`].
+    /// Whether regions and witness servers get network namespaces of their own, so that lines between
+    /// them can be cut; the process must have gone through [`crate::wan::enter`].
     pub own_network: bool,
     /// More environment for the control nodes, such as `CONTINUUM_CRASH_AFTER`.
     pub server_env: BTreeMap<String, String>,
@@ -95,7 +126,7 @@ impl Default for LabOptions {
             takeover: Takeover::default(),
             suspect_after: Duration::from_millis(600),
             on_witness_loss: WitnessLossPolicy::default(),
-            quorum: false,
+            witness: LabWitness::default(),
             rpo_bytes: None,
             restarts_in_place: None,
             stall_timeout: Duration::from_secs(2),
@@ -139,6 +170,7 @@ impl LabOptions {
             durability: args.durability,
             takeover: args.takeover,
             suspect_after: args.suspect_after,
+            witness: args.witness,
             // An async pair only fails over by itself under a standing approval (R21).
             rpo_bytes: (!args.durability.is_synchronous()).then_some(16 * 1024 * 1024),
             ..Self::default()
@@ -150,11 +182,24 @@ impl LabOptions {
         lab_timing(self.ttl, self.renew)
     }
 
+    /// What has a network namespace of its own, where lines can be cut: regions and witness servers.
+    pub fn sites(&self) -> Vec<&str> {
+        let servers = self.witness.servers().iter().copied();
+        self.regions.iter().map(RegionId::as_str).chain(servers).collect()
+    }
+
     /// Refuses what cannot be run: timing, too few regions, a region named twice.
     pub fn check(&self) -> Result<(), String> {
         self.timing().check().map_err(|error| format!("--ttl/--renew: {error}"))?;
         if self.takeover == Takeover::Ledger && !self.durability.is_synchronous() {
             return Err("--takeover ledger: needs durability strict or available".into());
+        }
+        if self.own_network && self.witness == LabWitness::ObjectStore {
+            return Err(
+                "--witness object-store: is reached on loopback only, in no network whose \
+                        lines can be cut"
+                    .into(),
+            );
         }
         if !(2..=7).contains(&self.regions.len()) {
             return Err("--regions: 2 to 7 regions are accepted".into());
@@ -162,6 +207,9 @@ impl LabOptions {
         for (index, region) in self.regions.iter().enumerate() {
             if self.regions[..index].contains(region) {
                 return Err(format!("--regions: {region} is named twice"));
+            }
+            if region.as_str() == HUB || self.witness.servers().contains(&region.as_str()) {
+                return Err(format!("--regions: {region} is the name of another part of the lab"));
             }
         }
         Ok(())
@@ -192,5 +240,9 @@ mod tests {
         assert!(alone.check().is_err());
         let slow = LabOptions { renew: Some(Duration::from_secs(4)), ..LabOptions::default() };
         assert!(slow.check().unwrap_err().contains("3 * renew"));
+        let witness = LabWitness::ObjectStore;
+        let far = LabOptions { own_network: true, witness, ..LabOptions::default() };
+        assert!(far.check().unwrap_err().contains("loopback"));
+        assert_eq!(LabOptions { own_network: false, ..far }.check(), Ok(()));
     }
 }

@@ -18,6 +18,7 @@ use continuum_runtime::seed;
 use serde_json::{Value, json};
 
 use crate::args::LabOptions;
+use crate::azurite;
 use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, WitnessServer, ZONE};
 use crate::manifest::{Manifest, Part};
 use crate::wan::{self, NETWORKS};
@@ -54,7 +55,13 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
 }
 
 /// Writes all files below the layout's directory and lists the parts, none of which runs yet.
-pub fn write(layout: &Layout, options: &LabOptions, binary: &Path) -> io::Result<Manifest> {
+/// `azurite` is the object store's program, where the layout has one.
+pub fn write(
+    layout: &Layout,
+    options: &LabOptions,
+    binary: &Path,
+    azurite: Option<&Path>,
+) -> io::Result<Manifest> {
     durable::write_atomic(&password_file(layout), format!("{}\n", seed::random_id(32)).as_bytes())?;
     let spec = serde_json::to_value(spec(layout, options)).map_err(io::Error::other)?;
     write_toml(&layout.config_file(PAIR), without_nulls(spec))?;
@@ -66,7 +73,15 @@ pub fn write(layout: &Layout, options: &LabOptions, binary: &Path) -> io::Result
     }
     for server in &layout.witnesses {
         write_toml(&layout.config_file(&server.name), witness(layout, server))?;
-        parts.push(part(layout, &server.name, "witness", binary, &[("grpc", server.port)]));
+        let mut part = part(layout, &server.name, "witness", binary, &[("grpc", server.port)]);
+        if let Some(pid) = server.namespace {
+            part.argv.splice(0..0, wan::inside(pid));
+        }
+        parts.push(part);
+    }
+    if let (Some(port), Some(program)) = (layout.object_store, azurite) {
+        durable::write_atomic(&credentials_file(layout), azurite::credentials().as_bytes())?;
+        parts.push(azurite::part(layout, program, port));
     }
     write_toml(&layout.config_file("dns"), dns(layout, options))?;
     let (dns_port, update_port, _) = &layout.dns;
@@ -197,6 +212,10 @@ fn password_file(layout: &Layout) -> PathBuf {
     layout.directory.join("config/replication.password")
 }
 
+fn credentials_file(layout: &Layout) -> PathBuf {
+    layout.directory.join("config/object-store.credentials")
+}
+
 fn agent_state(layout: &Layout, region: &Region) -> PathBuf {
     layout.region_directory(&region.id).join("agent")
 }
@@ -226,23 +245,29 @@ fn server(layout: &Layout, node: &CoreNode) -> Value {
 
 /// The way to the witness, for everybody who has one.
 fn access(layout: &Layout) -> Value {
-    let address = |server: &WitnessServer| at_hub(layout, server.port);
-    let [one] = layout.witnesses.as_slice() else {
-        let server = |server: &WitnessServer| json!({ "kind": "server", "name": server.name, "address": address(server) });
-        let nodes = layout.core.iter().map(|node| named(&node.name, at_hub(layout, node.port)));
-        let core = json!({ "kind": "core", "name": "core", "nodes": nodes.collect::<Vec<_>>() });
-        let servers = layout.witnesses.iter().map(server);
-        let acceptors: Vec<Value> = std::iter::once(core).chain(servers).collect();
-        return json!({ "acceptor": acceptors });
+    let address = |server: &WitnessServer| format!("{}:{}", server.address, server.port);
+    if let ([one], false) = (layout.witnesses.as_slice(), layout.is_quorum) {
+        return named(&one.name, address(one));
+    }
+    let nodes = layout.core.iter().map(|node| named(&node.name, at_hub(layout, node.port)));
+    let core = json!({ "kind": "core", "name": "core", "nodes": nodes.collect::<Vec<_>>() });
+    let server = |server: &WitnessServer| json!({ "kind": "server", "name": server.name, "address": address(server) });
+    let store = |port| {
+        json!({
+            "kind": "object-store",
+            "name": azurite::PART,
+            "store": azurite::store(port, &credentials_file(layout)),
+        })
     };
-    named(&one.name, address(one))
+    let others = layout.witnesses.iter().map(server).chain(layout.object_store.map(store));
+    json!({ "acceptor": std::iter::once(core).chain(others).collect::<Vec<_>>() })
 }
 
 fn witness(layout: &Layout, server: &WitnessServer) -> Value {
     let regions: Vec<&RegionId> = layout.regions.iter().map(|region| &region.id).collect();
     json!({
         "name": server.name,
-        "listen": at_hub(layout, server.port),
+        "listen": format!("{}:{}", server.address, server.port),
         "data_directory": layout.directory.join(&server.name),
         "pairs": { PAIR: regions },
         "tls": tls(&server.tls),
@@ -354,7 +379,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let options = LabOptions { rpo_bytes: None, ..LabOptions::default() };
         let layout = Layout::create(directory.path().to_owned(), &options, None).unwrap();
-        let manifest = write(&layout, &options, Path::new("/bin/continuum")).unwrap();
+        let manifest = write(&layout, &options, Path::new("/bin/continuum"), None).unwrap();
         let names: Vec<&str> = manifest.parts.iter().map(|part| part.name.as_str()).collect();
         let expected = [
             "core-1",

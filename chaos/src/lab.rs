@@ -17,7 +17,8 @@ use rustix::process::Signal;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
-use crate::args::LabOptions;
+use crate::args::{LabOptions, LabWitness};
+use crate::azurite;
 use crate::janitor::{self, READY};
 use crate::layout::{self, Layout, NAME};
 use crate::manifest::Manifest;
@@ -107,11 +108,15 @@ impl Lab {
         options.check().map_err(Error::Options)?;
         let binary = supervise::find_binary(options.binary.as_deref()).map_err(Error::Options)?;
         let failed = |what| move |reason| Error::Environment { what, reason };
+        let azurite = match options.witness {
+            LabWitness::ObjectStore => Some(azurite::find(&binary).await.map_err(Error::Options)?),
+            LabWitness::Server | LabWitness::Servers => None,
+        };
         let directory = layout::make_directory().map_err(failed("the lab's directory"))?;
         let janitor = start_janitor(&binary, &directory).await.map_err(failed("the janitor"))?;
         let wan = match options.own_network {
             true => Some(
-                Wan::start(&options.regions, &directory)
+                Wan::start(&options.sites(), &directory)
                     .await
                     .map_err(failed("the lab's network"))?,
             ),
@@ -119,8 +124,8 @@ impl Lab {
         };
         let layout = Layout::create(directory, &options, wan.as_ref())
             .map_err(failed("ports, certificates and directories"))?;
-        let manifest =
-            config::write(&layout, &options, &binary).map_err(failed("configuration files"))?;
+        let manifest = config::write(&layout, &options, &binary, azurite.as_deref())
+            .map_err(failed("configuration files"))?;
         let mut supervisor = Supervisor::new(manifest)?;
         for node in &layout.core {
             supervisor.set_environment(&node.name, options.server_env.clone());
@@ -151,10 +156,22 @@ impl Lab {
             wan,
         };
         lab.wait_leader(ELECTION_LIMIT).await?;
-        if lab.options.quorum {
+        if lab.layout.object_store.is_some() {
+            lab.create_container().await?;
+        }
+        if lab.options.witness.is_quorum() {
             lab.found_witness(&binary).await?;
         }
         Ok(lab)
+    }
+
+    /// Creates the object store's container, as an operator does once.
+    async fn create_container(&self) -> Result<(), Error> {
+        let Some(port) = self.layout.object_store else { return Ok(()) };
+        self.until("the object store's container", ELECTION_LIMIT, async || {
+            azurite::create_container(port).await
+        })
+        .await
     }
 
     /// Founds the quorum of acceptors, as an operator does once.
@@ -377,7 +394,8 @@ impl Lab {
         self.layout.address(region).ok_or_else(unknown)
     }
 
-    /// Kills one part with SIGKILL.
+    /// Kills one part with SIGKILL; the object store's stand-in is ended so that it keeps what it
+    /// answered, as a real one does.
     pub async fn kill(&mut self, part: &str) -> Result<(), Error> {
         Ok(self.supervisor.kill(part).await?)
     }

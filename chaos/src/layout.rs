@@ -12,7 +12,7 @@ use continuum_runtime::certificates::Authority;
 use continuum_runtime::net::TlsFiles;
 use continuum_runtime::{Identity, Role};
 
-use crate::args::LabOptions;
+use crate::args::{LabOptions, LabWitness};
 use crate::janitor::DIRECTORY_PREFIX;
 use crate::ports::{Ports, region_address};
 use crate::wan::Wan;
@@ -67,6 +67,10 @@ pub struct Region {
 pub struct WitnessServer {
     /// Its name.
     pub name: String,
+    /// Where it listens.
+    pub address: Ipv4Addr,
+    /// A process in the network namespace that it is started in, if it has one.
+    pub namespace: Option<u32>,
     /// Its gRPC port.
     pub port: u16,
     /// Its certificate.
@@ -84,8 +88,12 @@ pub struct Layout {
     pub postgres_port: u16,
     /// Control nodes.
     pub core: Vec<CoreNode>,
-    /// Witness servers: one, or two that are acceptors beside the core.
+    /// Witness servers: one alone, or one or two that are acceptors beside the core.
     pub witnesses: Vec<WitnessServer>,
+    /// Whether the witness is a quorum of acceptors.
+    pub is_quorum: bool,
+    /// Port of the object store, where it is an acceptor.
+    pub object_store: Option<u16>,
     /// The name server's DNS port, gRPC port and certificate.
     pub dns: (u16, u16, TlsFiles),
     /// The operator's certificate.
@@ -103,7 +111,7 @@ struct Place {
 
 impl Place {
     fn of(index: usize, region: &RegionId, wan: Option<&Wan>) -> Self {
-        match wan.and_then(|wan| wan.site(region)) {
+        match wan.and_then(|wan| wan.site(region.as_str())) {
             Some(site) => {
                 Self { address: site.clients, peer_address: site.parts, namespace: Some(site.pid) }
             }
@@ -152,20 +160,28 @@ impl Layout {
                 })
             })
             .collect::<io::Result<_>>()?;
-        let servers: &[&str] =
-            if options.quorum { &["witness", "witness-2"] } else { &["witness"] };
-        let witnesses = servers
-            .iter()
-            .map(|name| {
-                let tls = issue(Role::Witness, name)?;
-                Ok(WitnessServer { name: (*name).to_owned(), port: ports.free()?, tls })
+        let witness = |name: &&str| {
+            let site = wan.and_then(|wan| wan.site(name));
+            Ok(WitnessServer {
+                name: (*name).to_owned(),
+                address: site.map_or(Ipv4Addr::LOCALHOST, |site| site.parts),
+                namespace: site.map(|site| site.pid),
+                port: ports.free()?,
+                tls: issue(Role::Witness, name)?,
             })
-            .collect::<io::Result<_>>()?;
+        };
+        let witnesses = options.witness.servers().iter().map(witness).collect::<io::Result<_>>()?;
+        let object_store = match options.witness {
+            LabWitness::ObjectStore => Some(ports.free()?),
+            LabWitness::Server | LabWitness::Servers => None,
+        };
         let layout = Self {
             hub: wan.map_or(Ipv4Addr::LOCALHOST, |_| Wan::hub()),
             postgres_port: ports.free_on(&loopback)?,
             core,
             witnesses,
+            is_quorum: options.witness.is_quorum(),
+            object_store,
             dns: (ports.free()?, ports.free()?, issue(Role::Dns, "dns")?),
             operator: issue(Role::Operator, "lab")?,
             regions,
@@ -275,12 +291,16 @@ mod tests {
     fn all_ports_differ_and_regions_share_one_port_on_their_own_addresses() {
         let directory = tempfile::tempdir().unwrap();
         let regions = ["fsn", "hel", "ash"].map(|name| RegionId::new(name).unwrap());
-        let options =
-            LabOptions { quorum: true, regions: regions.to_vec(), ..LabOptions::default() };
+        let options = LabOptions {
+            witness: LabWitness::ObjectStore,
+            regions: regions.to_vec(),
+            ..LabOptions::default()
+        };
         let layout = Layout::create(directory.path().to_owned(), &options, None).unwrap();
         let mut ports: Vec<u16> = layout.core.iter().flat_map(|n| [n.port, n.api_port]).collect();
         ports.extend(layout.regions.iter().flat_map(|r| [r.peer_port, r.health_port]));
         ports.extend(layout.witnesses.iter().map(|server| server.port));
+        ports.extend(layout.object_store);
         ports.extend([layout.postgres_port, layout.dns.0, layout.dns.1]);
         let count = ports.len();
         ports.sort_unstable();

@@ -24,6 +24,7 @@ pub mod process;
 pub mod wan;
 pub mod workload;
 
+mod azurite;
 mod config;
 mod health;
 mod layout;
@@ -34,7 +35,7 @@ mod report;
 mod scenario;
 mod supervise;
 
-pub use args::{LabArgs, LabOptions};
+pub use args::{LabArgs, LabOptions, LabWitness};
 pub use janitor::JanitorArgs;
 pub use lab::Lab;
 pub use layout::Layout;

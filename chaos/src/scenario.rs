@@ -10,7 +10,7 @@ use continuum_domain::{Epoch, OperationId, RegionId};
 use continuum_runtime::{BootClock, SharedClock, durable};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{LabArgs, LabOptions};
+use crate::args::{LabArgs, LabOptions, LabWitness};
 use crate::judge::Judged;
 use crate::lab::{Error, Lab};
 use crate::layout::NAME;
@@ -45,9 +45,14 @@ pub async fn run(args: LabArgs) -> u8 {
     }
     let clock: SharedClock = Arc::new(BootClock);
     let progress = Progress::new(clock);
-    progress.line(
-        "starting 3 control nodes, a witness, a name server, and per region a guard and an agent",
-    );
+    let witness = match options.witness {
+        LabWitness::Server => "a witness",
+        LabWitness::Servers => "two witness servers",
+        LabWitness::ObjectStore => "a witness server, an object store",
+    };
+    progress.line(&format!(
+        "starting 3 control nodes, {witness}, a name server, and per region a guard and an agent"
+    ));
     let started = tokio::select! {
         started = Lab::start(options) => started,
         () = interrupted() => return interrupted_exit(),

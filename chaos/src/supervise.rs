@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::sync::watch;
 
+use crate::azurite;
 use crate::manifest::{MARK, Manifest, Part};
 use crate::process::{self, Handle, Process};
 
@@ -177,7 +178,8 @@ impl Supervisor {
     }
 
     /// Kills a part with SIGKILL and waits until it is reaped. What it started lives on, unless it
-    /// cares for that itself: that is what the scenario is about.
+    /// cares for that itself: that is what the scenario is about. The object store is told to end
+    /// instead, because it is to keep what it answered.
     pub async fn kill(&mut self, name: &str) -> Result<(), Error> {
         let process = match self.running.get_mut(name) {
             Some(running) => {
@@ -186,7 +188,11 @@ impl Supervisor {
             }
             None => return self.part(name).map(drop),
         };
-        process::signal_all(&[process], Signal::KILL);
+        let signal = match self.part(name)?.role.as_str() {
+            azurite::ROLE => Signal::TERM,
+            _ => Signal::KILL,
+        };
+        process::signal_all(&[process], signal);
         self.reaped(&[name.to_owned()]).await
     }
 

@@ -1,12 +1,14 @@
-//! A network of its own for a lab: every region in a network namespace, joined by a switch that can
-//! cut, delay and lose packets per direction.
+//! A network of its own for a lab: every region and every witness server in a network namespace,
+//! joined by a switch that can cut, delay and lose packets per direction.
 //!
 //! ```text
-//!   hub (control nodes, witness, name server, clients)     10.77.0.1   10.78.0.1
+//!   hub (control nodes, name server, clients)              10.77.0.1   10.78.0.1
 //!    │
 //!  switch ── region 1 (agent, guard, PostgreSQL)           10.77.0.2   10.78.0.2
 //!    │
-//!    └────── region 2                                      10.77.0.3   10.78.0.3
+//!    ├────── region 2                                      10.77.0.3   10.78.0.3
+//!    │
+//!    └────── witness servers, one site each                10.77.0.4   10.78.0.4
 //! ```
 //!
 //! Parts speak with each other from and to 10.77.0.0/24, which can be disturbed; clients reach
@@ -27,6 +29,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 use tun_rs::{AsyncDevice, DeviceBuilder};
 
+use crate::lab::Error;
 use crate::manifest::MARK;
 
 mod switch;
@@ -36,8 +39,9 @@ use switch::Switch;
 
 /// Set in the environment of a process that [`enter`] has put into a namespace: the one it came from.
 const CAME_FROM: &str = "CONTINUUM_LAB_CAME_FROM";
-/// Number of the site where everything is that belongs to no region.
-const HUB: usize = 0;
+/// The site where everything is that has no site of its own.
+pub const HUB: &str = "hub";
+const HUB_NUMBER: usize = 0;
 /// Second octet of the parts' network.
 const PARTS: u8 = 77;
 /// Second octet of the clients' network.
@@ -73,7 +77,7 @@ fn is_inside(came_from: Option<&str>, here: &str) -> bool {
     came_from.is_some_and(|outer| outer.starts_with("net:[") && outer != here)
 }
 
-/// A region's place in the network.
+/// A place in the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
     /// Where its parts are reached by other parts.
@@ -87,64 +91,67 @@ pub struct Site {
 /// The network of one lab.
 #[derive(Debug)]
 pub struct Wan {
-    regions: Vec<(RegionId, Site)>,
+    /// All but the hub.
+    sites: Vec<(String, Site)>,
     switch: Switch,
     /// Keep the namespaces; they end with us.
     _holders: Vec<Child>,
 }
 
 impl Wan {
-    /// Makes one namespace per region and connects them. The holders' processes carry the mark of the
+    /// Makes one namespace per name and connects them. The holders' processes carry the mark of the
     /// lab in `directory`.
-    pub async fn start(regions: &[RegionId], directory: &Path) -> io::Result<Self> {
+    pub async fn start(names: &[&str], directory: &Path) -> io::Result<Self> {
         if !is_inside(std::env::var(CAME_FROM).ok().as_deref(), &own_namespace()?) {
             return Err(io::Error::other("this process is not in a network namespace of its own"));
         }
         ip(None, &["link", "set", "lo", "up"]).await?;
-        let mut ports = vec![port("hub", HUB, None).await?];
+        let mut ports = vec![port(HUB, HUB_NUMBER, None).await?];
         let (mut holders, mut sites) = (Vec::new(), Vec::new());
-        for (index, region) in regions.iter().enumerate() {
+        for (index, name) in names.iter().enumerate() {
             let number = index + 1;
             let (holder, pid) = namespace(directory).await?;
             ip(Some(pid), &["link", "set", "lo", "up"]).await?;
-            ports.push(port(&format!("region{number}"), number, Some(pid)).await?);
+            ports.push(port(&format!("site{number}"), number, Some(pid)).await?);
             let site =
                 Site { parts: address(PARTS, number), clients: address(CLIENTS, number), pid };
-            sites.push((region.clone(), site));
+            sites.push(((*name).to_owned(), site));
             holders.push(holder);
         }
-        Ok(Self { regions: sites, switch: Switch::start(ports, site_of), _holders: holders })
+        Ok(Self { sites, switch: Switch::start(ports, site_of), _holders: holders })
     }
 
-    /// Where the parts of no region are reached.
+    /// Where the parts that have no site of their own are reached.
     pub fn hub() -> Ipv4Addr {
-        address(PARTS, HUB)
+        address(PARTS, HUB_NUMBER)
     }
 
-    /// A region's place.
-    pub fn site(&self, region: &RegionId) -> Option<Site> {
-        self.regions.iter().find(|(name, _)| name == region).map(|(_, site)| *site)
+    /// The place of a region or witness server.
+    pub fn site(&self, name: &str) -> Option<Site> {
+        self.sites.iter().find(|(site, _)| site == name).map(|(_, site)| *site)
     }
 
     /// Sets what becomes of everything that a region says to anybody else.
-    pub fn outgoing(&self, region: &RegionId, line: Line) {
-        for (from, to) in self.directions(region) {
+    pub fn outgoing(&self, region: &RegionId, line: Line) -> Result<(), Error> {
+        for (from, to) in self.directions(region)? {
             self.switch.set((from, to), line);
         }
+        Ok(())
     }
 
     /// Sets what becomes of everything that is said to a region.
-    pub fn incoming(&self, region: &RegionId, line: Line) {
-        for (to, from) in self.directions(region) {
+    pub fn incoming(&self, region: &RegionId, line: Line) -> Result<(), Error> {
+        for (to, from) in self.directions(region)? {
             self.switch.set((from, to), line);
         }
+        Ok(())
     }
 
-    /// Sets what becomes of what one region says to another one.
-    pub fn between(&self, from: &RegionId, to: &RegionId, line: Line) {
-        if let (Some(from), Some(to)) = (self.number(from), self.number(to)) {
-            self.switch.set((from, to), line);
-        }
+    /// Sets what becomes of what one site says to another one: regions and witness servers by their
+    /// names, everything else by [`HUB`].
+    pub fn between(&self, from: &str, to: &str, line: Line) -> Result<(), Error> {
+        self.switch.set((self.number(from)?, self.number(to)?), line);
+        Ok(())
     }
 
     /// Makes all lines whole.
@@ -152,14 +159,20 @@ impl Wan {
         self.switch.heal();
     }
 
-    fn number(&self, region: &RegionId) -> Option<usize> {
-        self.regions.iter().position(|(name, _)| name == region).map(|index| index + 1)
+    fn number(&self, name: &str) -> Result<usize, Error> {
+        if name == HUB {
+            return Ok(HUB_NUMBER);
+        }
+        let index = self.sites.iter().position(|(site, _)| site == name);
+        let unknown = || Error::Options(format!("the lab's network has no site {name}"));
+        index.map(|index| index + 1).ok_or_else(unknown)
     }
 
     /// From a region to every other site.
-    fn directions(&self, region: &RegionId) -> Vec<switch::Direction> {
-        let Some(from) = self.number(region) else { return Vec::new() };
-        (HUB..=self.regions.len()).filter(|to| *to != from).map(|to| (from, to)).collect()
+    fn directions(&self, region: &RegionId) -> Result<Vec<switch::Direction>, Error> {
+        let from = self.number(region.as_str())?;
+        let others = (HUB_NUMBER..=self.sites.len()).filter(|to| *to != from);
+        Ok(others.map(|to| (from, to)).collect())
     }
 }
 
@@ -173,7 +186,7 @@ pub(crate) fn site_of(address: Ipv4Addr) -> Option<(usize, bool)> {
 }
 
 fn address(network: u8, number: usize) -> Ipv4Addr {
-    let last = u8::try_from(number + 1).expect("at most 7 regions");
+    let last = u8::try_from(number + 1).expect("at most 7 regions and 2 servers");
     Ipv4Addr::new(10, network, 0, last)
 }
 
@@ -238,7 +251,7 @@ mod tests {
 
     #[test]
     fn addresses_name_their_site() {
-        for number in 0..8 {
+        for number in 0..10 {
             assert_eq!(site_of(address(PARTS, number)), Some((number, false)));
             assert_eq!(site_of(address(CLIENTS, number)), Some((number, true)));
         }

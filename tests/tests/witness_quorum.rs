@@ -1,39 +1,59 @@
-//! The witness is three acceptors: the control core and two servers. Any one may go, and nothing is
-//! interrupted; without a majority the primary stops by its deadline.
+//! The witness is three acceptors: the control core, a witness server, and a third one, which is an
+//! object store or another server. Any one may go, and nothing is interrupted; without a majority the
+//! primary stops by its deadline.
 
 use std::time::Duration;
 
-use continuum_chaos::LabOptions;
+use continuum_chaos::lab::Error;
+use continuum_chaos::{Lab, LabOptions, LabWitness};
 use continuum_tests::*;
 
 /// Longest time between two acknowledged writes while one acceptor is away.
 const UNINTERRUPTED: Duration = Duration::from_secs(2);
+/// The part that is the third acceptor of its kind.
+const SERVER: &str = "witness-2";
+const STORE: &str = "object-store";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn any_one_acceptor_may_go_and_two_may_not() -> Outcome {
-    let options = LabOptions { quorum: true, ..quick() };
-    let mut lab = writing(options).await?;
-    let (ttl, before) = (lab.options.ttl, epoch(&lab.pair().await?));
-    for parts in [&["witness"][..], &["witness-2"], &["core-1", "core-2"]] {
-        for part in parts {
-            lab.kill(part).await?;
-        }
-        let from = lab.clock.now();
-        tokio::time::sleep(ttl * 2).await;
-        let until = lab.clock.now();
-        assert!(lab.postgres_runs(&fsn()), "{parts:?} gone, and the primary was stopped");
-        let gap = lab.workload()?.recorder().longest_gap(from, until);
-        println!("{parts:?} gone: longest gap between acknowledged writes {gap:?}");
-        assert!(gap < UNINTERRUPTED, "{parts:?} gone: {gap:?} without a write");
-        for part in parts {
-            lab.restart(part).await?;
-        }
-        lab.wait_leader(WHOLE_LIMIT).await?;
-        let view = lab.wait_healthy(WHOLE_LIMIT).await?;
-        assert_eq!(epoch(&view), before, "the loss of {parts:?} moved the lease");
+fn quorum(witness: LabWitness) -> LabOptions {
+    LabOptions { witness, ..quick() }
+}
+
+/// Kills one acceptor (`parts`), looks at the writes for two ttls, and starts it again.
+async fn without(lab: &mut Lab, parts: &[&str]) -> Outcome {
+    let before = epoch(&lab.pair().await?);
+    for part in parts {
+        lab.kill(part).await?;
     }
+    let from = lab.clock.now();
+    tokio::time::sleep(lab.options.ttl * 2).await;
+    let until = lab.clock.now();
+    assert!(lab.postgres_runs(&fsn()), "{parts:?} gone, and the primary was stopped");
+    let gap = lab.workload()?.recorder().longest_gap(from, until);
+    println!("{parts:?} gone: longest gap between acknowledged writes {gap:?}");
+    assert!(gap < UNINTERRUPTED, "{parts:?} gone: {gap:?} without a write");
+    for part in parts {
+        lab.restart(part).await?;
+    }
+    lab.wait_leader(WHOLE_LIMIT).await?;
+    let view = lab.wait_healthy(WHOLE_LIMIT).await?;
+    assert_eq!(epoch(&view), before, "the loss of {parts:?} moved the lease");
+    Ok(())
+}
 
-    for part in ["witness", "witness-2"] {
+/// Each acceptor is killed in turn, then two at once.
+async fn any_one_may_go_and_two_may_not(witness: LabWitness, third: &str) -> Outcome {
+    let mut lab = writing(quorum(witness)).await?;
+    for parts in [&["witness"][..], &[third], &["core-1", "core-2"]] {
+        without(&mut lab, parts).await?;
+    }
+    two_gone(&mut lab, ["witness", third]).await?;
+    lab.stop().await
+}
+
+/// The primary stops by its deadline, and nobody writes until a majority is back.
+async fn two_gone(lab: &mut Lab, parts: [&str; 2]) -> Outcome {
+    let ttl = lab.options.ttl;
+    for part in parts {
         lab.kill(part).await?;
     }
     let at = lab.clock.now();
@@ -46,22 +66,21 @@ async fn any_one_acceptor_may_go_and_two_may_not() -> Outcome {
     tokio::time::sleep(ttl * 2).await;
     let written = lab.workload()?.recorder().first_acknowledged(stopped_at, None);
     assert_eq!(written, None, "a write was acknowledged without a lease");
-    lab.restart("witness").await?;
+    let [first, second] = parts;
+    lab.restart(first).await?;
     lab.wait_acknowledged(None, WHOLE_LIMIT).await?;
-    lab.restart("witness-2").await?;
+    lab.restart(second).await?;
     let view = lab.wait_healthy(WHOLE_LIMIT).await?;
     let holder = view.holder.expect("somebody holds the lease");
-    let moves = if holder == fsn() { vec![] } else { vec![moved(&lab, at, &fsn(), &hel())?] };
-    judge(&mut lab, "acceptors killed", &moves, None).await?;
-    lab.stop().await
+    let moves = if holder == fsn() { vec![] } else { vec![moved(lab, at, &fsn(), &hel())?] };
+    judge(lab, "acceptors killed", &moves, None).await?;
+    Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_region_with_the_core_is_lost_and_the_other_takes_over() -> Outcome {
-    let options = LabOptions { quorum: true, ..quick() };
-    let mut lab = writing(options).await?;
+/// The core is two things at once that are lost: who grants, and one acceptor of three.
+async fn core_and_region_lost(witness: LabWitness) -> Result<(), Error> {
+    let mut lab = writing(quorum(witness)).await?;
     let (ttl, before) = (lab.options.ttl, epoch(&lab.pair().await?));
-    // The core is two things at once that are lost: who grants, and one acceptor of three.
     let at = lab.clock.now();
     lab.kill_core().await?;
     lab.kill_region(&fsn()).await?;
@@ -79,4 +98,26 @@ async fn the_region_with_the_core_is_lost_and_the_other_takes_over() -> Outcome 
     println!("outage without core and region: {outage:?}");
     assert!(outage <= bound(ttl + Duration::from_secs(2)), "writes stood still for {outage:?}");
     lab.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_one_acceptor_of_three_kinds_may_go_and_two_may_not() -> Outcome {
+    any_one_may_go_and_two_may_not(LabWitness::ObjectStore, STORE).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: the same with two witness servers"]
+async fn any_one_acceptor_may_go_and_two_may_not() -> Outcome {
+    any_one_may_go_and_two_may_not(LabWitness::Servers, SERVER).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_region_with_the_core_is_lost_and_the_other_takes_over_by_server_and_store() -> Outcome
+{
+    core_and_region_lost(LabWitness::ObjectStore).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_region_with_the_core_is_lost_and_the_other_takes_over() -> Outcome {
+    core_and_region_lost(LabWitness::Servers).await
 }

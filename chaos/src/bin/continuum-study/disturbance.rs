@@ -151,9 +151,8 @@ impl Running {
 
 fn spoil(lab: &Lab, holder: &RegionId, line: Line) -> Result<(), Error> {
     let wan = lab.wan()?;
-    wan.outgoing(holder, line);
-    wan.incoming(holder, line);
-    Ok(())
+    wan.outgoing(holder, line)?;
+    wan.incoming(holder, line)
 }
 
 fn agent_of(lab: &Lab, region: &RegionId) -> Result<Process, Error> {

@@ -72,17 +72,21 @@ impl Fault {
             }
             Self::PostgresFrozen => lab.hang_postgres(holder)?,
             Self::RegionCut => {
-                lab.wan()?.outgoing(holder, CUT);
-                lab.wan()?.incoming(holder, CUT);
+                lab.wan()?.outgoing(holder, CUT)?;
+                lab.wan()?.incoming(holder, CUT)?;
             }
-            Self::RegionUnheard => lab.wan()?.outgoing(holder, CUT),
-            Self::RegionDeaf => lab.wan()?.incoming(holder, CUT),
+            Self::RegionUnheard => lab.wan()?.outgoing(holder, CUT)?,
+            Self::RegionDeaf => lab.wan()?.incoming(holder, CUT)?,
             Self::PeersCut => {
-                lab.wan()?.between(holder, other, CUT);
-                lab.wan()?.between(other, holder, CUT);
+                lab.wan()?.between(holder.as_str(), other.as_str(), CUT)?;
+                lab.wan()?.between(other.as_str(), holder.as_str(), CUT)?;
             }
-            Self::PeersOneWay => lab.wan()?.between(holder, other, CUT),
-            Self::PeersOtherWay => lab.wan()?.between(other, holder, CUT),
+            Self::PeersOneWay => {
+                lab.wan()?.between(holder.as_str(), other.as_str(), CUT)?;
+            }
+            Self::PeersOtherWay => {
+                lab.wan()?.between(other.as_str(), holder.as_str(), CUT)?;
+            }
         }
         Ok(())
     }

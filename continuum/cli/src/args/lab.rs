@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use continuum_chaos::LabWitness;
 use continuum_domain::spec::{Durability, Takeover};
 use continuum_domain::{RegionId, duration_text};
 
@@ -31,12 +32,37 @@ pub struct LabArgs {
     /// With --takeover ledger: how long the primary must have been silent
     #[arg(long, default_value = "600ms", value_parser = duration_text::parse)]
     pub suspect_after: Duration,
+    /// What the lease is kept in
+    #[arg(long, value_enum, default_value_t = WitnessChoice::Server)]
+    pub witness: WitnessChoice,
     /// Also write the report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Keep it running after the report, and print what to try
     #[arg(long)]
     pub stay: bool,
+}
+
+/// Witness as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum WitnessChoice {
+    /// One witness server
+    Server,
+    /// Three acceptors: the control core and two witness servers
+    Servers,
+    /// Three acceptors: the control core, a witness server, and an object store (Azurite, which
+    /// `make npm-parts` installs)
+    ObjectStore,
+}
+
+impl From<WitnessChoice> for LabWitness {
+    fn from(choice: WitnessChoice) -> LabWitness {
+        match choice {
+            WitnessChoice::Server => LabWitness::Server,
+            WitnessChoice::Servers => LabWitness::Servers,
+            WitnessChoice::ObjectStore => LabWitness::ObjectStore,
+        }
+    }
 }
 
 /// Takeover as typed.
@@ -88,6 +114,7 @@ impl From<LabArgs> for continuum_chaos::LabArgs {
             durability: args.durability.into(),
             takeover: args.takeover.into(),
             suspect_after: args.suspect_after,
+            witness: args.witness.into(),
             json: args.json,
             stay: args.stay,
         }

@@ -24,22 +24,9 @@ pub fn azurite(directory: &Path) -> Service {
     Service::start(command, |line| port_after(line, "successfully listens on http://127.0.0.1:"))
 }
 
-/// Creating a container is no task of the product, and this needs a signature of its own.
+/// Creating a container is no task of the product: the lab's script does it.
 pub fn create_container(port: u16, name: &str) {
-    let script = r#"
-const [port, account, key, container] = process.argv.slice(1);
-const date = new Date().toUTCString();
-const path = `/${account}/${container}`;
-const headers = { 'x-ms-date': date, 'x-ms-version': '2021-08-06', 'content-length': '0' };
-const text = 'PUT' + '\n'.repeat(12) + `x-ms-date:${date}\nx-ms-version:2021-08-06\n/${account}${path}\nrestype:container`;
-const sign = require('crypto').createHmac('sha256', Buffer.from(key, 'base64')).update(text).digest('base64');
-headers.authorization = `SharedKey ${account}:${sign}`;
-const options = { host: '127.0.0.1', port, method: 'PUT', path: path + '?restype=container', headers };
-require('http').request(options, (answer) => {
-  if (answer.statusCode !== 201) { console.error(answer.statusCode); process.exitCode = 1; }
-  answer.resume();
-}).end();
-"#;
+    let script = include_str!("../../../../chaos/src/azurite/create_container.js");
     let mut command = node();
     let status =
         command.args(["-e", script, &port.to_string(), ACCOUNT, KEY, name]).status().unwrap();
