@@ -14,6 +14,7 @@ use continuum_domain::pair::types::{Event, Grant};
 use continuum_domain::{Epoch, PairId, RegionId};
 use continuum_runtime::net::channel;
 use continuum_runtime::{Identity, Role, SharedClock, SharedNetwork, seed};
+use continuum_witness::quorum::QuorumHealth;
 use futures_util::{StreamExt, stream};
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
@@ -22,7 +23,7 @@ use crate::beats::Beats;
 use crate::config::ServerAddress;
 use crate::driver::PairHandle;
 use crate::journal::Journal;
-use crate::report::member_report;
+use crate::report::{acceptor_reports, member_report};
 use crate::store::{Behind, Specs};
 
 /// Routine interval of reports.
@@ -114,6 +115,7 @@ pub(crate) struct CoreLink {
     pub journal: Journal,
     pub pairs: Pairs,
     pub beats: Beats,
+    pub acceptors: Option<QuorumHealth>,
     pub specs: mpsc::Sender<Specs>,
     pub behind: watch::Receiver<Behind>,
     pub dialect: Dialect,
@@ -165,6 +167,7 @@ impl CoreLink {
         self.handle.connected(Some(outgoing.clone()));
         let reporter = seed::spawn(report(
             (self.pairs.clone(), self.beats.clone(), self.behind.clone()),
+            self.acceptors.clone(),
             self.clock.clone(),
             outgoing.clone(),
         ));
@@ -276,7 +279,12 @@ fn reports((pairs, beats, _): &Shown, clock: &SharedClock) -> BTreeMap<PairId, M
 }
 
 /// Sends reports: at once when a role, epoch or blocked state changes, else by the interval.
-async fn report(shown: Shown, clock: SharedClock, outgoing: mpsc::Sender<FromAgent>) {
+async fn report(
+    shown: Shown,
+    acceptors: Option<QuorumHealth>,
+    clock: SharedClock,
+    outgoing: mpsc::Sender<FromAgent>,
+) {
     let digest = |members: &BTreeMap<PairId, MemberReport>| -> Vec<String> {
         let line = |report: &MemberReport| {
             let record = report.record.as_ref().map(|(version, _, _)| *version);
@@ -295,7 +303,9 @@ async fn report(shown: Shown, clock: SharedClock, outgoing: mpsc::Sender<FromAge
         if now_digest != last || clock.now().since(sent) >= REPORT_INTERVAL {
             last = now_digest;
             sent = clock.now();
-            if outgoing.send(FromAgent::Report { members, not_understood }).await.is_err() {
+            let acceptors = acceptors.as_ref().map(|seen| acceptor_reports(&seen.view(), sent));
+            let report = FromAgent::Report { members, not_understood, acceptors };
+            if outgoing.send(report).await.is_err() {
                 return;
             }
         }

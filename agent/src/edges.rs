@@ -16,6 +16,7 @@ use continuum_runtime::disk::{FsDisk, SharedDisk};
 use continuum_runtime::net::{Listening, listen_plain};
 use continuum_runtime::{SharedClock, SharedNetwork, durable};
 use continuum_witness::RegisterStore;
+use continuum_witness::quorum::QuorumHealth;
 
 use crate::config::{AgentConfig, AgentPair};
 use crate::start::{AgentError, io_error};
@@ -26,6 +27,15 @@ const NAME_DEADLINE: Duration = Duration::from_secs(1);
 /// Makes a register store. Called once for the session, on the runtime that keeps it, and once
 /// for each pair.
 pub type StoreFactory = Arc<dyn Fn() -> Arc<dyn RegisterStore> + Send + Sync>;
+
+/// The way to the witness, and what is seen of it.
+#[derive(Clone)]
+pub struct Witness {
+    /// Makes its stores.
+    pub store: StoreFactory,
+    /// Where they note what they see of the acceptors, if it is a quorum.
+    pub acceptors: Option<QuorumHealth>,
+}
 
 /// Makes the data plane of one pair's member.
 pub type PlaneFactory = Arc<dyn Fn(&AgentPair, &PairSpec) -> Arc<dyn DataPlane> + Send + Sync>;
@@ -53,7 +63,7 @@ pub struct Edges {
     /// Specs to start from until the core sends some.
     pub specs: Vec<PairSpec>,
     /// The witness.
-    pub store: StoreFactory,
+    pub witness: Witness,
     /// Where the session is kept.
     pub session: SessionHome,
     /// PostgreSQL.
@@ -74,7 +84,7 @@ impl Edges {
     /// Opens the real ones.
     pub(crate) async fn open(
         config: &AgentConfig,
-        store: StoreFactory,
+        witness: Witness,
         network: SharedNetwork,
         clock: SharedClock,
     ) -> Result<Self, AgentError> {
@@ -86,7 +96,7 @@ impl Edges {
             .await
             .map_err(io_error(format!("listen_health {}", config.listen_health)))?;
         Ok(Self {
-            store,
+            witness,
             names: name_services(config, &network),
             plane: postgres_planes(config, &clock),
             disk: Arc::new(disk),

@@ -1,9 +1,12 @@
 //! The machine's state in the shape the core and operators read.
 
-use continuum_control_api::link::{Blocked, Fact, MemberReport, MemberRole};
+use std::collections::BTreeMap;
+
+use continuum_control_api::link::{AcceptorReport, Blocked, Fact, MemberReport, MemberRole};
 use continuum_domain::Tick;
 use continuum_domain::pair::types::Note;
 use continuum_domain::pair::{PairStatus, RoleView};
+use continuum_witness::quorum::AcceptorHealth;
 
 use crate::beats::Beats;
 
@@ -37,6 +40,21 @@ pub(crate) fn member_report(status: &PairStatus, beats: &Beats, now: Tick) -> Me
         takeover_refusals: Some(status.takeover_refusals.clone()),
         peers: beats.report(now),
     }
+}
+
+/// The acceptors as this agent sees them at `now`.
+pub(crate) fn acceptor_reports(
+    seen: &BTreeMap<String, AcceptorHealth>,
+    now: Tick,
+) -> BTreeMap<String, AcceptorReport> {
+    let report = |health: &AcceptorHealth| AcceptorReport {
+        answered_age_ms: health.answered.map(|at| millis(at, now)),
+        failures: health.failures,
+        last_error: health.last_error.map(|(at, code)| (millis(at, now), code.to_owned())),
+        p50_us: health.round_trips.map(|trips| trips.p50_us),
+        p99_us: health.round_trips.map(|trips| trips.p99_us),
+    };
+    seen.iter().map(|(name, health)| (name.clone(), report(health))).collect()
 }
 
 /// The role at `now`: a primary whose lease has run out since the machine last looked is none.

@@ -18,7 +18,7 @@ use crate::beats::Beats;
 use crate::config::{AgentConfig, AgentPair};
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
 use crate::driver::{self, Parts};
-use crate::edges::{Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory};
+use crate::edges::{Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory, Witness};
 use crate::health;
 use crate::journal::Journal;
 use crate::peer_server::PeerService;
@@ -63,18 +63,18 @@ pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Age
     move |source| AgentError::Io { what, source }
 }
 
-/// Runs an agent, with its witness as `store` makes it, until `shutdown` completes. PostgreSQL is left to its guard: it runs on until its
+/// Runs an agent, with this way to its witness, until `shutdown` completes. PostgreSQL is left to its guard: it runs on until its
 /// deadline, so that an agent can be replaced without stopping writes.
 pub async fn run(
     config: AgentConfig,
     network: SharedNetwork,
-    store: StoreFactory,
+    witness: Witness,
     clock: SharedClock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     check_timing(&config)?;
     check_certificate(&config)?;
-    let edges = Edges::open(&config, store, network, clock).await?;
+    let edges = Edges::open(&config, witness, network, clock).await?;
     run_on(config, edges, shutdown).await
 }
 
@@ -90,7 +90,7 @@ pub async fn run_on(
         clock,
         disk,
         specs,
-        store,
+        witness: Witness { store, acceptors },
         session,
         plane,
         names,
@@ -148,6 +148,7 @@ pub async fn run_on(
         journal,
         pairs: pairs.clone(),
         beats: beats.clone(),
+        acceptors,
         specs: spec_sender,
         behind,
         dialect: dialect.clone(),

@@ -104,6 +104,32 @@ where
     Ok(known.collect())
 }
 
+/// Reads reports by name that need not be there; what is not understood was not reported (I7).
+pub fn understood_by_name<'de, D, T>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let all = match Heard::<Option<BTreeMap<String, Heard<T>>>>::deserialize(deserializer)? {
+        Heard::Understood(Some(all)) => all,
+        Heard::Understood(None) => return Ok(None),
+        Heard::Other(Other { problem, .. }) => {
+            tracing::warn!(code = NOT_UNDERSTOOD, problem, "a report is not understood");
+            return Ok(None);
+        }
+    };
+    let known = all.into_iter().filter_map(|(name, part)| match part {
+        Heard::Understood(part) => Some((name, part)),
+        Heard::Other(Other { problem, .. }) => {
+            tracing::warn!(code = NOT_UNDERSTOOD, name, problem, "a report is not understood");
+            None
+        }
+    });
+    Ok(Some(known.collect()))
+}
+
 /// Code of the log lines about what another version said and this one does not understand.
 pub const NOT_UNDERSTOOD: &str = "not-understood";
 

@@ -81,6 +81,10 @@ fn from_agent() -> Vec<Value> {
         json!({ "type": "hello", "region": "fsn", "version": "1", "journal_seq": 3 }),
         json!({
             "type": "report", "members": { "app": report() }, "not_understood": { "app": state },
+            "acceptors": { "w1": {
+                "answered_age_ms": 1, "failures": 2, "last_error": [3, "unanswered"], "p50_us": 4,
+                "p99_us": 5,
+            } },
         }),
         json!({
             "type": "grant-request", "request": 1, "pair": "app", "epoch": 7, "trigger": "t",
@@ -150,8 +154,16 @@ fn operator_answers() -> Vec<Value> {
 }
 
 /// Objects whose keys are names of things and not fields.
-const MAPS: [&str; 7] =
-    ["members", "not_understood", "specs", "automation_paused", "in_sync", "standbys", "peers"];
+const MAPS: [&str; 8] = [
+    "members",
+    "not_understood",
+    "specs",
+    "automation_paused",
+    "in_sync",
+    "standbys",
+    "peers",
+    "acceptors",
+];
 
 /// `message` with an unknown field in one object, for each of its objects.
 fn with_an_unknown_field(message: &Value) -> Vec<Value> {
@@ -239,8 +251,9 @@ fn what_the_samples_say_is_understood_in_full() {
                 assert_eq!(entries.len(), facts().len());
                 assert!(entries.iter().all(|entry| entry.understood().is_some()), "{entries:?}");
             }
-            FromAgent::Report { members, not_understood } => {
+            FromAgent::Report { members, not_understood, acceptors } => {
                 assert_eq!((members.len(), not_understood.len()), (1, 1));
+                assert_eq!(acceptors.map(|acceptors| acceptors.len()), Some(1));
             }
             FromAgent::Hello { .. } | FromAgent::GrantRequest { .. } => {}
         }
@@ -305,10 +318,32 @@ fn a_report_of_a_newer_agent_is_taken_as_far_as_it_is_understood() {
     let mut odd = report();
     odd["record"] = json!("moved to another place");
     let message = json!({ "type": "report", "members": { "app": elsewhere, "shop": odd } });
-    let FromAgent::Report { members, not_understood } = read(&message) else { panic!("a report") };
+    let FromAgent::Report { members, not_understood, acceptors } = read(&message) else {
+        panic!("a report")
+    };
+    assert_eq!(acceptors, None, "an agent that does not say");
     assert_eq!(members.keys().collect::<Vec<_>>(), [&pair()]);
     assert_eq!(members[&pair()].role, MemberRole::Unknown);
     assert!(not_understood.is_empty());
+}
+
+#[test]
+fn acceptors_that_are_not_understood_take_nothing_else_with_them() {
+    let good = json!({
+        "answered_age_ms": null, "failures": 0, "last_error": null, "p50_us": null, "p99_us": null,
+    });
+    let acceptors = |told: Value| {
+        let message =
+            json!({ "type": "report", "members": { "app": report() }, "acceptors": told });
+        let FromAgent::Report { members, acceptors, .. } = read(&message) else {
+            panic!("a report")
+        };
+        assert_eq!(members.len(), 1);
+        acceptors.map(|known| known.into_keys().collect::<Vec<_>>())
+    };
+    assert_eq!(acceptors(json!({ "w1": good, "w2": "away" })), Some(vec!["w1".to_owned()]));
+    assert_eq!(acceptors(json!(["w1"])), None);
+    assert_eq!(acceptors(json!(null)), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use continuum_domain::spec::{PairSpec, Takeover};
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
-use crate::link::{Blocked, MemberReport};
+use crate::link::{AcceptorReport, Blocked, MemberReport};
 
 /// Version prefix of every route.
 pub const API: &str = "/api/v1";
@@ -61,6 +61,10 @@ pub struct PairView {
     /// Members whose agents do not understand the spec in this version, and go on by an older one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub not_understood: BTreeMap<RegionId, Blocked>,
+    /// The acceptors of the witness's quorum as the members' agents see them; a member is absent
+    /// when its agent does not say, and all are where the witness is one server.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acceptors: BTreeMap<RegionId, AgedAcceptors>,
     /// Automation pause, if any.
     pub automation: Option<AutomationPause>,
     /// The operation under way.
@@ -107,6 +111,15 @@ pub struct AgedReport {
     pub age_ms: u64,
     /// The report; ages inside it are to be added to `age_ms`.
     pub report: MemberReport,
+}
+
+/// What one agent says of the acceptors, and how old it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgedAcceptors {
+    /// Milliseconds since the core received it.
+    pub age_ms: u64,
+    /// By name; ages inside are to be added to `age_ms`.
+    pub acceptors: BTreeMap<String, AcceptorReport>,
 }
 
 /// `PUT /pairs/{id}`.

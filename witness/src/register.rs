@@ -44,6 +44,16 @@ impl StoreError {
     pub fn may_have_taken_effect(&self) -> bool {
         matches!(self, StoreError::Unanswered(_))
     }
+
+    /// Its kind in one word, which stays the same over versions.
+    pub fn code(&self) -> &'static str {
+        match self {
+            StoreError::Unanswered(_) => "unanswered",
+            StoreError::NotSent(_) => "not-sent",
+            StoreError::Unauthorised(_) => "unauthorised",
+            StoreError::Misconfigured(_) => "misconfigured",
+        }
+    }
 }
 
 /// A linearizable register store. Deadlines are the implementation's: every call returns within a

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use continuum_control_api::link::{MemberReport, MemberRole};
-use continuum_control_api::rest::{AgedReport, PairView};
+use continuum_control_api::rest::{AgedAcceptors, AgedReport, PairView};
 use continuum_domain::candidate::{CandidateFacts, REPORT_AGE_MS_MAX};
 use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::observation::SqlView;
@@ -183,6 +183,14 @@ pub fn pair_view(
             .members
             .keys()
             .filter_map(|region| Some((region.clone(), links.not_understood(region, pair)?)))
+            .collect(),
+        acceptors: spec
+            .members
+            .keys()
+            .filter_map(|region| {
+                let (age, acceptors) = links.acceptors(region, now)?;
+                Some((region.clone(), AgedAcceptors { age_ms: millis(age), acceptors }))
+            })
             .collect(),
         automation: state
             .pauses(now_ms)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use continuum_agent::config::{AgentConfig, AgentPair, PeerAddress, ServerAddress, TimingConfig};
-use continuum_agent::edges::{Edges, Onlooker, SessionHome, name_services};
+use continuum_agent::edges::{Edges, Onlooker, SessionHome, Witness, name_services};
 use continuum_domain::RegionId;
 use continuum_runtime::Role;
 use continuum_runtime::net::TlsFiles;
@@ -26,7 +26,10 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     let deadline = host.shared.plan.timing.renew / 2;
     let edges = Edges {
         names: name_services(&config, &network),
-        store: Arc::new(move || store_host.witness(&store_network, Role::Region, deadline)),
+        witness: Witness {
+            store: Arc::new(move || store_host.witness(&store_network, Role::Region, deadline)),
+            acceptors: None,
+        },
         plane: Arc::new(move |_, _| cluster.plane(&region)),
         clock: host.shared_clock(),
         disk: Arc::new(host.disk.clone()),

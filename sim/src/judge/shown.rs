@@ -98,6 +98,7 @@ mod tests {
             in_sync: None,
             members: Map::from([(RegionId::new("fsn").unwrap(), age_ms.map(report))]),
             not_understood: Map::new(),
+            acceptors: Map::new(),
             automation: None,
             operation: None,
             takeover: TakeoverView::default(),

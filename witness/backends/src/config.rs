@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use continuum_runtime::{Identity, SharedNetwork};
+use continuum_runtime::{Identity, SharedClock, SharedNetwork};
+use continuum_witness::quorum::QuorumHealth;
 use continuum_witness::{
     Acceptor, Cell, CellStore, CoreCells, Put, QuorumStore, RegisterStore, ServerCells,
     ServerStore, StoreError, Tag,
@@ -345,13 +346,20 @@ impl WitnessAccess {
         self.acceptor.iter().map(open).collect()
     }
 
+    /// Where to note what is seen of the acceptors; `None` where the witness is one server.
+    pub fn health(&self, clock: &SharedClock) -> Option<QuorumHealth> {
+        let names = self.acceptor.iter().map(|acceptor| acceptor.name().to_owned());
+        (!self.acceptor.is_empty()).then(|| QuorumHealth::new(clock.clone(), names))
+    }
+
     /// Register stores of a checked section, as `me` is known to the acceptors. Every call returns
-    /// within `deadline`.
+    /// within `deadline`. What they see of the acceptors is noted in `health`.
     pub fn stores(
         &self,
         network: &SharedNetwork,
         me: &Identity,
         deadline: Duration,
+        health: Option<QuorumHealth>,
     ) -> StoreFactory {
         let (network, me) = (network.clone(), me.clone());
         if let (Some(name), Some(address)) = (self.name.clone(), self.address.clone()) {
@@ -363,7 +371,11 @@ impl WitnessAccess {
         // Each store opens its own way: a store that hangs must not hold another's calls back.
         Arc::new(move || {
             let acceptors = access.acceptors(&network, deadline);
-            Arc::new(QuorumStore::new(acceptors, me.clone(), deadline))
+            let store = QuorumStore::new(acceptors, me.clone(), deadline);
+            match &health {
+                Some(health) => Arc::new(store.watched(health.clone())),
+                None => Arc::new(store),
+            }
         })
     }
 }

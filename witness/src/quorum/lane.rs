@@ -6,7 +6,8 @@ use rand::RngExt;
 use crate::cells::{Cell, Put, Tag};
 use crate::register::StoreError;
 
-use super::acceptor::{AcceptorState, Refusal};
+use super::acceptor::{AcceptorState, Ballot, Refusal};
+use super::health::Watch;
 use super::mark::{MARK_KEY, Mark, Membership, Standing};
 use super::planted::{Bug, planted};
 use super::store::Acceptor;
@@ -21,6 +22,16 @@ pub(super) enum Stop {
     Moved,
     /// Not known, or not asked.
     Failed(StoreError),
+}
+
+impl Stop {
+    /// What went wrong with the acceptor: that it tells of others is an answer.
+    fn error(&self) -> Option<&StoreError> {
+        match self {
+            Stop::Moved => None,
+            Stop::Failed(error) => Some(error),
+        }
+    }
 }
 
 impl From<StoreError> for Stop {
@@ -54,6 +65,7 @@ pub(super) struct Lane {
     /// Whether it only ends what is under way: then the store may have got its next mark already.
     sealing: bool,
     key: String,
+    watch: Watch,
     /// As the cell was last seen; `None` when it must be read first.
     known: Option<Known>,
 }
@@ -66,11 +78,23 @@ impl Lane {
         sealing: bool,
     ) -> Result<Self, StoreError> {
         let key = of.1.cell_key(&acceptor.name, register)?;
-        Ok(Self { acceptor, of, sealing, key, known: None })
+        Ok(Self { acceptor, of, sealing, key, watch: Watch::default(), known: None })
+    }
+
+    /// Has what becomes of its requests noted.
+    pub(super) fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     /// Reads the cell.
     pub(super) async fn load(&mut self) -> Result<AcceptorState, Stop> {
+        let sent = self.watch.sent();
+        let answer = self.read().await;
+        self.watch.came(sent, answer.as_ref().err().and_then(Stop::error));
+        answer
+    }
+
+    async fn read(&mut self) -> Result<AcceptorState, Stop> {
         self.known = None;
         let cell = self.acceptor.store.get(&self.key).await?;
         self.take(cell).await
@@ -112,11 +136,19 @@ impl Lane {
         &mut self,
         step: impl Fn(&AcceptorState) -> Result<AcceptorState, Refusal> + Send,
     ) -> Told {
-        match self.try_change(step).await {
+        let (sent, before) = (self.watch.sent(), self.promised());
+        let tried = self.try_change(step).await;
+        let error = tried.as_ref().err().and_then(Stop::error);
+        self.watch.changed(sent, (before, self.promised()), error);
+        match tried {
             Ok(Ok(state)) => Told::Done(state),
             Ok(Err(refusal)) => Told::Refused(refusal),
             Err(stop) => Told::Stopped(stop),
         }
+    }
+
+    fn promised(&self) -> Option<Ballot> {
+        self.known.as_ref().map(|known| known.state.promised)
     }
 
     async fn try_change(

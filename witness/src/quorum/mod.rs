@@ -26,6 +26,7 @@
 mod acceptor;
 mod attempt;
 mod found;
+mod health;
 mod inspect;
 mod lane;
 mod mark;
@@ -38,6 +39,7 @@ mod view;
 
 pub use acceptor::{Accepted, AcceptorState, Ballot, Refusal, Shown, judge, newest};
 pub use found::{FoundError, found};
+pub use health::{AcceptorHealth, QuorumHealth};
 pub use inspect::{Inspection, inspect};
 pub use mark::{MARK_KEY, Mark, Membership, Phase};
 pub use replace::{ReplaceError, Replacement, Step, replace};

@@ -18,8 +18,7 @@ use super::acceptor::{Accepted, AcceptorState, Ballot, Shown, newest};
 use super::lane::Stop;
 use super::planted::{Bug, planted};
 use super::round::{Ended, Lanes};
-use super::store::Acceptor;
-use super::view::View;
+use super::view::{Reach, View};
 
 /// Longest pause before a proposer that was outrun tries again.
 const PAUSE_MS_MAX: u64 = 100;
@@ -46,12 +45,8 @@ pub(super) struct Memory {
 }
 
 impl Place {
-    pub(super) fn new(
-        view: View,
-        acceptors: &[Acceptor],
-        register: &str,
-    ) -> Result<Place, StoreError> {
-        let (lanes, before) = ways(&view, acceptors, register)?;
+    pub(super) fn new(view: View, reach: &Reach, register: &str) -> Result<Place, StoreError> {
+        let (lanes, before) = ways(&view, reach, register)?;
         Ok(Place { view, lanes, before, memory: Memory::default() })
     }
 
@@ -59,10 +54,10 @@ impl Place {
     pub(super) fn follow(
         &mut self,
         view: View,
-        acceptors: &[Acceptor],
+        reach: &Reach,
         register: &str,
     ) -> Result<(), StoreError> {
-        let (lanes, before) = ways(&view, acceptors, register)?;
+        let (lanes, before) = ways(&view, reach, register)?;
         self.memory.lead = None;
         (self.view, self.lanes, self.before) = (view, lanes, before);
         Ok(())
@@ -107,12 +102,8 @@ impl Place {
     }
 }
 
-fn ways(
-    view: &View,
-    acceptors: &[Acceptor],
-    register: &str,
-) -> Result<(Lanes, Option<Lanes>), StoreError> {
-    Ok((view.lanes(acceptors, register)?, view.lanes_before(acceptors, register)?))
+fn ways(view: &View, reach: &Reach, register: &str) -> Result<(Lanes, Option<Lanes>), StoreError> {
+    Ok((view.lanes(reach, register)?, view.lanes_before(reach, register)?))
 }
 
 async fn read(lanes: &Lanes, seen: &mut Ballot) -> Result<Shown, Stop> {

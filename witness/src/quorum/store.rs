@@ -18,10 +18,11 @@ use crate::table::check_bounds;
 
 use super::acceptor::{Accepted, Shown};
 use super::attempt::{Attempt, Change, Driven};
+use super::health::QuorumHealth;
 use super::lane::Stop;
 use super::place::{Place, pause};
 use super::replace::NEXT_KEY;
-use super::view::{View, look};
+use super::view::{Reach, View, look};
 
 /// Times that one call follows the quorum to other acceptors.
 const MOVES_MAX: u32 = 4;
@@ -38,7 +39,7 @@ pub struct Acceptor {
 /// A register store whose registers live at a majority of acceptors. Each value of this type is one
 /// proposer; calls for one register are carried out one after the other.
 pub struct QuorumStore {
-    acceptors: Vec<Acceptor>,
+    reach: Reach,
     me: Identity,
     deadline: Duration,
     proposer: u64,
@@ -50,7 +51,8 @@ type Register = Arc<tokio::sync::Mutex<Place>>;
 
 impl fmt::Debug for QuorumStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.acceptors.iter().map(|acceptor| &*acceptor.name).collect();
+        let names: Vec<&str> =
+            self.reach.acceptors.iter().map(|acceptor| &*acceptor.name).collect();
         write!(f, "QuorumStore({})", names.join(", "))
     }
 }
@@ -60,7 +62,7 @@ impl QuorumStore {
     /// Every call returns within `deadline`; the stores' own deadlines are to be no longer.
     pub fn new(acceptors: Vec<Acceptor>, me: Identity, deadline: Duration) -> Self {
         Self {
-            acceptors,
+            reach: Reach { acceptors, health: None },
             me,
             deadline,
             // Below the seal's.
@@ -68,6 +70,12 @@ impl QuorumStore {
             view: tokio::sync::Mutex::default(),
             registers: Mutex::default(),
         }
+    }
+
+    /// The same, which notes in `health` what becomes of its requests to each acceptor.
+    pub fn watched(mut self, health: QuorumHealth) -> Self {
+        self.reach.health = Some(health);
+        self
     }
 
     /// A proposer at acceptors that are known.
@@ -106,10 +114,10 @@ impl QuorumStore {
             let mut known = self.view.lock().await;
             match &*known {
                 Some(view) => view.clone(),
-                None => known.insert(look(&self.acceptors).await?).clone(),
+                None => known.insert(look(&self.reach.acceptors).await?).clone(),
             }
         };
-        let place = Place::new(view, &self.acceptors, key)?;
+        let place = Place::new(view, &self.reach, key)?;
         let register = Arc::new(tokio::sync::Mutex::new(place));
         Ok(self.registers().entry(key.to_owned()).or_insert(register).clone())
     }
@@ -119,7 +127,7 @@ impl QuorumStore {
         let view = {
             let mut known = self.view.lock().await;
             if !known.as_ref().is_some_and(|view| view.is_after(&place.view)) {
-                *known = Some(look(&self.acceptors).await?);
+                *known = Some(look(&self.reach.acceptors).await?);
             }
             known.clone().filter(|view| view.is_after(&place.view))
         };
@@ -134,7 +142,7 @@ impl QuorumStore {
             acceptors = view.now.names(),
             "follows the quorum to other acceptors"
         );
-        place.follow(view, &self.acceptors, key)
+        place.follow(view, &self.reach, key)
     }
 
     /// Whether a failure comes of acceptors that were replaced, and taken away, while this was not
@@ -144,7 +152,7 @@ impl QuorumStore {
         if !alone && !matches!(error, StoreError::Misconfigured(_)) {
             return false;
         }
-        look(&self.acceptors).await.is_ok_and(|view| {
+        look(&self.reach.acceptors).await.is_ok_and(|view| {
             let newer = view.is_after(&place.view);
             if newer {
                 self.view.try_lock().map(|mut known| *known = Some(view)).ok();

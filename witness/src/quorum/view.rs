@@ -5,11 +5,18 @@ use continuum_runtime::seed;
 use crate::register::StoreError;
 
 use super::found::read_mark;
+use super::health::{QuorumHealth, Watch};
 use super::lane::Lane;
 use super::mark::{Mark, Membership, Phase};
 use super::planted::{Bug, planted};
 use super::round::Lanes;
 use super::store::Acceptor;
+
+/// The acceptors that are known here, and where to note what is seen of them.
+pub(super) struct Reach {
+    pub(super) acceptors: Vec<Acceptor>,
+    pub(super) health: Option<QuorumHealth>,
+}
 
 /// The acceptors in use. Whatever of it is out of date is found out: a register that was carried over
 /// is sealed where it was.
@@ -36,28 +43,24 @@ impl View {
     }
 
     /// The way to a register at the acceptors in use.
-    pub(super) fn lanes(
-        &self,
-        acceptors: &[Acceptor],
-        register: &str,
-    ) -> Result<Lanes, StoreError> {
-        self.build(acceptors, register, &self.now, false)
+    pub(super) fn lanes(&self, reach: &Reach, register: &str) -> Result<Lanes, StoreError> {
+        self.build(reach, register, &self.now, false)
     }
 
     /// The way to its cells at the acceptors before, to end what is under way there; `None` unless
     /// registers are being carried over.
     pub(super) fn lanes_before(
         &self,
-        acceptors: &[Acceptor],
+        reach: &Reach,
         register: &str,
     ) -> Result<Option<Lanes>, StoreError> {
         let from = self.from.as_ref();
-        from.map(|from| self.build(acceptors, register, from, true)).transpose()
+        from.map(|from| self.build(reach, register, from, true)).transpose()
     }
 
     fn build(
         &self,
-        acceptors: &[Acceptor],
+        reach: &Reach,
         register: &str,
         of: &Membership,
         sealing: bool,
@@ -66,8 +69,11 @@ impl View {
             true => self.counts_before(&acceptor.name),
             false => of.members.contains_key(&acceptor.name),
         };
-        let lanes = acceptors.iter().filter(counts).map(|acceptor| {
-            Lane::new(acceptor.clone(), (self.quorum.clone(), of.clone()), register, sealing)
+        let lanes = reach.acceptors.iter().filter(counts).map(|acceptor| {
+            let watch = Watch::new(reach.health.as_ref(), &acceptor.name);
+            let of = (self.quorum.clone(), of.clone());
+            let lane = Lane::new(acceptor.clone(), of, register, sealing)?;
+            Ok::<_, StoreError>(lane.watched(watch))
         });
         Ok(Lanes::new(lanes.collect::<Result<Vec<_>, _>>()?, of.members.len()))
     }

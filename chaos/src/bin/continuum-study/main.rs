@@ -13,6 +13,7 @@ use continuum_chaos::wan;
 mod alarms;
 mod disturbance;
 mod faults;
+mod isolation;
 mod moves;
 mod stand;
 
@@ -41,6 +42,12 @@ enum Study {
         #[arg(long, default_value_t = 3)]
         runs: usize,
         /// Only faults whose name contains this
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+    /// Regions that are cut off from a majority of three acceptors
+    Isolation {
+        /// Only isolations whose name contains this
         #[arg(long, default_value = "")]
         only: String,
     },
@@ -95,6 +102,7 @@ async fn run(study: Study) -> Result<(String, bool), Error> {
     match study {
         Study::Moves { kills, hot } => moves::run(kills, hot).await,
         Study::Faults { runs, only } => faults::run(runs, &only).await,
+        Study::Isolation { only } => isolation::run(&only).await,
         Study::Alarms { seconds, suspect_after, only } => {
             let suspect_after: Vec<Duration> =
                 suspect_after.into_iter().map(Duration::from_millis).collect();

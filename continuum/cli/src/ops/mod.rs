@@ -10,6 +10,7 @@ pub mod session;
 mod status;
 pub mod watch;
 mod witness;
+mod witness_replace;
 
 use crate::args::Command;
 use crate::config::Variables;

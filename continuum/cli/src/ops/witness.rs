@@ -1,26 +1,27 @@
-//! `witness init`, `check`, `status` and `replace`: straight to the acceptors, because the core may be one of
+//! `witness init`, `check` and `status`: straight to the acceptors, because the core may be one of
 //! them, or down.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_runtime::net::TlsNetwork;
 use continuum_runtime::{BootClock, Clock, SharedNetwork};
-use continuum_witness::quorum::{self, Inspection, MARK_KEY, Mark, Step};
+use continuum_witness::quorum::{self, Inspection, MARK_KEY, Mark};
 use continuum_witness::{Acceptor, StoreError, probe};
-use serde::Serialize;
 
-use crate::args::ops::{ClientFlags, WitnessReplaceArgs, WitnessVerb};
+use crate::args::ops::{ClientFlags, WitnessOpsArgs, WitnessVerb};
 use crate::config::Variables;
 use crate::config::client::ClientConfig;
 use crate::failure::{Exit, Failure};
-use crate::ops::session;
+use crate::ops::session::{self, Session};
+use crate::ops::witness_replace;
 use crate::render;
-use crate::render::text;
+use crate::render::acceptors::{Row, Told, page, seen_by, told};
 
 /// Deadline of one call to an acceptor.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+/// How long the core may take to say how the agents see the acceptors.
+const CORE_DEADLINE: Duration = Duration::from_secs(3);
 /// Reads of the mark that a latency is told from.
 const SAMPLES: usize = 20;
 
@@ -30,13 +31,19 @@ pub async fn run(verb: WitnessVerb, variables: &Variables) -> Result<Exit, Failu
         WitnessVerb::Serve(_) => Err(Failure::usage("serve is a role")),
         WitnessVerb::Init(args) => init(&members(&args.client, variables)?).await,
         WitnessVerb::Check(args) => check(&acceptors(&args.client, variables)?).await,
-        WitnessVerb::Replace(args) => replace(&args, variables).await,
+        WitnessVerb::Replace(args) => witness_replace::replace(&args, variables).await,
         WitnessVerb::Status(args) => {
-            let found = look(&acceptors(&args.client, variables)?).await;
+            let asked = acceptors(&args.client, variables)?;
             let config = session::configuration(&args.client, variables, false)?;
-            render::show(config.output, &found, || told(&found))?;
+            let ((mut found, members), told) = tokio::join!(look(&asked), agents(&args, variables));
+            for row in &mut found {
+                let seen = |told| seen_by(told, &row.acceptor);
+                row.seen_by = told.as_ref().ok().map(seen);
+            }
+            let unheard = told.as_ref().err().map(String::as_str);
+            render::show(config.output, &found, || page(&found, members, unheard))?;
             let up = found.iter().filter(|row| row.problem.is_none()).count();
-            Ok(if up > found.len() / 2 { Exit::Done } else { Exit::Failed })
+            Ok(if up > members / 2 { Exit::Done } else { Exit::Failed })
         }
     }
 }
@@ -58,7 +65,7 @@ fn members(client: &ClientFlags, variables: &Variables) -> Result<Vec<Acceptor>,
     Ok(acceptors)
 }
 
-fn configured(
+pub(super) fn configured(
     client: &ClientFlags,
     variables: &Variables,
 ) -> Result<(ClientConfig, Arc<TlsNetwork>), Failure> {
@@ -71,56 +78,6 @@ fn configured(
     let network =
         TlsNetwork::load(&config.tls).map_err(|error| Failure::usage(error.to_string()))?;
     Ok((config, Arc::new(network)))
-}
-
-async fn replace(args: &WitnessReplaceArgs, variables: &Variables) -> Result<Exit, Failure> {
-    let (config, network) = configured(&args.client, variables)?;
-    let me = config.tls.identity().map_err(|error| Failure::usage(error.to_string()))?;
-    let access = config.witness.unwrap_or_default();
-    let network: SharedNetwork = network;
-    let acceptors = access.acceptors(&network, DEADLINE);
-    let failed = |error: String| Failure::new(Exit::Failed, error);
-    // A store that accepts a conflicting write must not come to hold what decides who writes.
-    if let Some(new) = acceptors.iter().find(|acceptor| acceptor.name == args.new) {
-        let passed = probe::run(new.store.clone()).await;
-        passed.map_err(|error| failed(format!("{} failed its test: {error}", args.new)))?;
-    }
-    let mut shown = Ok(());
-    let mut tell = |step: Step| {
-        if let Some(text) = step_text(&step)
-            && shown.is_ok()
-        {
-            shown = render::line(&text);
-        }
-    };
-    let names = (args.old.as_str(), args.new.as_str());
-    let done = quorum::replace(&acceptors, names, (&me, DEADLINE), &mut tell).await;
-    shown?;
-    let done = done.map_err(|error| failed(format!("not replaced: {error}")))?;
-    render::line(&format!(
-        "done: generation {}, acceptors {}; {} registers, {} of them carried over here and the others \
-         by their users; {} old cells left",
-        done.now.generation,
-        done.now.names(),
-        done.registers,
-        done.carried,
-        done.left
-    ))?;
-    Ok(Exit::Done)
-}
-
-fn step_text(step: &Step) -> Option<String> {
-    Some(match step {
-        Step::Decided(now) => {
-            format!("decided: generation {}, acceptors {}", now.generation, now.names())
-        }
-        Step::Marked => "marked: no register is made in the generation before any more".into(),
-        Step::Carried(done, of) if done == of || done % 100 == 0 => {
-            format!("carried over: {done} of {of} registers")
-        }
-        Step::Carried(..) => return None,
-        Step::Opened => "opened: nothing is left to carry over".into(),
-    })
 }
 
 async fn init(acceptors: &[Acceptor]) -> Result<Exit, Failure> {
@@ -147,22 +104,21 @@ async fn check(acceptors: &[Acceptor]) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// One acceptor, as it is shown.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    acceptor: String,
-    /// Why it does not count now; absent when it does.
-    problem: Option<String>,
-    generation: Option<u64>,
-    incarnation: Option<String>,
-    registers: Option<usize>,
-    /// Newest ballot over all registers.
-    ballot: Option<u64>,
-    p50_us: Option<u64>,
-    p99_us: Option<u64>,
+/// How the agents see the acceptors, as the core tells it; or why it does not. The core may be down,
+/// and one of the acceptors: nothing waits for it.
+async fn agents(args: &WitnessOpsArgs, variables: &Variables) -> Result<Told, String> {
+    let session =
+        Session::open(&args.client, variables).map_err(|failure| failure.what.join("; "))?;
+    match tokio::time::timeout(CORE_DEADLINE, session.api.status()).await {
+        Ok(Ok(status)) => Ok(told(&status.pairs)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the control core did not answer within {CORE_DEADLINE:?}")),
+    }
 }
 
-async fn look(acceptors: &[Acceptor]) -> Vec<Row> {
+/// A look at each of them, and how many acceptors there are by the newest mark; those listed while
+/// there is none.
+async fn look(acceptors: &[Acceptor]) -> (Vec<Row>, usize) {
     let mut seen = Vec::new();
     for acceptor in acceptors {
         let inspection = quorum::inspect(acceptor).await;
@@ -174,8 +130,11 @@ async fn look(acceptors: &[Acceptor]) -> Vec<Row> {
     }
     let marks = seen.iter().filter_map(|(_, found, _)| found.as_ref().ok()?.mark.clone());
     let of = marks.max_by_key(|mark| mark.now.generation);
+    let members = of.as_ref().map_or(acceptors.len(), |of| of.now.members.len());
     let rows = seen.into_iter();
-    rows.map(|(acceptor, found, times)| row(acceptor, found, &times, of.as_ref())).collect()
+    let row =
+        |(acceptor, found, times): (_, _, Vec<u64>)| row(acceptor, found, &times, of.as_ref());
+    (rows.map(row).collect(), members)
 }
 
 async fn latencies(acceptor: &Acceptor) -> Vec<u64> {
@@ -201,6 +160,7 @@ fn row(
     let at = |share: usize| times.get((times.len() * share / 100).min(times.len().max(1) - 1));
     let mut row = Row {
         acceptor: acceptor.name.clone(),
+        member: true,
         problem: None,
         generation: None,
         incarnation: None,
@@ -208,8 +168,11 @@ fn row(
         ballot: None,
         p50_us: at(50).copied(),
         p99_us: at(99).copied(),
+        seen_by: None,
     };
+    row.member = of.is_none_or(|of| of.now.members.contains_key(&acceptor.name));
     match found {
+        _ if !row.member => row.problem = Some("it is not one of the acceptors".to_owned()),
         Err(error) => row.problem = Some(error.to_string()),
         Ok(Inspection { mark: None, .. }) => {
             row.problem =
@@ -231,28 +194,4 @@ fn row(
         }
     }
     row
-}
-
-fn told(rows: &[Row]) -> String {
-    let mut out = String::new();
-    for row in rows {
-        let state = match &row.problem {
-            Some(problem) => format!("does not count: {problem}"),
-            None => format!(
-                "counts; generation {}, incarnation {}, {} registers, newest ballot {}, read p50 {} \
-                 p99 {}",
-                text::or_unknown(row.generation),
-                text::or_unknown(row.incarnation.as_deref()),
-                text::or_unknown(row.registers),
-                text::or_unknown(row.ballot),
-                text::or_unknown(row.p50_us.map(text::took)),
-                text::or_unknown(row.p99_us.map(text::took)),
-            ),
-        };
-        writeln!(out, "{}  {state}", row.acceptor).expect("a string takes all");
-    }
-    let up = rows.iter().filter(|row| row.problem.is_none()).count();
-    let verdict = if up > rows.len() / 2 { "a majority" } else { "NO MAJORITY" };
-    write!(out, "{up} of {} acceptors count: {verdict}", rows.len()).expect("a string takes all");
-    out
 }

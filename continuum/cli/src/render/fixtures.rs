@@ -149,6 +149,7 @@ pub fn pair() -> PairView {
         ]
         .into(),
         not_understood: BTreeMap::new(),
+        acceptors: BTreeMap::new(),
         automation: None,
         operation: None,
         takeover: TakeoverView {

@@ -1,5 +1,6 @@
 //! What people see. Pure: from the API's types and a point in time to text.
 
+pub mod acceptors;
 pub mod audit;
 pub mod core;
 pub mod operation;

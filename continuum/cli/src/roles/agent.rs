@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use continuum_runtime::{BootClock, Identity, Role};
+use continuum_agent::edges::Witness;
+use continuum_runtime::{BootClock, Identity, Role, SharedClock};
 
 use crate::args::RoleArgs;
 use crate::config::{Variables, agent, witness_access};
@@ -17,8 +18,11 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     let timing = role.config.timing.timing().map_err(|(_, why)| Failure::usage(why))?;
     let me = Identity::new(Role::Region, role.config.region.as_str());
     // Two tries fit into one renewal interval.
-    let stores = role.witness.stores(&network, &me, timing.renew / 2);
-    continuum_agent::run(role.config, network, stores, Arc::new(BootClock), super::shutdown())
+    let clock: SharedClock = Arc::new(BootClock);
+    let acceptors = role.witness.health(&clock);
+    let store = role.witness.stores(&network, &me, timing.renew / 2, acceptors.clone());
+    let witness = Witness { store, acceptors };
+    continuum_agent::run(role.config, network, witness, clock, super::shutdown())
         .await
         .map_err(|error| super::ended("agent", error))?;
     Ok(Exit::Done)

@@ -15,7 +15,7 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     let Witnessed { own, witness } = role.config;
     witness_access::ready(&witness, &network).await?;
     let me = Identity::new(Role::Dns, &*own.name);
-    let store = witness.stores(&network, &me, own.read_deadline())();
+    let store = witness.stores(&network, &me, own.read_deadline(), None)();
     continuum_dns::serve(own, network, store, super::shutdown())
         .await
         .map_err(|error| super::ended("dns", error))?;

@@ -21,7 +21,7 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     let Witnessed { own, witness } = role.config;
     witness_access::ready(&witness, &network).await?;
     let me = Identity::new(Role::Core, &*own.name);
-    let register = witness.stores(&network, &me, WITNESS_DEADLINE)();
+    let register = witness.stores(&network, &me, WITNESS_DEADLINE, None)();
     let clock = Arc::new(BootClock);
     continuum_control::serve(own, network, clock, register, super::shutdown())
         .await

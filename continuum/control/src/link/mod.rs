@@ -172,9 +172,10 @@ impl Session {
     async fn take(&self, message: FromAgent) -> Result<(), Status> {
         match message {
             FromAgent::Hello { .. } => Err(Status::invalid_argument("a second hello")),
-            FromAgent::Report { members, not_understood } => {
+            FromAgent::Report { members, not_understood, acceptors } => {
                 let now = self.core.clock.now();
                 self.core.links.report(&self.region, members, not_understood, now);
+                self.core.links.acceptors_seen(&self.region, acceptors, now);
                 Ok(())
             }
             FromAgent::GrantRequest {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use continuum_control_api::link::{Blocked, Dialect, MemberReport, ToAgent};
+use continuum_control_api::link::{AcceptorReport, Blocked, Dialect, MemberReport, ToAgent};
 use continuum_control_api::pb::LinkFrame;
 use continuum_domain::{PairId, RegionId, Tick};
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,7 @@ struct Region {
     connection: Option<(u64, Outbound)>,
     members: BTreeMap<PairId, (Tick, MemberReport)>,
     not_understood: BTreeMap<PairId, Blocked>,
+    acceptors: Option<(Tick, BTreeMap<String, AcceptorReport>)>,
 }
 
 #[derive(Default)]
@@ -110,6 +111,28 @@ impl Links {
         (known.members, known.not_understood) = (members, not_understood);
         drop(inner);
         self.touch();
+    }
+
+    /// Takes what a region's agent says of the acceptors; `None` when it does not say.
+    pub fn acceptors_seen(
+        &self,
+        region: &RegionId,
+        acceptors: Option<BTreeMap<String, AcceptorReport>>,
+        now: Tick,
+    ) {
+        let told = acceptors.map(|acceptors| (now, acceptors));
+        self.lock().regions.entry(region.clone()).or_default().acceptors = told;
+    }
+
+    /// What a region's agent said last of the acceptors, and how long ago it came in.
+    pub fn acceptors(
+        &self,
+        region: &RegionId,
+        now: Tick,
+    ) -> Option<(Duration, BTreeMap<String, AcceptorReport>)> {
+        let inner = self.lock();
+        let (at, acceptors) = inner.regions.get(region)?.acceptors.as_ref()?;
+        Some((now.since(*at), acceptors.clone()))
     }
 
     /// What a region's agent said last about a spec of the pair that it does not understand.

@@ -359,6 +359,7 @@ impl Agent {
                     let report = FromAgent::Report {
                         members: BTreeMap::from([(shop(), self.report().await)]),
                         not_understood: behind.map(|state| (shop(), state)).into_iter().collect(),
+                        acceptors: None,
                     };
                     let mut messages = vec![report];
                     {
