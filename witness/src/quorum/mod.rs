@@ -19,7 +19,7 @@
 //! - **An acceptor is replaced** ([`replace`]) under way: each register is sealed at the acceptors before
 //!   and goes on at the new ones, within one call of whoever uses it next.
 //! - **Who may not write a register reads it without completing it**: another region's session is
-//!   read as the newest value that any of a majority accepted, and never goes back for one reader.
+//!   read as the newest value that any of a majority accepted, and one reader is never shown an older ballot than before.
 //!   That is what an observation window needs (R6, R7): a renewal that counts was accepted by a
 //!   majority, so a read sent after it shows it or a newer one.
 
