@@ -206,6 +206,7 @@ mod tests {
         let counts = problem.is_none();
         Row {
             acceptor: acceptor.into(),
+            member: true,
             problem: problem.map(str::to_owned),
             generation: counts.then_some(1),
             incarnation: counts.then(|| "0a".into()),
@@ -231,9 +232,9 @@ bucket  does not count: no answer in time
     fsn: DOES NOT ANSWER: last success 11 s ago, 6 failures since (not-sent), p50 1.9 ms p99 12 ms
     hel: unknown: its agent does not say
 1 of 2 acceptors count: NO MAJORITY";
-        assert_eq!(page(&rows, None), expected);
+        assert_eq!(page(&rows, 2, None), expected);
         let alone = [Row { seen_by: None, ..row("core", None, &told) }];
-        let text = page(&alone, Some("no control node answered"));
+        let text = page(&alone, 1, Some("no control node answered"));
         assert!(text.contains("how the agents see them is unknown: no control node"), "{text}");
     }
 

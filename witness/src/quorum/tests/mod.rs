@@ -22,11 +22,8 @@ use crate::register::{Answer, RegisterStore, StoreError, Versioned};
 use flaky::Flaky;
 
 mod flaky;
-<<<<<<< HEAD
-mod moving;
-=======
 mod health;
->>>>>>> b469e2e (Witness health: tests of what is noted and what is told; docs)
+mod moving;
 
 const DEADLINE: Duration = Duration::from_secs(1);
 const KEY: &str = "probe/register";
