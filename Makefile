@@ -75,7 +75,8 @@ test-kube: etcd ## the witness's Kubernetes backend on a real API server (built 
 	@program=$$(./scripts/ensure-kube-apiserver.sh) && \
 		CONTINUUM_KUBE_APISERVER=$$program ./scripts/test-rust.sh kube
 
-bench: postgres ## the lab three times in release, figures as JSON in target/bench; speed of the simulator
+bench: postgres etcd ## the lab in release, the simulator's speed, the witness beside etcd; JSON in target/bench
+	@./scripts/ensure-programs.sh taskset:util-linux
 	@./scripts/bench.sh $(ARGS)
 
 study: postgres namespaces ## moves, faults and false alarms on real processes, many times, as tables (about an hour)

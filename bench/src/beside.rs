@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::Failure;
 use crate::etcd::{self, Key, Lease};
 use crate::figures::{Samples, cpu_time, put_down};
-use crate::servers::{Etcd, Session, Witness, issue, until_ready};
+use crate::servers::{Etcd, NAME, Session, Witness, issue, until_ready};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -138,8 +138,9 @@ pub async fn run(options: Options) -> Result<(), Failure> {
 impl Bench {
     fn start(options: Options, directory: &Path) -> Result<Self, Failure> {
         let authority = Authority::create(&directory.join("tls"))?;
-        let witness = Witness::start(directory, &authority, options.server_core)?;
-        let etcd = Etcd::start(directory, &authority, options.server_core)?;
+        let tls = issue(&authority, Role::Witness, NAME)?;
+        let witness = Witness::start(directory, &tls, options.server_core)?;
+        let etcd = Etcd::start(directory, &tls, options.server_core)?;
         Ok(Self { options, authority, witness, etcd })
     }
 

@@ -70,10 +70,10 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A new lease of ten seconds.
+    /// A new lease, long enough to outlive the opening of all the others.
     pub async fn grant(channel: Channel) -> Result<Self, Failure> {
         let mut client = proto::lease_client::LeaseClient::new(channel);
-        let asked = proto::LeaseGrantRequest { ttl: 10, id: 0 };
+        let asked = proto::LeaseGrantRequest { ttl: 600, id: 0 };
         let id = client.lease_grant(asked).await?.into_inner().id;
         let (ask, asks) = mpsc::channel(1);
         ask.send(proto::LeaseKeepAliveRequest { id }).await?;

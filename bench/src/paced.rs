@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use continuum_runtime::certificates::Authority;
-use continuum_runtime::seed;
+use continuum_runtime::{Role, seed};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::Failure;
 use crate::figures::{Samples, cpu_time, put_down};
-use crate::servers::{Session, Witness, until_ready};
+use crate::servers::{NAME, Session, Witness, issue, until_ready};
 
 /// Connections that are opened at once: a queue of a listener holds few.
 const DIALLING_AT_ONCE: usize = 32;
@@ -71,7 +71,8 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     std::fs::create_dir_all(&options.directory)?;
     let directory = tempfile::tempdir_in(&options.directory)?;
     let authority = Authority::create(&directory.path().join("tls"))?;
-    let server = Witness::start(directory.path(), &authority, options.server_core)?;
+    let tls = issue(&authority, Role::Witness, NAME)?;
+    let server = Witness::start(directory.path(), &tls, options.server_core)?;
     let renew = Duration::from_millis(options.renew_ms);
     let sessions = open(&options, &authority, &server.address).await?;
     eprintln!("{} sessions are open", sessions.len());

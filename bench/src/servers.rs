@@ -36,7 +36,7 @@ impl Process {
             }
             None => Command::new(program),
         };
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let started = command.spawn();
         Ok(Self(started.map_err(|error| format!("{}: {error}", program.display()))?))
     }
@@ -70,13 +70,9 @@ pub struct Witness {
 
 impl Witness {
     /// Starts one below `directory`.
-    pub fn start(
-        directory: &Path,
-        authority: &Authority,
-        core: Option<u32>,
-    ) -> Result<Self, Failure> {
+    pub fn start(directory: &Path, tls: &TlsFiles, core: Option<u32>) -> Result<Self, Failure> {
         let address = format!("127.0.0.1:{}", free_port()?);
-        let tls = serde_json::to_string(&issue(authority, Role::Witness, NAME)?)?;
+        let tls = serde_json::to_string(tls)?;
         let data = directory.join("witness").display().to_string();
         let arguments =
             ["serve", "--data", &data, "--listen", &address, "--tls", &tls].map(str::to_owned);
@@ -95,13 +91,8 @@ pub struct Etcd {
 
 impl Etcd {
     /// Starts one below `directory`.
-    pub fn start(
-        directory: &Path,
-        authority: &Authority,
-        core: Option<u32>,
-    ) -> Result<Self, Failure> {
+    pub fn start(directory: &Path, tls: &TlsFiles, core: Option<u32>) -> Result<Self, Failure> {
         let (port, peer) = (free_port()?, free_port()?);
-        let tls = issue(authority, Role::Witness, NAME)?;
         let url = format!("https://127.0.0.1:{port}");
         let arguments = [
             format!("--data-dir={}", directory.join("etcd").display()),
@@ -114,6 +105,7 @@ impl Etcd {
             format!("--key-file={}", tls.key.display()),
             format!("--trusted-ca-file={}", tls.authority.display()),
             "--client-cert-auth".into(),
+            "--logger=zap".into(),
             "--log-level=error".into(),
         ];
         Ok(Self { process: Process::start(Path::new("etcd"), &arguments, core)?, port })

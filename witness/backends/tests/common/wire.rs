@@ -150,23 +150,39 @@ pub async fn holds(store: &dyn CellStore, incarnation: &str, register: &str, ver
     looked.unwrap_or_else(|_| panic!("{key} never came to version {version}"));
 }
 
-/// One renewal is one put, whatever the store; says how many bytes that is on the wire.
+/// One renewal is one put and one read one get, whatever the store; says how many bytes that is on the
+/// wire.
 pub async fn check_cost(kind: &str, store: Arc<dyn CellStore>, wire: &Wire) {
     let counting = Counting::new(store);
-    let (quorum, _) =
-        region_fsn(vec![Acceptor { name: kind.into(), store: counting.clone() }]).await;
+    let acceptors = vec![Acceptor { name: kind.into(), store: counting.clone() }];
+    let (quorum, _) = region_fsn(acceptors.clone()).await;
+    let me = Identity::new(Role::Region, "hel");
+    let reader = QuorumStore::new(acceptors, me, Duration::from_secs(10));
+    let read = async || {
+        let seen = reader.read("session/fsn").await.unwrap();
+        assert!(seen.is_some());
+    };
     // The first ones read, make the cell and fill the connection's tables of headers.
     for version in 0..10 {
         renew(&quorum, version).await;
+        read().await;
     }
-    let ((puts, others), (up, down)) = (counting.calls(), wire.bytes());
+    let (calls, bytes) = (counting.calls(), wire.bytes());
     for version in 10..10 + RENEWALS {
         renew(&quorum, version).await;
     }
-    assert_eq!(counting.calls(), (puts + RENEWALS, others), "{kind}: puts, other calls");
-    let after = wire.bytes();
-    let each = |after: u64, before: u64| (after - before) / RENEWALS;
-    let (up, down) = (each(after.0, up), each(after.1, down));
-    println!("{kind}: 1 request, {up} bytes up and {down} down for each renewal");
-    assert!(up > 50 && up + down < 8_000, "{kind}: {up} up, {down} down");
+    assert_eq!(counting.calls(), (calls.0 + RENEWALS, calls.1), "{kind}: puts, other calls");
+    let renewed = wire.bytes();
+    for _ in 0..RENEWALS {
+        read().await;
+    }
+    assert_eq!(counting.calls(), (calls.0 + RENEWALS, calls.1 + RENEWALS), "{kind}: puts, gets");
+    let seen = wire.bytes();
+    let each = |(up, down): (u64, u64), (from_up, from_down): (u64, u64)| {
+        ((up - from_up) / RENEWALS, (down - from_down) / RENEWALS)
+    };
+    for (what, (up, down)) in [("renewal", each(renewed, bytes)), ("read", each(seen, renewed))] {
+        println!("{kind}: 1 request, {up} bytes up and {down} down for each {what}");
+        assert!(up > 20 && up + down < 8_000, "{kind}: {up} up, {down} down");
+    }
 }
