@@ -33,7 +33,10 @@ const CORE_GRACE: Duration = Duration::from_millis(1_000);
 pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
     let member = |region: &Region| {
         let host = postgres_address(region).to_string();
-        (region.id.clone(), MemberSpec { priority: 100, host, port: layout.postgres_port })
+        (
+            region.id.clone(),
+            MemberSpec { priority: 100, host, port: layout.postgres_port, health_name: None },
+        )
     };
     let members: BTreeMap<RegionId, MemberSpec> = layout.regions.iter().map(member).collect();
     let first = options.regions.first().cloned();

@@ -73,7 +73,7 @@ fn report(
 impl Reported {
     /// fsn holds epoch 7, hel and ash are listed, and everything was reported just now.
     pub fn at_rest() -> Self {
-        let member = MemberSpec { priority: 100, host: "h".into(), port: 5432 };
+        let member = MemberSpec { priority: 100, host: "h".into(), port: 5432, health_name: None };
         let all = standbys().into_iter().chain([region("fsn")]);
         let members = all.clone().map(|region| (region, member.clone())).collect();
         let mut spec = PairSpec::new(PairId::new("app").unwrap(), members, region("fsn"));

@@ -23,7 +23,8 @@ fn pair(name: &str) -> PairId {
 }
 
 fn spec(name: &str) -> PairSpec {
-    let member = MemberSpec { priority: 100, host: "127.0.0.1".into(), port: 5432 };
+    let member =
+        MemberSpec { priority: 100, host: "127.0.0.1".into(), port: 5432, health_name: None };
     let members = BTreeMap::from([(region("fsn"), member.clone()), (region("hel"), member)]);
     PairSpec::new(pair(name), members, region("fsn"))
 }

@@ -9,6 +9,7 @@
 //! `docs/PROTOCOL-RULES.md` lists them with the place that keeps each.
 
 pub mod candidate;
+pub mod corroborate;
 pub mod duration_text;
 pub mod ids;
 pub mod mutation;

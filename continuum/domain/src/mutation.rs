@@ -88,6 +88,14 @@ pub enum Bug {
     CloneWhileListed,
     /// An order to take over counts for the epoch it finds, not for the one it was decided at.
     OrderForAnyEpoch,
+    /// I7: a resolver that said nothing counts as one that said there is no address.
+    UnknownIsDown,
+    /// A health name that answers does not keep anybody from failing over.
+    VetoIgnored,
+    /// A health name that answers bars a person's word too.
+    VetoBarsPeople,
+    /// What resolvers said of an earlier silence counts for this one.
+    OldVerdictUsed,
 
     /// Core: the old holder is told to stop before the journal says so.
     StopUnannounced,

@@ -12,6 +12,8 @@ pub enum Step {
     Preflight,
     /// Traffic is led away from the old primary.
     Drain,
+    /// Failover: what resolvers say of the holder's health name.
+    Corroborate,
     /// Failover: the holder's silence (or its own word) made a move due.
     Detect,
     /// The old primary's PostgreSQL is stopped cleanly.

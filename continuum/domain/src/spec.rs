@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::corroborate::{self, Corroborate};
 use crate::duration_text;
 use crate::ids::{PairId, RegionId};
 
@@ -77,6 +78,10 @@ pub struct MemberSpec {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// A name that has an address while this region is well, and none when it is not: what
+    /// `corroborate` asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_name: Option<String>,
 }
 
 fn default_priority() -> u32 {
@@ -154,6 +159,10 @@ pub struct PairSpec {
     /// the standby's agent, before it is suspected. Longer where the link is slower.
     #[serde(default = "default_suspect_after", with = "duration_text")]
     pub suspect_after: Duration,
+    /// A second opinion before an automatic failover. Left out of what is sent when it is not asked
+    /// for, so that agents which do not know it understand the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corroborate: Option<Corroborate>,
     /// What the holder does without a witness.
     #[serde(default)]
     pub on_witness_loss: WitnessLossPolicy,
@@ -234,6 +243,7 @@ impl PairSpec {
             write_stall_timeout: default_write_stall(),
             takeover: Takeover::default(),
             suspect_after: default_suspect_after(),
+            corroborate: None,
             on_witness_loss: WitnessLossPolicy::default(),
             loss_approval: None,
             names: Vec::new(),
@@ -282,7 +292,25 @@ impl PairSpec {
         if self.durability.is_synchronous() && self.loss_approval.is_some() {
             return fail("loss_approval", "is only for durability async");
         }
-        Ok(())
+        self.check_corroboration()
+    }
+
+    fn check_corroboration(&self) -> Result<(), SpecError> {
+        for (region, member) in &self.members {
+            let problem = match &member.health_name {
+                Some(name) => corroborate::name_problem(name),
+                None if self.corroborate.is_some() => Some(
+                    "is needed: corroborate = \"dns\" asks whether it still has an address".into(),
+                ),
+                None => None,
+            };
+            if let Some(problem) = problem {
+                return Err(SpecError { path: format!("members.{region}.health_name"), problem });
+            }
+        }
+        let checked = self.corroborate.as_ref().map_or(Ok(()), Corroborate::check);
+        checked
+            .map_err(|(field, problem)| SpecError { path: format!("corroborate.{field}"), problem })
     }
 
     /// How often a member renews its session and asks its peers whether they live, for this pair's

@@ -2,7 +2,7 @@ use super::*;
 
 fn spec() -> PairSpec {
     let region = |name: &str| RegionId::new(name).expect("valid");
-    let member = MemberSpec { priority: 100, host: "h".into(), port: 5432 };
+    let member = MemberSpec { priority: 100, host: "h".into(), port: 5432, health_name: None };
     let members = [(region("fsn"), member.clone()), (region("hel"), member)].into();
     PairSpec::new(PairId::new("app").expect("valid"), members, region("fsn"))
 }
@@ -66,4 +66,31 @@ fn only_ledger_takeover_wants_quicker_beats() {
     assert_eq!(spec().beat_interval(), None);
     let spec = PairSpec { takeover: Takeover::Ledger, ..spec() };
     assert_eq!(spec.beat_interval(), Some(Duration::from_millis(120)));
+}
+
+#[test]
+fn corroboration_needs_a_health_name_of_every_member() {
+    let mut spec = spec();
+    // Who does not ask for it sends nothing that an older agent would not understand.
+    let plain = serde_json::to_string(&spec).expect("plain data");
+    assert!(!plain.contains("health_name") && !plain.contains("corroborate"), "{plain}");
+    spec.corroborate = Some(Corroborate::default());
+    let (path, problem) = refused(&spec);
+    assert_eq!(path, "members.fsn.health_name");
+    assert!(problem.contains("is needed"), "{problem}");
+    for (region, member) in &mut spec.members {
+        member.health_name = Some(format!("health.{region}.example.net"));
+    }
+    assert_eq!(spec.check(), Ok(()));
+    let text = serde_json::to_string(&spec).expect("plain data");
+    assert_eq!(serde_json::from_str::<PairSpec>(&text).expect("the same"), spec);
+    spec.corroborate = Some(Corroborate { agree: Some(1), ..Corroborate::default() });
+    let (path, problem) = refused(&spec);
+    assert_eq!(path, "corroborate.agree");
+    assert!(problem.contains("a majority of the 3 resolvers: 2 or more"), "{problem}");
+    // A name that is none is refused also where nobody asks for it.
+    spec.corroborate = None;
+    let member = spec.members.values_mut().next().expect("two members");
+    member.health_name = Some("here".into());
+    assert_eq!(refused(&spec).0, "members.fsn.health_name");
 }

@@ -15,7 +15,8 @@ fn region(name: &str) -> RegionId {
 }
 
 fn spec() -> PairSpec {
-    let member = MemberSpec { priority: 100, host: "127.0.0.1".into(), port: 5432 };
+    let member =
+        MemberSpec { priority: 100, host: "127.0.0.1".into(), port: 5432, health_name: None };
     let members = BTreeMap::from([(region("fsn"), member.clone()), (region("hel"), member)]);
     PairSpec::new(PairId::new("shop").unwrap(), members, region("fsn"))
 }

@@ -62,7 +62,12 @@ pub async fn operate(shared: &Shared, network: SharedNetwork, register: Arc<dyn 
 /// The spec of a plan's pair.
 pub fn spec(plan: &Plan) -> PairSpec {
     let region = |name: &str| RegionId::new(name).expect("a valid name");
-    let member = |name: &str| MemberSpec { priority: 100, host: format!("pg-{name}"), port: 5432 };
+    let member = |name: &str| MemberSpec {
+        priority: 100,
+        host: format!("pg-{name}"),
+        port: 5432,
+        health_name: None,
+    };
     let names = plan.region_names();
     let members: BTreeMap<_, _> = names.iter().map(|name| (region(name), member(name))).collect();
     let mut spec = PairSpec::new(pair(), members, region(REGIONS[0]));

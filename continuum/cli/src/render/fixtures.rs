@@ -132,7 +132,7 @@ pub fn downgraded_pair() -> PairView {
 
 /// A pair in which all is well.
 pub fn pair() -> PairView {
-    let member = || MemberSpec { priority: 100, host: "h".into(), port: 5432 };
+    let member = || MemberSpec { priority: 100, host: "h".into(), port: 5432, health_name: None };
     let members = [(region("fsn"), member()), (region("hel"), member())].into();
     let spec = PairSpec::new(pair_id(), members, region("fsn"));
     let aged = |role| Some(AgedReport { age_ms: 100, report: report(role) });

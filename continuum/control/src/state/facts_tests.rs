@@ -15,7 +15,7 @@ fn region(name: &str) -> RegionId {
 }
 
 fn spec(durability: Durability) -> PairSpec {
-    let member = MemberSpec { priority: 100, host: "h".into(), port: 5432 };
+    let member = MemberSpec { priority: 100, host: "h".into(), port: 5432, health_name: None };
     let members = [(region("fsn"), member.clone()), (region("hel"), member)].into();
     let spec = PairSpec::new(PairId::new("shop").unwrap(), members, region("fsn"));
     PairSpec { durability, anti_flap: Duration::ZERO, ..spec }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::corroboration::Veto;
 use super::register::Purpose;
 use super::types::Effect;
 use super::{ASK_INTERVAL, PairMachine};
@@ -101,7 +102,7 @@ impl PairMachine {
         if let Some(permit) = permit {
             let silent = self.window.silent_since().map(|since| now.since(since));
             let listed = record.lists(&self.me, &id);
-            self.detected(&permit, silent, ttl_evidence(holder, silent, listed));
+            self.detected(now, &permit, silent, ttl_evidence(holder, silent, listed));
             let by = if permit.allow_data_loss { "approved" } else { "expired" };
             self.acquire(now, record, id, by, permit.autonomous);
         }
@@ -118,16 +119,17 @@ impl PairMachine {
         if let Some(permit) = permit {
             let detail =
                 format!("the lease is vacant; {}", ledger_evidence(record.lists(&self.me, &id)));
-            self.detected(&permit, None, detail);
+            self.detected(now, &permit, None, detail);
             self.acquire(now, record, id, "vacant", permit.autonomous);
         }
     }
 
-    fn detected(&mut self, permit: &Permit, took: Option<Duration>, detail: String) {
+    fn detected(&mut self, now: Tick, permit: &Permit, took: Option<Duration>, detail: String) {
         if let Some(operation) = permit.operation.clone() {
             self.operation = Some((self.epoch(), operation));
         }
         self.step_note(Step::Detect, StepOutcome::Done, took, detail);
+        self.tell_corroboration(now);
     }
 
     pub(super) fn acquire(
@@ -155,7 +157,7 @@ impl PairMachine {
 
     /// Whether the holder's session has been silent for a good part of the window, so that asking
     /// the core now costs no time later.
-    fn suspicious(&self, now: Tick) -> bool {
+    pub(super) fn suspicious(&self, now: Tick) -> bool {
         let (Some(since), Some(at)) =
             (self.window.silent_since(), self.window.closes_at(&self.timing))
         else {
@@ -176,26 +178,34 @@ impl PairMachine {
         let listed = record.lists(&self.me, id)
             || planted(Bug::AcquireOutsideLedger)
             || (planted(Bug::IgnoreDataDirectory) && record.in_sync.contains_key(&self.me));
-        let approved = self
-            .approval
-            .as_ref()
-            .filter(|approval| approval.epoch == record.epoch)
-            .map(|approval| (approval.operation.clone(), approval.allow_data_loss));
+        let approved =
+            self.approval.as_ref().filter(|approval| approval.epoch == record.epoch).cloned();
         let within_bound = self.within_bound();
-        if let Some((operation, allow_data_loss)) = approved
-            && (listed || allow_data_loss || within_bound)
+        if let Some(approval) = approved
+            && (listed || approval.allow_data_loss || within_bound)
         {
-            let allow_data_loss = !listed;
-            return Some(Permit { operation: Some(operation), autonomous: false, allow_data_loss });
+            let automatic = !approval.by_person || planted(Bug::VetoBarsPeople);
+            if automatic && self.veto(now) != Veto::No {
+                self.block_vetoed(now);
+                return None;
+            }
+            let (operation, allow_data_loss) = (Some(approval.operation), !listed);
+            return Some(Permit { operation, autonomous: false, allow_data_loss });
         }
         if !listed && !within_bound && !self.core_answers(now) {
             self.block_unlisted();
+            return None;
+        }
+        let veto = self.veto_of_automation(now);
+        if veto == Veto::Waits {
             return None;
         }
         if self.core_answers(now) {
             self.ask_core(now, record.epoch, trigger, listed);
             if !listed && !within_bound {
                 self.block_unlisted();
+            } else if veto == Veto::Stands {
+                self.block_vetoed(now);
             } else if let Some(reasons) = self.asking.denied.clone() {
                 self.block(
                     "denied-by-core",
@@ -203,6 +213,10 @@ impl PairMachine {
                     "approve or order the failover, or clear the reasons",
                 );
             }
+            return None;
+        }
+        if veto == Veto::Stands {
+            self.block_vetoed(now);
             return None;
         }
         self.alone(listed || within_bound, !listed)
@@ -276,6 +290,7 @@ impl PairMachine {
                 evidence: ledger_evidence(listed).into(),
                 listed,
                 lag_bytes: self.lag_bytes(),
+                corroboration: self.corroboration_known(now),
             });
         }
     }

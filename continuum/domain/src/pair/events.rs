@@ -70,6 +70,9 @@ impl PairMachine {
                 }
                 self.core_up = up;
             }
+            Event::ResolverAnswered { question, resolver, answer } => {
+                self.resolver_answered(question, resolver, answer);
+            }
             Event::Granted { epoch, grant } => self.granted(epoch, grant),
             Event::SwitchOver { operation, epoch, to, deadline } => {
                 self.begin_handover(now, operation, epoch, to, deadline);
@@ -88,7 +91,9 @@ impl PairMachine {
             Event::FailOver { operation, epoch, allow_data_loss } => {
                 let epoch = if planted(Bug::OrderForAnyEpoch) { self.epoch() } else { epoch };
                 if epoch == self.epoch() {
-                    self.approval = Some(Approval { epoch, operation, allow_data_loss });
+                    let by_person = true;
+                    let approval = Approval { epoch, operation, allow_data_loss, by_person };
+                    self.approval = Some(approval);
                 }
             }
             Event::PeerReplayed { region, answer } => self.peer_replayed(now, &region, answer),
@@ -358,9 +363,11 @@ impl PairMachine {
             return;
         }
         match grant {
-            Grant::Granted { operation, allow_data_loss } => {
+            Grant::Granted { operation, allow_data_loss, by_person } => {
                 self.asking.denied = None;
-                self.approval = Some(Approval { epoch, operation, allow_data_loss });
+                let known = self.approval.as_ref().filter(|known| known.epoch == epoch);
+                let by_person = by_person || known.is_some_and(|known| known.by_person);
+                self.approval = Some(Approval { epoch, operation, allow_data_loss, by_person });
             }
             Grant::Denied(reasons) => self.asking.denied = Some(reasons),
         }

@@ -26,6 +26,7 @@ use crate::timing::Timing;
 
 mod acquire;
 mod asking;
+mod corroboration;
 mod events;
 mod growth;
 mod handover;
@@ -79,6 +80,8 @@ struct Approval {
     epoch: Epoch,
     operation: OperationId,
     allow_data_loss: bool,
+    /// A person gave it, and not the core by its rules.
+    by_person: bool,
 }
 
 /// Asking the core.
@@ -147,6 +150,7 @@ pub struct PairMachine {
     promise: promise::State,
     takeover: takeover::State,
     premise: premise::State,
+    corroboration: corroboration::State,
 
     core_up: bool,
     core_changed: Tick,
@@ -228,6 +232,7 @@ impl PairMachine {
             promise: promise::State::new(promised_until),
             takeover: takeover::State::default(),
             premise: premise::State::default(),
+            corroboration: corroboration::State::default(),
             core_up: false,
             core_changed: now,
             approval: None,
@@ -262,7 +267,8 @@ impl PairMachine {
     /// When to wake the machine at the latest if nothing happens before.
     pub fn next_wake(&self, now: Tick) -> Tick {
         let mut at = now + if self.eager() { Duration::from_millis(5) } else { self.pace() };
-        for due in [self.authority_until(), self.window.closes_at(&self.timing)] {
+        let answers = self.corroboration.due(self.spec.corroborate.as_ref());
+        for due in [self.authority_until(), self.window.closes_at(&self.timing), answers] {
             if let Some(due) = due.filter(|due| *due > now) {
                 at = at.min(due);
             }
@@ -320,6 +326,13 @@ impl PairMachine {
 
     fn decide_by_register(&mut self, now: Tick) {
         let Some(known) = self.register.known.clone() else { return };
+        let challenges = known
+            .record
+            .as_ref()
+            .is_some_and(|record| record.holder.as_ref().is_some_and(|holder| *holder != self.me));
+        if !challenges {
+            self.end_corroboration(now);
+        }
         match known.record {
             None => self.decide_new(now),
             Some(record) if record.held_by(&self.me) => {

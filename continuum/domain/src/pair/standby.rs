@@ -12,6 +12,7 @@ use crate::time::Tick;
 impl PairMachine {
     pub(super) fn decide_standby(&mut self, now: Tick, record: &PairRecord, holder: &RegionId) {
         self.takeover.pause();
+        self.corroborate(now, record, holder);
         self.consider_acquiring(now, record, Some(holder));
         let busy = self.takeover.went_on() || self.waits_for_its_write(now);
         if self.promoted() || self.fencing || busy {

@@ -215,7 +215,7 @@ impl PairMachine {
         }
     }
 
-    fn suspects(&self, now: Tick, holder: &RegionId) -> Option<Evidence> {
+    pub(super) fn suspects(&self, now: Tick, holder: &RegionId) -> Option<Evidence> {
         self.takeover.suspicion.of(now, holder, self.spec.suspect_after, self.timing.renew)
     }
 
@@ -226,6 +226,7 @@ impl PairMachine {
         let took = Some(now.since(since));
         let detail = format!("{text}; in the in-sync ledger, for which the holder waits");
         self.step_note(Step::Detect, StepOutcome::Done, took, detail);
+        self.tell_corroboration(now);
     }
 
     /// The WAL receiver is gone, or could not be stopped.
@@ -257,6 +258,6 @@ impl PairMachine {
     pub(super) fn order_taken(&mut self) -> Option<Approval> {
         let order = self.takeover.order.take()?;
         let (epoch, operation) = (order.epoch, order.operation);
-        Some(Approval { epoch, operation, allow_data_loss: false })
+        Some(Approval { epoch, operation, allow_data_loss: false, by_person: true })
     }
 }

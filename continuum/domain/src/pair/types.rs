@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::corroborate::{Corroboration, Resolver, ResolverAnswer};
 use crate::ids::{DataDirectoryId, Epoch, Generation, Lsn, OperationId, RegionId, TimelineId};
 use crate::observation::{ActuatorStatus, ControlData, Lineage, Observation};
 use crate::operation::{Step, StepOutcome};
@@ -140,6 +141,15 @@ pub enum Event {
         /// The answer.
         grant: Grant,
     },
+    /// A resolver answered, or could not be asked.
+    ResolverAnswered {
+        /// The question's.
+        question: u64,
+        /// Who.
+        resolver: Resolver,
+        /// What it said.
+        answer: ResolverAnswer,
+    },
     /// The core ordered a switchover, decided at `epoch`.
     SwitchOver {
         /// The operation.
@@ -255,6 +265,7 @@ impl Event {
             Self::FenceEnded(_) => "fence-ended",
             Self::CoreLink(_) => "core-link",
             Self::Granted { .. } => "granted",
+            Self::ResolverAnswered { .. } => "resolver-answered",
             Self::SwitchOver { .. } => "switch-over",
             Self::AbortSwitchOver { .. } => "abort-switch-over",
             Self::FailOver { .. } => "fail-over",
@@ -280,6 +291,8 @@ pub enum Grant {
         operation: OperationId,
         /// A loss is approved.
         allow_data_loss: bool,
+        /// A person gave the word, and not the core by its rules.
+        by_person: bool,
     },
     /// Do not, and why.
     Denied(Vec<String>),
@@ -453,6 +466,20 @@ pub enum Effect {
         listed: bool,
         /// Lag behind the silent holder, if it was measured lately.
         lag_bytes: Option<u64>,
+        /// What resolvers say of the holder's health name, where the spec asks for it and they were
+        /// asked lately.
+        corroboration: Option<Corroboration>,
+    },
+    /// Ask one resolver for the addresses of a name. It ends in one [`Event::ResolverAnswered`].
+    AskResolver {
+        /// Repeated in the answer.
+        question: u64,
+        /// Whom.
+        resolver: Resolver,
+        /// For what.
+        name: String,
+        /// Longest wait; what is not known by then is unknown.
+        deadline: Duration,
     },
     /// Ask a peer whether it has replayed to here.
     AskReplayed {

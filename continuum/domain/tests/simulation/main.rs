@@ -5,6 +5,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod corroboration_stories;
 mod fork_stories;
 mod happy_path;
 mod ledger_stories;

@@ -6,7 +6,7 @@ use crate::story::Story;
 use crate::world::{Fault, Plan, World, ms};
 
 /// The named state that region `r` shows.
-fn shown(w: &World, r: usize) -> Option<&'static str> {
+pub fn shown(w: &World, r: usize) -> Option<&'static str> {
     let agent = w.regions[r].agent.as_ref()?;
     agent.machine.status(w.local(r)).blocked.map(|blocked| blocked.code)
 }

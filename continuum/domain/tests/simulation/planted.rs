@@ -5,6 +5,7 @@ use std::panic;
 
 use continuum_domain::mutation::{Bug, plant};
 
+use crate::corroboration_stories::*;
 use crate::fork_stories::*;
 use crate::ledger_stories::*;
 use crate::named_states::*;
@@ -156,6 +157,10 @@ planted! {
     receiver_kept: ReceiverKept by R18_RECEIVER_HANGS and within 20 worlds;
     suspicion_by_one_signal: SuspicionByOneSignal by R18_LINK_CUT and within 100 worlds;
     names_any_one: NamesAnyOne by R18_SLOWER_OF_TWO;
+    unknown_is_down: UnknownIsDown by VETO_OF_NOBODY;
+    veto_ignored: VetoIgnored by VETO_AND_A_PERSON;
+    veto_bars_people: VetoBarsPeople by VETO_AND_A_PERSON;
+    old_verdict_used: OldVerdictUsed by VETO_OF_AN_EARLIER_SILENCE;
     unanswered_is_accepted: UnansweredIsAccepted by R18_SHRINK_AGAINST_A_TAKEOVER;
     grow_without_canary_for_a_takeover: GrowWithoutCanary by R12_LEDGER_BUSY_CHECKPOINTER;
 }

@@ -15,6 +15,7 @@ use crate::world::{Fault, Plan, Rng};
 
 const CASES: u64 = 300;
 const CASES_OF_FORKS: u64 = 200;
+const CASES_CORROBORATED: u64 = 200;
 const CASES_SHRINKING: u64 = 120;
 /// Latest instant of a fault in a generated plan, in milliseconds.
 const LAST_FAULT: u64 = 25_000;
@@ -58,6 +59,29 @@ fn every_world_of_forks_keeps_the_invariants() {
     }
     println!("{cases} worlds, {lost} commits lost by approval, {apart} members re-cloned");
     assert!(cases < CASES_OF_FORKS || lost > 0, "nobody was promoted apart");
+}
+
+/// Worlds of pairs that ask for a second opinion. At every step the same machine without it is asked
+/// too: nothing is taken over that would not have been, and nobody is fenced or comes back later.
+#[test]
+fn every_corroborated_world_keeps_the_invariants_and_only_holds_back() {
+    let first = env("CONTINUUM_SEED", 1);
+    let cases = env("CONTINUUM_CASES", CASES_CORROBORATED);
+    let mut notes = BTreeMap::<String, u64>::new();
+    for seed in first..first + cases {
+        for (note, count) in must_hold(&Plan::corroborated(seed)).notes {
+            *notes.entry(note).or_default() += count;
+        }
+    }
+    println!("{cases} worlds: {notes:#?}");
+    for reached in [
+        "acquired:expired",
+        "acquired:ledger",
+        "step:Corroborate:Done",
+        "blocked:health-name-answers",
+    ] {
+        assert!(cases < CASES_CORROBORATED || notes.contains_key(reached), "never {reached}");
+    }
 }
 
 /// The same with plans that proptest can make smaller: a failing one ends with few faults.
@@ -139,6 +163,7 @@ prop_compose! {
                 Takeover::Ttl
             },
             loss_approval: (approved && durability == Durability::Async).then_some(approval),
+            corroborate: None,
             timing: short_timing(),
             rates_ppm: rates,
             loss_per_mille: loss,

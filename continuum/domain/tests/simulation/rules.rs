@@ -1,5 +1,6 @@
 //! One test per story: with the rules in force nothing is violated, and the pair is whole again.
 
+use crate::corroboration_stories::*;
 use crate::fork_stories::*;
 use crate::ledger_stories::*;
 use crate::named_states::*;
@@ -35,7 +36,7 @@ macro_rules! stories {
         #[test]
         fn every_story_has_its_test() {
             let told = [$($story.name),*];
-            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).map(|story| story.name).collect();
+            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).chain(&CORROBORATED).map(|story| story.name).collect();
             assert_eq!(all, told);
         }
     };
@@ -98,4 +99,10 @@ stories! {
     r22_a_strict_takeover_by_the_ledger_waits_for_a_second_copy => R22_STRICT_LEDGER,
     r12_nobody_takes_over_by_a_ledger_that_was_grown_on_looks => R12_LEDGER_BUSY_CHECKPOINTER,
     a_hot_switchover_that_cannot_commit_is_undone_by_its_target => HOT_GIVEN_UP,
+    veto_holds_back_automation_and_no_person => VETO_AND_A_PERSON,
+    veto_ends_with_the_name => VETO_ENDS,
+    veto_needs_a_word_and_silence_is_none => VETO_OF_NOBODY,
+    veto_of_an_earlier_silence_counts_no_more => VETO_OF_AN_EARLIER_SILENCE,
+    veto_of_a_ledger_takeover_costs_its_deadline_at_most => VETO_BY_LEDGER,
+    annotations_are_taken_down_and_hold_nobody_back => ANNOTATED,
 }

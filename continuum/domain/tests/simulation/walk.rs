@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use continuum_domain::corroborate::{Corroborate, NameState, ResolverAnswer};
 use continuum_domain::observation::{ControlData, Lineage, Observation, ProcessState};
 use continuum_domain::pair::PairMachine;
 use continuum_domain::pair::types::{CasAnswer, Event, Grant, PlaneOutcome, SessionView};
@@ -17,6 +18,7 @@ use crate::world::judge::state_of;
 use crate::world::{Host, Plan, World, ms};
 
 const WORLDS: u64 = 150;
+const WORLDS_CORROBORATED: u64 = 30;
 /// One step asks for no more than this.
 const EFFECTS_MAX: usize = 24;
 
@@ -53,8 +55,8 @@ fn every_event_is_taken_in_every_state_that_was_reached() {
 fn collect() -> (Specimens, BTreeSet<(String, &'static str)>) {
     let mut specimens = Some(Specimens::new());
     let mut live = BTreeSet::new();
-    for seed in 1..=WORLDS {
-        let plan = Plan::from_seed(seed);
+    let plans = (1..=WORLDS).map(Plan::from_seed);
+    for plan in plans.chain((1..=WORLDS_CORROBORATED).map(Plan::corroborated)) {
         let mut world = World::new(&plan);
         world.specimens = specimens.take();
         if world.run_until(STANDS, |w| w.unsettled().is_none()) {
@@ -90,6 +92,7 @@ fn events(machine: &PairMachine, now: Tick) -> Vec<Event> {
     registers(&mut events, machine, now);
     data_plane(&mut events, machine, now, epoch);
     peers_and_core(&mut events, now, epoch);
+    resolvers(&mut events);
     events
 }
 
@@ -193,6 +196,17 @@ fn data_plane(events: &mut Vec<Event>, machine: &PairMachine, now: Tick, epoch: 
     events.extend(outcomes.map(Event::Plane));
 }
 
+fn resolvers(events: &mut Vec<Event>) {
+    for resolver in Corroborate::default().resolvers {
+        for state in [NameState::Up, NameState::Down, NameState::Unknown] {
+            for question in [0, 1, 99] {
+                let answer = ResolverAnswer::new(state, "said");
+                events.push(Event::ResolverAnswered { question, resolver, answer });
+            }
+        }
+    }
+}
+
 fn peers_and_core(events: &mut Vec<Event>, now: Tick, epoch: Epoch) {
     let operation = OperationId::new("op1").unwrap();
     let spec = World::new(&Plan::from_seed(4)).spec;
@@ -204,7 +218,11 @@ fn peers_and_core(events: &mut Vec<Event>, now: Tick, epoch: Epoch) {
     events.push(Event::AbortSwitchOver { operation: operation.clone() });
     for allow_data_loss in [true, false] {
         let operation = operation.clone();
-        let grant = Grant::Granted { operation: operation.clone(), allow_data_loss };
+        let grant = Grant::Granted {
+            operation: operation.clone(),
+            allow_data_loss,
+            by_person: allow_data_loss,
+        };
         events.push(Event::Granted { epoch, grant });
         events.push(Event::FailOver { operation, epoch, allow_data_loss });
     }

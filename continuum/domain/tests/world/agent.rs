@@ -13,6 +13,8 @@ use super::{Host, World};
 pub struct Agent {
     pub life: u64,
     pub machine: PairMachine,
+    /// When the machine last took something in.
+    stepped: Tick,
     pub session: Session,
     pub generation: Option<Generation>,
     pub observation: Observation,
@@ -47,6 +49,7 @@ impl World {
         region.agent = Some(Agent {
             life,
             machine,
+            stepped: now,
             session: {
                 let mut session = Session::new(self.timing, now);
                 session.renew_sooner(self.spec.beat_interval());
@@ -144,7 +147,11 @@ impl World {
         let Some(agent) = &mut self.regions[r].agent else { return };
         agent.watch.heard(&event);
         self.steps += 1;
-        let effects = agent.machine.step(now, event);
+        let corroborates = self.spec.corroborate.is_some();
+        let before = corroborates.then(|| (agent.stepped, agent.machine.clone()));
+        agent.stepped = now;
+        let effects = agent.machine.step(now, event.clone());
+        self.judge_held_back(r, before, (now, &event), &effects);
         for effect in effects {
             self.perform(r, effect);
         }

@@ -54,6 +54,9 @@ impl World {
             Effect::AnswerPromise { request, answer } => {
                 self.answer_promise(r, request, answer.is_ok());
             }
+            Effect::AskResolver { question, resolver, name, deadline } => {
+                self.ask_resolver(r, life, (question, resolver), &name, deadline);
+            }
             Effect::NudgePeers => {
                 for peer in (0..self.regions.len()).filter(|peer| *peer != r) {
                     self.tell_peer(r, peer, |w, peer| w.feed(peer, Event::Nudged));

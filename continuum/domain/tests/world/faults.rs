@@ -168,6 +168,15 @@ impl World {
             Fault::ReplayStall { r, span } => self.net.replay_stall[r] = until(self, span),
             Fault::StartFails { r, span } => self.net.start_fails[r] = until(self, span),
             Fault::SlowCommands { r, span } => self.net.slow_commands[r] = until(self, span),
+            Fault::ResolverSilent { index, span } => {
+                self.resolvers.troubles[index].silent = until(self, span);
+            }
+            Fault::ResolverFails { index, span } => {
+                self.resolvers.troubles[index].fails = until(self, span);
+            }
+            Fault::ResolverStale { index, span } => {
+                self.resolvers.troubles[index].stale = until(self, span);
+            }
             Fault::DiskLoss { r } => self.lose_disk(r),
             Fault::OperatorFence { r, span } => {
                 self.operator_fence(r, true);
@@ -214,6 +223,8 @@ impl World {
             self.net.link_cut[r] = vec![0; regions];
             self.operator_fence(r, false);
         }
+        self.resolvers.troubles = Default::default();
+        self.resolvers.forced = None;
         self.net.witness_out = 0;
         self.net.delayed_directive = None;
         self.net.core_denies = 0;

@@ -428,6 +428,7 @@ impl World {
         if let Note::Acquired { by: "ledger", .. } = note {
             self.judge_takeover(r);
         }
+        self.judge_corroboration(note);
         let key = match note {
             Note::Acquired { by, .. } => format!("acquired:{by}"),
             Note::Step { step, outcome, .. } => format!("step:{step:?}:{outcome:?}"),

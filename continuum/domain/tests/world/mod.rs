@@ -24,6 +24,7 @@ pub mod plan;
 pub mod plane;
 pub mod postgres;
 pub mod register;
+pub mod resolvers;
 pub mod streaming;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -41,6 +42,7 @@ pub use operator::Operator;
 pub use plan::{Fault, Plan};
 pub use postgres::Postgres;
 pub use register::Register;
+pub use resolvers::Resolvers;
 
 /// Which part of the world runs a job, so that a hang of that part holds the job up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +90,7 @@ pub struct World {
     pub register: Register,
     pub net: Net,
     pub operator: Operator,
+    pub resolvers: Resolvers,
     pub judge: Judge,
     pub ids: u64,
     pub write_interval: Duration,
@@ -138,6 +141,7 @@ impl World {
             spec_version: 1,
             register: Register::new(regions.len()),
             operator: Operator::default(),
+            resolvers: Resolvers::default(),
             judge: Judge::new(regions.len()),
             regions,
             rng,
@@ -260,8 +264,12 @@ impl World {
 }
 
 fn spec_of(plan: &Plan, names: &[RegionId]) -> PairSpec {
-    let member =
-        |index: usize| MemberSpec { priority: 100, host: format!("10.0.0.{index}"), port: 5432 };
+    let member = |index: usize| MemberSpec {
+        priority: 100,
+        host: format!("10.0.0.{index}"),
+        port: 5432,
+        health_name: None,
+    };
     let members =
         names.iter().enumerate().map(|(index, name)| (name.clone(), member(index))).collect();
     let mut spec = PairSpec::new(PairId::new("orders").unwrap(), members, names[0].clone());
@@ -269,6 +277,8 @@ fn spec_of(plan: &Plan, names: &[RegionId]) -> PairSpec {
     spec.on_witness_loss = plan.on_witness_loss;
     spec.loss_approval = plan.loss_approval;
     spec.takeover = plan.takeover;
+    spec.corroborate = plan.corroborate.clone();
+    resolvers::name_members(&mut spec);
     spec.suspect_after = ms(400);
     spec.stall_timeout = ms(1_000);
     spec.core_grace = ms(500);

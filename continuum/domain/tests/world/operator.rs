@@ -141,7 +141,7 @@ impl World {
                 Grant::Denied(vec!["a freeze window".into()])
             } else {
                 let operation = w.next_operation();
-                Grant::Granted { operation, allow_data_loss: false }
+                Grant::Granted { operation, allow_data_loss: false, by_person: false }
             };
             if w.net.core_reaches(r, w.now) {
                 w.feed_if(r, life, Event::Granted { epoch, grant });

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use continuum_domain::Timing;
+use continuum_domain::corroborate::{Corroborate, CorroborationEffect};
 use continuum_domain::spec::{Durability, LossApproval, Takeover, WitnessLossPolicy};
 
+use super::resolvers::corroborated;
 use super::{Rng, ms};
 
 /// A fault or an order, at an instant of the run.
@@ -135,6 +137,21 @@ pub enum Fault {
     SetDurability {
         durability: Durability,
     },
+    /// A resolver says nothing.
+    ResolverSilent {
+        index: usize,
+        span: u64,
+    },
+    /// A resolver answers that it failed.
+    ResolverFails {
+        index: usize,
+        span: u64,
+    },
+    /// A resolver says that every health name has an address.
+    ResolverStale {
+        index: usize,
+        span: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -145,6 +162,8 @@ pub struct Plan {
     pub on_witness_loss: WitnessLossPolicy,
     pub takeover: Takeover,
     pub loss_approval: Option<LossApproval>,
+    /// A second opinion that is asked for.
+    pub corroborate: Option<Corroborate>,
     pub timing: Timing,
     pub rates_ppm: [i64; 3],
     /// Requests and answers lost at any time, in a thousand.
@@ -175,6 +194,7 @@ impl Plan {
             on_witness_loss: WitnessLossPolicy::Fence,
             takeover: Takeover::Ttl,
             loss_approval: None,
+            corroborate: None,
             timing: short_timing(),
             rates_ppm: [0, 0, 0],
             loss_per_mille: 0,
@@ -215,6 +235,30 @@ impl Plan {
             .collect();
         plan.faults.sort_by_key(|(at, _)| *at);
         plan.keep_assumptions();
+        plan
+    }
+
+    /// A plan of a pair that asks for a second opinion, of resolvers that are not always well.
+    pub fn corroborated(seed: u64) -> Self {
+        let mut plan = Self::from_seed(seed);
+        let mut rng = Rng::new(seed ^ 0x0D15_0D15);
+        let effect = rng.pick(&[
+            CorroborationEffect::Veto,
+            CorroborationEffect::Veto,
+            CorroborationEffect::Annotate,
+        ]);
+        plan.corroborate = Some(corroborated(effect));
+        for _ in 0..rng.below(8) {
+            let (index, at) = (rng.below(3) as usize, rng.below(25_000));
+            let span = rng.pick(&[300, 1_500, 6_000, 12_000]);
+            let fault = match rng.below(3) {
+                0 => Fault::ResolverSilent { index, span },
+                1 => Fault::ResolverFails { index, span },
+                _ => Fault::ResolverStale { index, span },
+            };
+            plan.faults.push((at, fault));
+        }
+        plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
 
