@@ -10,6 +10,7 @@ use continuum_control_api::link::{
 };
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::agent_link_client::AgentLinkClient;
+use continuum_domain::corroborate::Corroboration;
 use continuum_domain::pair::types::{Event, Grant};
 use continuum_domain::{Epoch, PairId, RegionId};
 use continuum_runtime::net::channel;
@@ -75,6 +76,7 @@ impl CoreHandle {
         trigger: String,
         evidence: String,
         (listed, lag_bytes): (bool, Option<u64>),
+        corroboration: Option<Corroboration>,
     ) {
         let mut request = self.0.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *request += 1;
@@ -86,6 +88,7 @@ impl CoreHandle {
             evidence,
             listed,
             lag_bytes,
+            corroboration: corroboration.map(Heard::from),
         };
         drop(request);
         let outgoing = self.0.outgoing.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -237,8 +240,8 @@ impl CoreLink {
 /// An answer that is not understood allows nothing.
 fn grant(answer: Heard<GrantAnswer>) -> Grant {
     match answer {
-        Heard::Understood(GrantAnswer::Granted { operation, allow_data_loss }) => {
-            Grant::Granted { operation, allow_data_loss }
+        Heard::Understood(GrantAnswer::Granted { operation, allow_data_loss, by_person }) => {
+            Grant::Granted { operation, allow_data_loss, by_person }
         }
         Heard::Understood(GrantAnswer::Denied { reasons }) => Grant::Denied(reasons),
         Heard::Understood(GrantAnswer::WaitForApproval { reason }) => Grant::Denied(vec![reason]),

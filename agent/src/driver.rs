@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use continuum_cnpg_pair::DataPlane;
-use continuum_dns::NameService;
+use continuum_dns::{HealthNames, NameService};
 use continuum_domain::observation::ProcessState;
 use continuum_domain::pair::types::{Effect, Event, SessionView};
 use continuum_domain::pair::{PairMachine, PairStatus};
@@ -39,6 +39,7 @@ pub(crate) struct Parts {
     pub store: Arc<dyn RegisterStore>,
     pub plane: Arc<dyn DataPlane>,
     pub names: Vec<Arc<dyn NameService>>,
+    pub resolvers: Arc<dyn HealthNames>,
     pub peers: Peers,
     pub core: CoreHandle,
     pub beats: Beats,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
 use continuum_control_api::link::Dialect;
-use continuum_dns::{NameService, RpcNameService};
+use continuum_dns::{HealthNames, NameService, ResolverClient, RpcNameService};
 use continuum_domain::Tick;
 use continuum_domain::pair::PairMachine;
 use continuum_domain::pair::types::Event;
@@ -70,6 +70,8 @@ pub struct Edges {
     pub plane: PlaneFactory,
     /// Name servers that are told who holds the lease.
     pub names: Vec<Arc<dyn NameService>>,
+    /// Resolvers that are asked for the health names of other regions.
+    pub resolvers: Arc<dyn HealthNames>,
     /// Where other agents and operators ask.
     pub peer: Listening,
     /// Where load balancers ask.
@@ -98,6 +100,7 @@ impl Edges {
         Ok(Self {
             witness,
             names: name_services(config, &network),
+            resolvers: Arc::new(ResolverClient),
             plane: postgres_planes(config, &clock),
             disk: Arc::new(disk),
             session: SessionHome::OwnThread,

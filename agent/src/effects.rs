@@ -8,6 +8,7 @@ use continuum_cnpg_pair::plane::{StopMode, Upstream};
 use continuum_cnpg_pair::{DataPlane, PlaneError};
 use continuum_control_api::link::{PeerAnswer, PeerAsk};
 use continuum_dns::NameChange;
+use continuum_domain::corroborate::Resolver;
 use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::pair::types::{CasAnswer, Effect, Event, PlaneCommand, PlaneOutcome};
 use continuum_domain::record::{pair_key, session_key};
@@ -61,9 +62,12 @@ impl Performer {
             Effect::Arm { epoch, deadline } => self.arm(epoch, deadline),
             Effect::Fence { epoch, reason } => self.fence(epoch, &reason),
             Effect::Plane { epoch, command } => self.plane(epoch, command),
-            Effect::AskGrant { epoch, trigger, evidence, listed, lag_bytes } => {
-                let standing = (listed, lag_bytes);
-                self.parts.core.ask_grant(&self.pair, epoch, trigger, evidence, standing);
+            Effect::AskGrant { epoch, trigger, evidence, listed, lag_bytes, corroboration } => {
+                let (core, standing) = (&self.parts.core, (listed, lag_bytes));
+                core.ask_grant(&self.pair, epoch, trigger, evidence, standing, corroboration);
+            }
+            Effect::AskResolver { question, resolver, name, deadline } => {
+                self.ask_resolver(question, resolver, name, deadline);
             }
             Effect::AskReplayed { region, epoch, timeline, lsn, wait } => {
                 let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -271,6 +275,15 @@ impl Performer {
                 // No answer says nothing new about the directory.
                 _ => None,
             }
+        });
+    }
+
+    fn ask_resolver(&self, question: u64, resolver: Resolver, name: String, deadline: Duration) {
+        let resolvers = self.parts.resolvers.clone();
+        self.spawn(async move {
+            let answer = resolvers.ask(resolver, &name, deadline).await;
+            tracing::debug!(%resolver, name, ?answer, "asked for a health name");
+            Some(Event::ResolverAnswered { question, resolver, answer })
         });
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use continuum_control_api::pb::peer_server::PeerServer;
-use continuum_dns::NameService;
+use continuum_dns::{HealthNames, NameService};
 use continuum_domain::pair::types::{Event, SessionView};
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, RegionId, Tick, Timing};
@@ -94,6 +94,7 @@ pub async fn run_on(
         session,
         plane,
         names,
+        resolvers,
         peer,
         health,
         onlooker,
@@ -134,6 +135,7 @@ pub async fn run_on(
             store,
             plane,
             names,
+            resolvers,
             onlooker,
         },
         config: config.clone(),
@@ -242,6 +244,7 @@ struct Make {
     store: StoreFactory,
     plane: PlaneFactory,
     names: Vec<Arc<dyn NameService>>,
+    resolvers: Arc<dyn HealthNames>,
     onlooker: Option<Onlooker>,
 }
 
@@ -357,6 +360,7 @@ impl Manager {
             store: (make.store)(),
             plane: (make.plane)(member, spec),
             names: make.names.clone(),
+            resolvers: make.resolvers.clone(),
             peers: make.peers.clone(),
             beats: make.beats.clone(),
             core: make.core.clone(),

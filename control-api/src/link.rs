@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use continuum_domain::corroborate::Corroboration;
 use continuum_domain::observation::SqlView;
 use continuum_domain::operation::{Step, StepOutcome};
 use continuum_domain::round_trips::RoundTripsView;
@@ -68,6 +69,9 @@ pub enum FromAgent {
         listed: bool,
         /// Lag behind the lost primary in bytes, if it was measured lately enough to count.
         lag_bytes: Option<u64>,
+        /// What resolvers say of the holder's health name, where the pair's spec asks for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        corroboration: Option<Heard<Corroboration>>,
     },
     /// Journal entries not acknowledged yet, oldest first.
     Journal {
@@ -125,6 +129,9 @@ pub enum GrantAnswer {
         operation: OperationId,
         /// Whether a loss is approved (async only), for exactly the epoch in the request.
         allow_data_loss: bool,
+        /// A person ordered or approved it, so that no second opinion holds it back.
+        #[serde(default)]
+        by_person: bool,
     },
     /// Do not.
     Denied {

@@ -17,6 +17,7 @@ pub mod config;
 pub mod contract;
 pub mod embedded;
 pub mod evidence;
+pub mod health_name;
 pub mod lookup;
 pub mod memory;
 mod rpc;
@@ -27,6 +28,7 @@ pub mod zone;
 pub use client::RpcNameService;
 pub use config::DnsConfig;
 pub use embedded::EmbeddedNames;
+pub use health_name::{HealthNames, ResolverClient};
 pub use server::{ServeError, Server, serve};
 pub use service::{NameChange, NameError, NameService, Published};
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use continuum_runtime::seed;
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -17,6 +17,10 @@ pub use hickory_proto::rr::RecordType;
 
 /// Largest UDP answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 4096;
+/// Largest UDP answer that a resolver is told to send: what no path fragments.
+const UDP_PAYLOAD: u16 = 1232;
+/// How often a question to a resolver is sent within its time, at most.
+const SENDS: u32 = 3;
 
 /// What a name server answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +95,29 @@ pub async fn query_tcp(
     within(server, timeout, ask_tcp(server, question)).await
 }
 
+/// Asks a recursive resolver one question: by UDP, said again while no answer comes, and by TCP when
+/// the answer does not fit.
+pub async fn resolve(
+    resolver: SocketAddr,
+    name: &str,
+    record_type: RecordType,
+    timeout: Duration,
+) -> Result<Message, LookupError> {
+    let mut question = question(name, record_type)?;
+    question.metadata.recursion_desired = true;
+    let mut edns = Edns::new();
+    edns.set_max_payload(UDP_PAYLOAD);
+    question.edns = Some(edns);
+    let asking = async {
+        let answer = ask_again_by_udp(resolver, &question, timeout / SENDS).await?;
+        if !answer.metadata.truncation {
+            return Ok(answer);
+        }
+        ask_tcp(resolver, question).await
+    };
+    within(resolver, timeout, asking).await
+}
+
 /// The text of the first TXT record.
 pub fn text(message: &Message) -> Option<String> {
     message.answers.iter().find_map(|record: &Record| match &record.data {
@@ -128,17 +155,43 @@ fn random_number() -> u16 {
 }
 
 async fn ask_udp(server: SocketAddr, question: Message) -> io::Result<Message> {
+    let socket = connected(server).await?;
+    socket.send(&encode(&question)?).await?;
+    receive(&socket, &question).await
+}
+
+/// A socket on a port of the system's choice that hears this server alone.
+async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
     let local = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(local).await?;
     socket.connect(server).await?;
-    socket.send(&encode(&question)?).await?;
+    Ok(socket)
+}
+
+async fn receive(socket: &UdpSocket, question: &Message) -> io::Result<Message> {
     let mut buffer = vec![0; ANSWER_BYTES_MAX];
     loop {
         let length = socket.recv(&mut buffer).await?;
         // Anything else is a late answer to somebody before us, or noise.
         match Message::from_vec(&buffer[..length]) {
-            Ok(answer) if fits(&answer, &question) => return Ok(answer),
+            Ok(answer) if fits(&answer, question) => return Ok(answer),
             _ => {}
+        }
+    }
+}
+
+/// The same question from the same port, in case it or its answer was lost.
+async fn ask_again_by_udp(
+    server: SocketAddr,
+    question: &Message,
+    pause: Duration,
+) -> io::Result<Message> {
+    let (socket, bytes) = (connected(server).await?, encode(question)?);
+    loop {
+        socket.send(&bytes).await?;
+        let answer = tokio::time::timeout(pause, receive(&socket, question)).await;
+        if let Ok(answer) = answer {
+            return answer;
         }
     }
 }

@@ -95,6 +95,7 @@ fn ask(pair_name: &str, id: &str, epoch: u64, lag_bytes: Option<u64>) -> Failove
         // Who tells of a lag in these tests is not in the ledger.
         listed: lag_bytes.is_none(),
         lag_bytes,
+        corroboration: None,
         failovers_max: 1,
         objections: Vec::new(),
     }
@@ -163,7 +164,7 @@ fn a_grant_is_one_operation_however_often_it_is_asked_for() {
     let again = core.ask("op-two", 1);
     assert_eq!(first, again);
     assert!(
-        matches!(&first, GrantAnswer::Granted { operation, allow_data_loss: false } if operation.as_str() == "op-one")
+        matches!(&first, GrantAnswer::Granted { operation, allow_data_loss: false, by_person: false } if operation.as_str() == "op-one")
     );
     assert_eq!(core.only_operation().at_epoch, Epoch(1));
 }
@@ -209,7 +210,10 @@ fn semi_automatic_waits_and_an_approval_lets_it_go() {
     let operation = OperationId::new("op-one").unwrap();
     let change = Change::Approve { operation: operation.clone(), reason: "seen".into() };
     assert!(matches!(core.apply(change.clone()), Reply::Operation(_)));
-    assert_eq!(core.ask("op-three", 1), GrantAnswer::Granted { operation, allow_data_loss: false });
+    assert_eq!(
+        core.ask("op-three", 1),
+        GrantAnswer::Granted { operation, allow_data_loss: false, by_person: true }
+    );
     assert!(
         matches!(core.apply(change), Reply::Refused(error) if error.problem.code == "nothing-to-approve")
     );
@@ -231,7 +235,7 @@ fn an_async_pair_over_its_bound_waits_for_an_approval_of_the_loss() {
     core.apply(Change::Approve { operation: operation.clone(), reason: "ok".into() });
     assert_eq!(
         core.ask_with_lag("op-two", 1, Some(101)),
-        GrantAnswer::Granted { operation, allow_data_loss: true }
+        GrantAnswer::Granted { operation, allow_data_loss: true, by_person: true }
     );
 }
 
@@ -298,7 +302,7 @@ fn a_listed_member_takes_the_place_of_a_failover_that_nobody_approved() {
     assert!(matches!(reply, Reply::Grant(GrantAnswer::WaitForApproval { .. })), "{reply:?}");
     let answer = core.ask("op-two", 1);
     assert!(
-        matches!(&answer, GrantAnswer::Granted { operation, allow_data_loss: false } if operation.as_str() == "op-two"),
+        matches!(&answer, GrantAnswer::Granted { operation, allow_data_loss: false, .. } if operation.as_str() == "op-two"),
         "{answer:?}"
     );
     let state = |core: &Core, id: &str| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::corroborate::{Corroboration, CorroborationEffect, NameState};
 use crate::ids::{Epoch, OperationId, PairId};
 use crate::mutation::{Bug, planted};
 use crate::spec::{PairMode, PairSpec};
@@ -78,6 +79,8 @@ pub struct FailoverFacts<'a> {
     pub listed: bool,
     /// Measured lag of the candidate behind the lost primary, if it was measured.
     pub lag_bytes: Option<u64>,
+    /// What resolvers say of the holder's health name, if they were asked.
+    pub corroboration: Option<&'a Corroboration>,
 }
 
 /// The answer of the rules.
@@ -105,6 +108,7 @@ pub enum Verdict {
 /// Judges an automatic failover. Every reason is given, not only the first.
 pub fn automatic_failover(facts: &FailoverFacts<'_>) -> Verdict {
     let mut reasons = hard_reasons(facts);
+    reasons.extend(veto(facts));
     match facts.spec.mode {
         PairMode::Manual => reasons.push(Reason::new(
             "manual-mode",
@@ -131,6 +135,21 @@ pub fn automatic_failover(facts: &FailoverFacts<'_>) -> Verdict {
         return Verdict::Wait { reason, data_loss: false };
     }
     Verdict::Allow { why }
+}
+
+/// A health name that answers bars what nobody ordered or approves. That nobody knows bars nothing.
+fn veto(facts: &FailoverFacts<'_>) -> Option<Reason> {
+    let asked = facts.spec.corroborate.as_ref()?;
+    let said = facts.corroboration.filter(|said| said.verdict == NameState::Up)?;
+    let bars = asked.effect == CorroborationEffect::Veto
+        && facts.spec.mode != PairMode::SemiAutomatic
+        && !planted(Bug::VetoIgnored);
+    bars.then(|| {
+        Reason::new(
+            "health-name-answers",
+            format!("the holder's region may live (corroborate.effect is \"veto\"): {said}"),
+        )
+    })
 }
 
 fn hard_reasons(facts: &FailoverFacts<'_>) -> Vec<Reason> {

@@ -34,6 +34,7 @@ fn facts(spec: &PairSpec) -> FailoverFacts<'_> {
         under_way: None,
         listed: true,
         lag_bytes: None,
+        corroboration: None,
     }
 }
 

@@ -49,6 +49,7 @@ pub fn step(step: Step) -> &'static str {
     match step {
         Step::Preflight => "preflight",
         Step::Drain => "drain",
+        Step::Corroborate => "corroborate",
         Step::Detect => "detect",
         Step::StopWrites => "stop-writes",
         Step::ProveCatchUp => "prove-catch-up",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use continuum_control_api::link::{GrantAnswer, ToAgent};
 use continuum_domain::candidate::{self, Purpose};
+use continuum_domain::corroborate::Corroboration;
 use continuum_domain::safety::Reason;
 use continuum_domain::{Epoch, PairId, RegionId, Tick};
 use continuum_runtime::Role;
@@ -48,6 +49,7 @@ pub(super) struct Ask {
     pub(super) evidence: String,
     pub(super) listed: bool,
     pub(super) lag_bytes: Option<u64>,
+    pub(super) corroboration: Option<Corroboration>,
 }
 
 /// Answers a wish; `None` when this node cannot, so that the agent asks again or goes alone by its
@@ -65,6 +67,7 @@ pub(super) async fn answer(core: &Core, region: &RegionId, ask: Ask) -> Option<T
         evidence: ask.evidence,
         listed: ask.listed,
         lag_bytes: ask.lag_bytes,
+        corroboration: ask.corroboration,
         failovers_max: core.config.max_failovers_at_once,
     };
     let answer = decide(core, region, ask).await?;

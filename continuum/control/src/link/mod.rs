@@ -186,8 +186,19 @@ impl Session {
                 evidence,
                 listed,
                 lag_bytes,
+                corroboration,
             } => {
-                let ask = grant::Ask { request, pair, epoch, trigger, evidence, listed, lag_bytes };
+                let corroboration = corroboration.and_then(|said| said.understood().cloned());
+                let ask = grant::Ask {
+                    request,
+                    pair,
+                    epoch,
+                    trigger,
+                    evidence,
+                    listed,
+                    lag_bytes,
+                    corroboration,
+                };
                 let (core, region) = (self.core.clone(), self.region.clone());
                 let outbound = self.outbound.clone();
                 // Beside the stream, so that an answer never waits behind a journal.

@@ -5,6 +5,7 @@ use std::fmt;
 use continuum_control_api::link::{GrantAnswer, JournalEntry};
 use continuum_control_api::rest::{AutomationPause, SpecVersion};
 use continuum_control_api::routes::ApiError;
+use continuum_domain::corroborate::Corroboration;
 use continuum_domain::operation::{Operation, OperationState, Step, StepOutcome};
 use continuum_domain::safety::Reason;
 use continuum_domain::spec::PairSpec;
@@ -163,6 +164,9 @@ pub struct FailoverAsk {
     pub listed: bool,
     /// Lag in bytes, if it was measured.
     pub lag_bytes: Option<u64>,
+    /// What resolvers say of the holder's health name, if they were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corroboration: Option<Corroboration>,
     /// Most failovers at once.
     pub failovers_max: usize,
     /// Reasons against it that only the leader's live view gives.

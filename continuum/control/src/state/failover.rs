@@ -6,6 +6,7 @@ use continuum_domain::operation::{
     Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::safety::{self, FailoverFacts, Reason, Verdict};
+use continuum_domain::sequence::TRIGGER_ORDERED;
 use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::spec::PairSpec;
 
@@ -50,6 +51,7 @@ impl CoreState {
                     operation.kind,
                     OperationKind::Failover { allow_data_loss: true, .. }
                 ),
+                by_person: was_a_persons(operation),
             });
         }
         let verdict = self.verdict(now_ms, ask, spec);
@@ -111,6 +113,7 @@ impl CoreState {
             under_way: self.barring(&ask.pair, ask.epoch).map(|operation| &operation.id),
             listed: ask.listed,
             lag_bytes: ask.lag_bytes,
+            corroboration: ask.corroboration.as_ref(),
         })
     }
 
@@ -154,7 +157,11 @@ impl CoreState {
                 let line = (StepOutcome::Done, format!("allowed by the safety rules: {why}"));
                 self.create_failover(by, &ask, line);
                 // Within a standing bound the agent measures again when it takes over (R21).
-                Reply::Grant(GrantAnswer::Granted { operation, allow_data_loss: false })
+                Reply::Grant(GrantAnswer::Granted {
+                    operation,
+                    allow_data_loss: false,
+                    by_person: false,
+                })
             }
             Judgement::Wait { reason, data_loss } => {
                 let line = (StepOutcome::Started, format!("waiting: {}", reason.text));
@@ -199,7 +206,7 @@ impl CoreState {
             ended_ms: None,
             state: OperationState::Running,
             cancel_requested: false,
-            steps: vec![preflight],
+            steps: [preflight].into_iter().chain(second_opinion(now_ms, ask)).collect(),
         };
         self.create((now_ms, actor), operation);
     }
@@ -221,7 +228,10 @@ impl CoreState {
                 pair: Some(ask.pair.clone()),
                 epoch: Some(ask.epoch),
                 operation: None,
-                reason: format!("{}; {}", ask.trigger, ask.evidence),
+                reason: match &ask.corroboration {
+                    Some(said) => format!("{}; {}; {said}", ask.trigger, ask.evidence),
+                    None => format!("{}; {}", ask.trigger, ask.evidence),
+                },
                 before: "asked".into(),
                 after: texts.join("; "),
             };
@@ -256,6 +266,30 @@ pub enum Judgement {
     },
     /// No.
     Deny(Vec<Reason>),
+}
+
+/// What the resolvers had said when the failover was asked for.
+fn second_opinion(now_ms: i64, ask: &FailoverAsk) -> Option<StepRecord> {
+    Some(StepRecord {
+        step: Step::Corroborate,
+        outcome: StepOutcome::Done,
+        region: Some(ask.region.clone()),
+        at_ms: now_ms,
+        took_us: None,
+        detail: ask.corroboration.as_ref()?.to_string(),
+    })
+}
+
+/// Whether a person ordered the failover, or approved it.
+fn was_a_persons(operation: &Operation) -> bool {
+    let ordered = matches!(&operation.kind,
+        OperationKind::Failover { trigger, .. } if trigger == TRIGGER_ORDERED);
+    let waited = operation.steps.iter().any(|line| {
+        line.region.is_none()
+            && line.step == Step::Preflight
+            && line.outcome == StepOutcome::Started
+    });
+    ordered || waited
 }
 
 fn denial(ask: &FailoverAsk, reasons: &[Reason]) -> Denial {

@@ -378,6 +378,7 @@ impl Agent {
                                 evidence: "unchanged for 11 s".into(),
                                 listed: true,
                                 lag_bytes: None,
+                                corroboration: None,
                             });
                         }
                     }
