@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: npm-parts study namespaces etcd sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
+.PHONY: npm-parts study namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ namespaces: # what the tests and studies need that cut lines between regions
 etcd: # the server that the witness's backend for it is tested on
 	@./scripts/ensure-programs.sh etcd:etcd-server
 
+powerdns: # the name server that questions to resolvers are tested on
+	@./scripts/ensure-programs.sh pdns_server:pdns-server
+
 npm-parts: ## the services from npm that tests run against, in target/npm (330 MB, once)
 	@./scripts/ensure-npm.sh
 
@@ -40,7 +43,7 @@ clippy: ## lints, warnings denied
 
 verify: fmt-check clippy ## everything that only looks: format and lints
 
-test: verify postgres etcd npm-parts ## format, lints, unit, property, contract and short end-to-end tests
+test: verify postgres etcd powerdns npm-parts ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
 test-long: postgres etcd npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness

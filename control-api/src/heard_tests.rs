@@ -1,3 +1,4 @@
+use continuum_domain::corroborate::{Corroboration, NameState};
 use continuum_domain::spec::PairSpec;
 use serde_json::json;
 
@@ -387,4 +388,33 @@ fn an_entry_that_does_not_say_where_it_belongs_is_an_error_by_name() {
     let heard: Heard<JournalEntry> = read(&nowhere);
     assert_eq!(heard.seq(), Some(5));
     assert!(heard.into_entry().expect_err("no place").problem.contains("pair"));
+}
+
+/// A second opinion that is not understood is none: the question itself is answered all the same.
+#[test]
+fn a_second_opinion_of_another_version_is_not_in_the_way_of_the_question() {
+    let ask = |corroboration: Value| -> Option<Heard<Corroboration>> {
+        let message = json!({
+            "type": "grant-request", "request": 1, "pair": "app", "epoch": 7, "trigger": "t",
+            "evidence": "e", "listed": true, "lag_bytes": 1, "corroboration": corroboration,
+        });
+        let FromAgent::GrantRequest { corroboration, .. } =
+            serde_json::from_value(message).expect("understood")
+        else {
+            panic!("another message");
+        };
+        corroboration
+    };
+    assert_eq!(ask(Value::Null), None);
+    let said = |state: &str| {
+        json!({
+            "name": "h.example.net", "verdict": state, "age_ms": 40, "in_a_newer_version": 1,
+            "answers": { "9.9.9.9": { "state": state, "detail": "d" } },
+        })
+    };
+    let understood = |state| ask(said(state)).and_then(|it| it.understood().cloned());
+    assert_eq!(understood("up").map(|it| it.verdict), Some(NameState::Up));
+    assert_eq!(understood("half-up").map(|it| it.verdict), Some(NameState::Unknown));
+    let other = ask(json!({ "seen_by": "satellite" })).expect("heard");
+    assert!(other.understood().is_none());
 }

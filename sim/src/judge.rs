@@ -1,6 +1,7 @@
 //! What must hold, seen from outside: by clients, in the members' WAL, in the register.
 
 mod audit;
+mod corroboration;
 mod register;
 mod shown;
 mod stability;
@@ -148,6 +149,7 @@ impl Judge {
         let shown = std::mem::take(&mut self.shared.users.learnt().shown);
         for shown in shown {
             self.saw("shown");
+            self.judge_shown_veto(&shown.view);
             if let Some(wrong) = self.silences.judge(&shown) {
                 self.violated(wrong);
             }

@@ -41,6 +41,7 @@ pub mod planted;
 pub mod postgres;
 pub mod random;
 pub mod recording;
+pub mod resolvers;
 pub mod run;
 pub mod scenario;
 pub mod steps;

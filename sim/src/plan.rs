@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use continuum_domain::Timing;
+use continuum_domain::corroborate::CorroborationEffect;
 use continuum_domain::operation::Method;
 use continuum_domain::spec::{Durability, PairMode, Takeover, WitnessLossPolicy};
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,18 @@ pub enum MemberFault {
     WaitCancelled,
     /// Sessions lower `synchronous_commit`: what clients commit here waits for nobody.
     CommitLowered,
+}
+
+/// What can go wrong with a resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolverFault {
+    /// It says nothing.
+    Silent,
+    /// It answers that it failed.
+    Fails,
+    /// It goes on telling what was so.
+    Stale,
 }
 
 /// Calls of a host to the witness.
@@ -257,6 +270,15 @@ pub enum Fault {
         /// Its region.
         region: String,
     },
+    /// A resolver on the internet misbehaves.
+    Resolver {
+        /// Which.
+        index: usize,
+        /// How.
+        how: ResolverFault,
+        /// For how long.
+        span: Ms,
+    },
     /// An operator fences a member by hand, and lets it go after `span`.
     Fence {
         /// Its region.
@@ -293,6 +315,7 @@ impl Fault {
             | Fault::Member { span, .. }
             | Fault::PauseAutomation { span }
             | Fault::PausePair { span }
+            | Fault::Resolver { span, .. }
             | Fault::Fence { span, .. } => *span,
             Fault::Kill { down, .. }
             | Fault::PowerOff { down, .. }
@@ -374,6 +397,9 @@ impl fmt::Display for Fault {
             Fault::SetMode { mode } => write!(f, "operator: mode {mode:?}"),
             Fault::PausePair { span } => write!(f, "the pair is paused for {span} ms"),
             Fault::Assertion { region } => write!(f, "an assertion fails in the agent of {region}"),
+            Fault::Resolver { index, how, span } => {
+                write!(f, "resolver {index}: {how:?} for {span} ms")
+            }
             Fault::Fence { region, span } => {
                 write!(f, "operator: {region} is fenced by hand for {span} ms")
             }
@@ -406,6 +432,10 @@ pub struct Plan {
     /// For how long it must have been silent, where the ledger decides.
     #[serde(default = "suspect_after")]
     pub suspect_after: Ms,
+    /// What comes of a second opinion that resolvers give before an automatic failover, if one is
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corroborate: Option<CorroborationEffect>,
     /// Standing approval of a loss (`async`).
     pub rpo_bytes: Option<u64>,
     /// Lease timing.
@@ -467,6 +497,7 @@ impl Plan {
             mode: PairMode::Automatic,
             takeover: Takeover::Ttl,
             suspect_after: suspect_after(),
+            corroborate: None,
             rpo_bytes: None,
             timing: short_timing(),
             switchover_deadline: None,

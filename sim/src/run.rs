@@ -371,8 +371,10 @@ impl Run<'_> {
                 return End::Wrong(why);
             }
         }
-        if let Some(operations) = &self.world.users.learnt().operations {
+        let operations = self.world.users.learnt().operations.clone();
+        if let Some(operations) = &operations {
             self.world.shared.coverage.operations(operations);
+            self.judge.judge_second_opinions(operations);
         }
         end
     }

@@ -85,6 +85,9 @@ hunted! {
     suspicion_by_one_signal: SuspicionByOneSignal;
     receiver_kept: ReceiverKept;
     premise_unchecked: PremiseUnchecked;
+    veto_ignored: VetoIgnored;
+    old_verdict_used: OldVerdictUsed;
+    unknown_is_down: UnknownIsDown;
 }
 
 #[test]

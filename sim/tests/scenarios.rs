@@ -134,6 +134,9 @@ scenarios! {
     ledger_of_three_one_restarts: "ledger-of-three-one-restarts";
     ledger_sessions_lower_their_commits: "ledger-sessions-lower-their-commits";
     ledger_shrink_unanswered_and_the_region_lost: "ledger-shrink-unanswered-and-the-region-lost";
+    veto_while_the_health_name_answers: "veto-while-the-health-name-answers";
+    veto_ends_with_the_health_name: "veto-ends-with-the-health-name";
+    veto_and_resolvers_that_say_nothing: "veto-and-resolvers-that-say-nothing";
     rolling_upgrade_under_load: "rolling-upgrade-under-load";
     spec_of_a_newer_core: "spec-of-a-newer-core";
 }

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use continuum_control::raft::Machine;
 use continuum_control::state::{Change, Command, CoreState, FailoverAsk, Reply};
 use continuum_control_api::link::{Fact, GrantAnswer, JournalEntry};
+use continuum_domain::corroborate::{
+    Corroborate, Corroboration, CorroborationEffect, NameState, ResolverAnswer,
+};
 use continuum_domain::operation::{
     Method, Operation, OperationKind, OperationState, Step, StepOutcome,
 };
@@ -217,6 +220,62 @@ fn semi_automatic_waits_and_an_approval_lets_it_go() {
     assert!(
         matches!(core.apply(change), Reply::Refused(error) if error.problem.code == "nothing-to-approve")
     );
+}
+
+fn said(verdict: NameState) -> Corroboration {
+    let resolvers = Corroborate::default().resolvers.into_iter();
+    let answers = resolvers.map(|it| (it, ResolverAnswer::new(verdict, "said"))).collect();
+    Corroboration { name: "health.fsn.example.net".into(), verdict, answers, age_ms: 40 }
+}
+
+fn corroborated(effect: CorroborationEffect, mode: PairMode) -> Core {
+    Core::with_spec(|spec| {
+        spec.mode = mode;
+        spec.corroborate = Some(Corroborate { effect, ..Corroborate::default() });
+        for (region, member) in &mut spec.members {
+            member.health_name = Some(format!("health.{region}.example.net"));
+        }
+    })
+}
+
+fn ask_with(core: &mut Core, verdict: NameState) -> GrantAnswer {
+    let corroboration = Some(said(verdict));
+    let ask = FailoverAsk { corroboration, ..ask("shop", "op-one", 1, None) };
+    let Reply::Grant(answer) = core.apply(Change::RequestFailover(ask)) else { panic!("no grant") };
+    answer
+}
+
+#[test]
+fn a_health_name_that_answers_bars_automation_where_the_spec_says_so_and_is_recorded() {
+    let mut core = corroborated(CorroborationEffect::Veto, PairMode::Automatic);
+    let answer = ask_with(&mut core, NameState::Up);
+    let GrantAnswer::Denied { reasons } = &answer else { panic!("{answer:?}") };
+    assert!(reasons[0].starts_with("health-name-answers"), "{reasons:?}");
+    assert!(reasons[0].contains("health.fsn.example.net: up, asked 40 ms ago"), "{reasons:?}");
+    // Unknown and down are recorded as what they are, and bar nobody.
+    for verdict in [NameState::Unknown, NameState::Down] {
+        let mut core = corroborated(CorroborationEffect::Veto, PairMode::Automatic);
+        let answer = ask_with(&mut core, verdict);
+        assert!(matches!(answer, GrantAnswer::Granted { by_person: false, .. }), "{answer:?}");
+        let operation = core.only_operation();
+        let line = operation.steps.iter().find(|line| line.step == Step::Corroborate).unwrap();
+        assert_eq!(line.region, Some(region("hel")));
+        assert!(line.detail.contains(&format!(": {},", verdict.word())), "{line:?}");
+    }
+    let mut core = corroborated(CorroborationEffect::Annotate, PairMode::Automatic);
+    let answer = ask_with(&mut core, NameState::Up);
+    assert!(matches!(answer, GrantAnswer::Granted { .. }), "{answer:?}");
+}
+
+#[test]
+fn a_health_name_that_answers_bars_no_person() {
+    let mut core = corroborated(CorroborationEffect::Veto, PairMode::SemiAutomatic);
+    let answer = ask_with(&mut core, NameState::Up);
+    assert!(matches!(answer, GrantAnswer::WaitForApproval { .. }), "{answer:?}");
+    let operation = OperationId::new("op-one").unwrap();
+    core.apply(Change::Approve { operation, reason: "the region is lost".into() });
+    let answer = ask_with(&mut core, NameState::Up);
+    assert!(matches!(answer, GrantAnswer::Granted { by_person: true, .. }), "{answer:?}");
 }
 
 /// R21: approval of a loss counts for one operation, hence one epoch.

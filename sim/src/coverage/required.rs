@@ -21,6 +21,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "fenced",
             "foreign-data",
             "guard-lost",
+            "health-name-answers",
             "not-in-sync",
             "not-streaming",
             "paused",
@@ -56,6 +57,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "automation-paused",
             "better-candidate",
             "data-loss-approval",
+            "health-name-answers",
             "manual-mode",
             "observe-only",
             "operation-under-way",
@@ -138,6 +140,7 @@ const EVENTS: &[(&str, &[&str])] = &[
         "session",
         &["fenced", "handing-over", "primary", "promoting", "rejoining", "standby", "unknown"],
     ),
+    ("resolver-answered", &["standby"]),
     ("session-read", &["fenced", "promoting", "rejoining", "standby", "unknown"]),
     ("spec", &["fenced", "primary", "promoting", "rejoining", "standby", "unknown"]),
     (

@@ -31,6 +31,7 @@ use crate::members::Members;
 use crate::net::SimNetwork;
 use crate::plan::Plan;
 use crate::recording::{History, Recording};
+use crate::resolvers::Resolvers;
 use crate::trace::Trace;
 use crate::users::Users;
 
@@ -68,6 +69,8 @@ pub struct Shared {
     pub members: Members,
     /// Who reaches whom.
     pub links: Links,
+    /// Resolvers on the internet.
+    pub resolvers: Resolvers,
     /// Operators and clients.
     pub users: Users,
     /// The world's time.

@@ -30,6 +30,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
             store: Arc::new(move || store_host.witness(&store_network, Role::Region, deadline)),
             acceptors: None,
         },
+        resolvers: host.shared.resolvers.seen_from(&host.name),
         plane: Arc::new(move |_, _| cluster.plane(&region)),
         clock: host.shared_clock(),
         disk: Arc::new(host.disk.clone()),

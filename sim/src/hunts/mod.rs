@@ -4,6 +4,7 @@
 //! moment ([`crate::steps`]). With the rule in force nothing may be found on the same plans: that
 //! is what makes a find with the bug planted a proof.
 
+mod corroboration;
 mod draft;
 mod lease;
 mod ledger;
@@ -41,7 +42,15 @@ impl Hunt {
 
 /// All hunts.
 pub fn all() -> Vec<Hunt> {
-    [lease::HUNTS, ledger::HUNTS, moves::HUNTS, outside::HUNTS, takeover::HUNTS].concat()
+    [
+        lease::HUNTS,
+        ledger::HUNTS,
+        moves::HUNTS,
+        outside::HUNTS,
+        takeover::HUNTS,
+        corroboration::HUNTS,
+    ]
+    .concat()
 }
 
 /// The hunt of this name.

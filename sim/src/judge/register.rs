@@ -65,6 +65,7 @@ impl Judge {
                 ));
             }
             self.judge_succession(&before, &record);
+            self.judge_veto(now, &before, &record);
             self.judge_takeover(now, version, &before, &record);
         }
         if self.holders.last().is_none_or(|(_, last)| *last != holder) {

@@ -66,6 +66,7 @@ pub fn spares_primaries(fault: &Fault, plan: &Plan) -> bool {
         | Fault::CancelOperation
         | Fault::ApproveOperation
         | Fault::ReplaceAcceptor { .. }
+        | Fault::Resolver { .. }
         | Fault::SetMode { .. } => true,
         Fault::Member { .. }
         | Fault::Switchover { .. }

@@ -7,7 +7,7 @@ use continuum_domain::operation::Method;
 use continuum_domain::spec::{Durability, PairMode};
 
 use super::place::Place;
-use crate::plan::{Fault, WITNESS};
+use crate::plan::{Fault, ResolverFault, WITNESS};
 use crate::run::Run;
 
 /// Seconds.
@@ -111,6 +111,11 @@ impl<'r, 'w> Story<'r, 'w> {
     /// An operator orders a failover and approves what is lost by it, for the epoch that is shown.
     pub fn fail_over_accepting_loss_to(&mut self, to: &str) {
         self.begin(Fault::Failover { to: to.to_owned(), allow_data_loss: true });
+    }
+
+    /// A resolver misbehaves in this way.
+    pub fn resolver_misbehaves(&mut self, index: usize, how: ResolverFault) {
+        self.begin(Fault::Resolver { index, how, span: 3_600_000 });
     }
 
     /// An operator pauses automation.

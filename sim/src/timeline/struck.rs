@@ -41,6 +41,9 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
         Fault::Disk { host, how, .. } => one(host, disk(*how).into()),
         Fault::WallStep { host, by_ms } => one(host, wall_clock(*by_ms)),
         Fault::Member { region, what, .. } => one(region, member(*what).into()),
+        Fault::Resolver { index, how, .. } => {
+            one(USERS, format!("resolver {index} {how:?}").to_lowercase())
+        }
         Fault::Fence { region, .. } => one(region, "fenced by hand".into()),
         Fault::Switchover { to, .. } => one(USERS, format!("switchover to {to}")),
         Fault::Failover { to, allow_data_loss } => {

@@ -86,6 +86,8 @@ pub struct Learnt {
     pub operations: Option<Vec<Operation>>,
     /// When a switchover was last asked for, whatever came of it.
     pub switchover_asked: Option<Duration>,
+    /// When a failover was last ordered or approved, whatever came of it.
+    pub failover_asked: Option<Duration>,
     /// Whether the core has taken the spec.
     pub applied: bool,
     /// Operations that the core accepted, as it answered.

@@ -24,6 +24,7 @@ use crate::coverage::Coverage;
 use crate::hosts::{DNS_TTL, PAIR_NAME, RPC_PORT, Shared, pair, witness};
 use crate::judge::{Shown, ShownAudit};
 use crate::plan::{Fault, Plan, REGIONS};
+use crate::resolvers::{corroborate, health_name};
 use crate::trace::Trace;
 
 /// Pause between two tries of what must succeed.
@@ -66,7 +67,7 @@ pub fn spec(plan: &Plan) -> PairSpec {
         priority: 100,
         host: format!("pg-{name}"),
         port: 5432,
-        health_name: None,
+        health_name: plan.corroborate.map(|_| health_name(name)),
     };
     let names = plan.region_names();
     let members: BTreeMap<_, _> = names.iter().map(|name| (region(name), member(name))).collect();
@@ -74,6 +75,7 @@ pub fn spec(plan: &Plan) -> PairSpec {
     spec.durability = plan.durability;
     spec.mode = plan.mode;
     spec.on_witness_loss = plan.on_witness_loss;
+    spec.corroborate = plan.corroborate.map(corroborate);
     spec.takeover = plan.takeover;
     spec.suspect_after = Duration::from_millis(plan.suspect_after);
     spec.loss_approval = plan.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
@@ -178,6 +180,9 @@ impl Operator {
     async fn fault(&self, fault: Fault) {
         let reason = "simulation".to_owned();
         let region = |name: &str| RegionId::new(name).expect("a valid name");
+        if matches!(fault, Fault::Failover { .. } | Fault::ApproveOperation) {
+            self.users.learnt().failover_asked = Some(self.time.now());
+        }
         match fault {
             Fault::Switchover { to, method } => {
                 self.users.learnt().switchover_asked = Some(self.time.now());

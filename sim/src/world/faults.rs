@@ -127,6 +127,10 @@ impl World<'_> {
                     return;
                 }
             }
+            Fault::Resolver { index, how, .. } => {
+                let regions = self.plan.region_names();
+                self.shared.resolvers.trouble(*index, Some(*how), &regions);
+            }
             Fault::Switchover { .. }
             | Fault::Failover { .. }
             | Fault::PauseAutomation { .. }
@@ -173,6 +177,7 @@ impl World<'_> {
             }
             Fault::Disk { host, .. } => self.disk_trouble(host, None),
             Fault::Member { region, what, .. } => self.members.end(region, *what),
+            Fault::Resolver { index, .. } => self.shared.resolvers.trouble(*index, None, &[]),
             Fault::PausePair { .. } => self.order(Order::ResumePair),
             Fault::Fence { region, .. } => self.order(Order::Unfence { region: region.clone() }),
             _ => {}
@@ -333,6 +338,7 @@ impl World<'_> {
             self.members.freeze(name, false);
         }
         self.members.heal();
+        self.shared.resolvers.heal();
         for name in self.down.clone() {
             self.start(&name);
         }

@@ -18,6 +18,7 @@ use crate::hosts::{Host, Shared};
 use crate::links::Links;
 use crate::members::Members;
 use crate::plan::{Fault, Plan, USERS};
+use crate::resolvers::Resolvers;
 use crate::timeline::Strikes;
 use crate::trace::Trace;
 use crate::users::Users;
@@ -204,6 +205,7 @@ pub fn build<'a>(plan: &Plan, trace: Trace, time: WorldTime) -> World<'a> {
         acceptors: Acceptors::new(plan.acceptors),
         members: members.clone(),
         links: links.clone(),
+        resolvers: Resolvers::new(&links, &time),
         users: users.clone(),
         time: time.clone(),
         coverage: Coverage::default(),

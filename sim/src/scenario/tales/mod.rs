@@ -3,6 +3,7 @@
 mod clients;
 mod clocks;
 mod core;
+mod corroboration;
 mod forks;
 mod network;
 mod operators;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Scenario> {
         operators::all(),
         core::all(),
         takeover::all(),
+        corroboration::all(),
         versions::all(),
     ]
     .concat()
