@@ -159,7 +159,7 @@ fn lifted(code: &str, purpose: Purpose) -> bool {
     match purpose {
         Purpose::Switchover { .. } => false,
         Purpose::Failover { allow_data_loss } => match code {
-            "denied-by-core" | "core-unreachable" => true,
+            "denied-by-core" | "core-unreachable" | "health-name-answers" => true,
             "not-in-sync" | "data-loss-approval" => allow_data_loss,
             _ => false,
         },

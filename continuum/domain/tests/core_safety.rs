@@ -239,6 +239,7 @@ fn a_member_that_waits_for_this_word_may_be_ordered_to_take_over() {
         ("data-loss-approval", 1, 1, 0),
         ("denied-by-core", 1, 0, 0),
         ("core-unreachable", 1, 0, 0),
+        ("health-name-answers", 1, 0, 0),
         ("promised", 1, 1, 1),
     ] {
         assert_eq!(against(code, SWITCHOVER), switchover, "{code}");

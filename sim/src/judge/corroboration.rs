@@ -37,7 +37,9 @@ impl Judge {
         }
         let mut last: BTreeMap<usize, NameState> = BTreeMap::new();
         for said in self.shared.resolvers.said_to(by.as_str(), now.saturating_sub(RECENT)) {
-            if said.of == from.as_str() && said.at + ON_ITS_WAY <= now {
+            // The wish may have been on its way when a name came up, and not when it went.
+            let known = said.at + ON_ITS_WAY <= now || said.state != NameState::Up;
+            if said.of == from.as_str() && known {
                 last.entry(said.by).or_insert(said.state);
             }
         }
