@@ -97,7 +97,8 @@ impl PairMachine {
             return self.end_corroboration(now);
         };
         let by_ledger = self.spec.takeover == Takeover::Ledger;
-        if !self.suspicious(now) && !(by_ledger && self.suspects(now, holder).is_some()) {
+        let suspected = self.suspicious(now) || (by_ledger && self.suspects(now, holder).is_some());
+        if !suspected {
             return self.end_corroboration(now);
         }
         let same = |current: &Suspected| {
