@@ -100,11 +100,11 @@ fn read(answer: &Message, record_type: RecordType) -> ResolverAnswer {
 /// Whether the zone of the name, or of what it is an alias for, says itself that there is nothing.
 fn denied_by_its_zone(answer: &Message) -> bool {
     let Some(asked) = answer.queries.first() else { return false };
-    let aliases = answer.answers.iter().filter_map(|record| match &record.data {
+    let mut aliases = answer.answers.iter().filter_map(|record| match &record.data {
         RData::CNAME(target) => Some(&target.0),
         _ => None,
     });
-    let last: &Name = aliases.last().unwrap_or_else(|| asked.name());
+    let last: &Name = aliases.next_back().unwrap_or_else(|| asked.name());
     let mut zones =
         answer.authorities.iter().filter(|record| record.record_type() == RecordType::SOA);
     zones.any(|soa| soa.name.zone_of(last))
