@@ -106,13 +106,13 @@ async fn several_stores_note_in_one_place() {
 #[tokio::test]
 async fn what_memory_decides_is_not_noted_as_an_answer() {
     use crate::quorum::acceptor::Ballot;
-    use crate::quorum::found::membership;
     use crate::quorum::health::Watch;
     use crate::quorum::lane::{Lane, Told};
+    use crate::quorum::view::look;
     let (_, acceptors) = in_memory(1).await;
-    let mark = membership(&acceptors).await.unwrap();
+    let view = look(&acceptors).await.unwrap();
     let health = QuorumHealth::new(Arc::new(BootClock), ["w0".to_owned()]);
-    let lane = Lane::new(acceptors[0].store.clone(), mark, KEY).unwrap();
+    let lane = Lane::new(acceptors[0].clone(), (view.quorum, view.now), KEY, false).unwrap();
     let mut lane = lane.watched(Watch::new(Some(&health), "w0"));
     let prepare = |round| {
         move |state: &crate::quorum::AcceptorState| state.prepare(Ballot { round, proposer: 1 })
