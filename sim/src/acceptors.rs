@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use continuum_witness::Versioned;
 use continuum_witness::quorum::{Accepted, AcceptorState, Ballot};
@@ -27,8 +28,10 @@ struct Inner {
     cells: BTreeMap<(String, String), Vec<u8>>,
     /// The newest value that each host accepted of each register.
     accepted: BTreeMap<String, BTreeMap<String, Accepted>>,
-    /// Ballots of the chosen values.
-    chosen: BTreeMap<String, Ballot>,
+    /// When each change was first seen at an acceptor, by its origin.
+    began: BTreeMap<String, BTreeMap<Ballot, Duration>>,
+    /// Ballots of the chosen values, and their origins.
+    chosen: BTreeMap<String, (Ballot, Ballot)>,
     registers: Registers,
 }
 
@@ -51,14 +54,22 @@ impl Acceptors {
         };
     }
 
-    /// Shows `look` all registers as they are now; nothing while the one server is down.
-    pub fn registers<T>(&self, look: impl FnOnce(&Registers) -> T) -> Option<T> {
+    /// When the value that a quorum chose for this register was first seen at one of them. What is
+    /// counted from when it was sent, as a renewal, is not to be counted from when it was chosen.
+    pub fn began(&self, register: &str) -> Option<Duration> {
+        let inner = self.inner();
+        let (_, origin) = inner.chosen.get(register)?;
+        inner.began.get(register)?.get(origin).copied()
+    }
+
+    /// Shows `look` all registers as they are at `now`; nothing while the one server is down.
+    pub fn registers<T>(&self, now: Duration, look: impl FnOnce(&Registers) -> T) -> Option<T> {
         let mut inner = self.inner();
         if self.count == 0 {
             return Some(inner.stores.values().next()?.inspect(look));
         }
         for (host, store) in inner.stores.clone() {
-            store.inspect_cells(|key, bytes| inner.see(&host, key, bytes));
+            store.inspect_cells(|key, bytes| inner.see(now, &host, key, bytes));
         }
         inner.choose(self.count / 2 + 1);
         Some(look(&inner.registers))
@@ -66,7 +77,7 @@ impl Acceptors {
 }
 
 impl Inner {
-    fn see(&mut self, host: &str, key: &str, bytes: &[u8]) {
+    fn see(&mut self, now: Duration, host: &str, key: &str, bytes: &[u8]) {
         // g<generation>/<incarnation>/<register>; the mark and probes are nobody's register.
         let mut parts = key.splitn(3, '/');
         let (Some(first), Some(_), Some(register)) = (parts.next(), parts.next(), parts.next())
@@ -83,6 +94,8 @@ impl Inner {
         else {
             return;
         };
+        let began = self.began.entry(register.to_owned()).or_default();
+        began.entry(accepted.origin).or_insert(now);
         let of = self.accepted.entry(register.to_owned()).or_default();
         of.insert(host.to_owned(), accepted);
     }
@@ -92,8 +105,8 @@ impl Inner {
             let same = |ballot| accepted.values().filter(|other| other.ballot == ballot).count();
             let chosen = accepted.values().filter(|value| same(value.ballot) >= majority);
             let Some(value) = chosen.max_by_key(|value| value.ballot) else { continue };
-            if self.chosen.get(register).is_none_or(|before| *before < value.ballot) {
-                self.chosen.insert(register.clone(), value.ballot);
+            if self.chosen.get(register).is_none_or(|(before, _)| *before < value.ballot) {
+                self.chosen.insert(register.clone(), (value.ballot, value.origin));
                 let held: Versioned = value.register();
                 self.registers.put(register.clone(), held);
             }
@@ -116,7 +129,7 @@ mod tests {
     fn a_register_is_what_a_majority_accepted_under_one_ballot() {
         let mut inner = Inner::default();
         let mut step = |host: &str, round, version| {
-            inner.see(host, "g1/ab/pair/app", &cell(round, version));
+            inner.see(Duration::ZERO, host, "g1/ab/pair/app", &cell(round, version));
             inner.choose(2);
             inner.registers.get("pair/app").map(|held| held.version.0)
         };

@@ -75,6 +75,13 @@ scenarios! {
     witness_unreachable_from_both: "witness-unreachable-from-both";
     witness_answers_errors: "witness-answers-errors";
     witness_loses_power_in_a_failover: "witness-loses-power-in-a-failover";
+    quorum_loses_any_one: "quorum-loses-any-one";
+    quorum_loses_two: "quorum-loses-two";
+    quorum_primary_cut_from_a_majority: "quorum-primary-cut-from-a-majority";
+    quorum_standby_cut_from_a_majority: "quorum-standby-cut-from-a-majority";
+    quorum_loses_power_in_a_failover: "quorum-loses-power-in-a-failover";
+    quorum_acceptor_wiped_and_taken_in_again: "quorum-acceptor-wiped-and-taken-in-again";
+    quorum_takes_in_again_during_a_failover: "quorum-takes-in-again-during-a-failover";
     wall_clocks_step_by_an_hour: "wall-clocks-step-by-an-hour";
     clocks_drift_apart: "clocks-drift-apart";
     standby_restarts: "standby-restarts";

@@ -74,7 +74,19 @@ async fn members_of_a_pair_are_those_of_its_spec() {
     let unknown = put(b"early").await;
     assert!(matches!(unknown, Err(StoreError::Unauthorised(_))), "{unknown:?}");
     cluster.apply_spec().await;
-    assert!(matches!(put(b"mine").await, Ok(Put::Written(_))));
+    // Each node learns of the spec in its own time, and the client may ask any.
+    let known = async {
+        loop {
+            match put(b"mine").await {
+                Err(StoreError::Unauthorised(_)) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await
+                }
+                answer => return answer,
+            }
+        }
+    };
+    let written = tokio::time::timeout(Duration::from_secs(10), known).await.unwrap();
+    assert!(matches!(written, Ok(Put::Written(_))), "{written:?}");
     let stranger = client(&cluster, "region/nbg").put(key, None, b"theirs".to_vec()).await;
     assert!(matches!(stranger, Err(StoreError::Unauthorised(_))), "{stranger:?}");
     for foreign in ["mark", "g1/ab/session/hel", "g1/ab/next"] {

@@ -84,7 +84,7 @@ pub struct Shared {
 impl Shared {
     /// Shows `look` all registers as the witness holds them now; nothing while the witness is down.
     pub fn registers<T>(&self, look: impl FnOnce(&Registers) -> T) -> Option<T> {
-        self.acceptors.registers(look)
+        self.acceptors.registers(self.time.now(), look)
     }
 
     /// A register as the witness holds it now; none while the witness is down.

@@ -80,6 +80,7 @@ impl Judge {
         if self.beats.get(region).is_some_and(|(seen, _)| *seen == session) {
             return;
         }
+        let now = self.shared.acceptors.began(key).unwrap_or(now);
         self.beats.insert(region.clone(), (session, now));
         self.takeovers.beat(region, now);
         // A holder that comes back beats before it has returned; nothing is written meanwhile.
