@@ -43,6 +43,9 @@ pub struct QuorumStore {
     me: Identity,
     deadline: Duration,
     proposer: u64,
+    /// Whether it stays with the acceptors it was made for: what is asked of those alone must not be
+    /// written at others that came meanwhile.
+    pinned: bool,
     view: tokio::sync::Mutex<Option<View>>,
     registers: Mutex<BTreeMap<String, Register>>,
 }
@@ -67,6 +70,7 @@ impl QuorumStore {
             deadline,
             // Below the seal's.
             proposer: seed::rng().random_range(1..u64::MAX),
+            pinned: false,
             view: tokio::sync::Mutex::default(),
             registers: Mutex::default(),
         }
@@ -78,7 +82,7 @@ impl QuorumStore {
         self
     }
 
-    /// A proposer at acceptors that are known.
+    /// A proposer at acceptors that are known, and at no others.
     pub(super) fn at(
         acceptors: Vec<Acceptor>,
         me: Identity,
@@ -86,7 +90,7 @@ impl QuorumStore {
         view: View,
     ) -> Self {
         let view = tokio::sync::Mutex::new(Some(view));
-        Self { view, ..Self::new(acceptors, me, deadline) }
+        Self { view, pinned: true, ..Self::new(acceptors, me, deadline) }
     }
 
     /// Whether this caller may bring a change of the register about, its own or another's.
@@ -124,6 +128,9 @@ impl QuorumStore {
 
     /// Goes to where the quorum has moved.
     async fn follow(&self, key: &str, place: &mut Place) -> Result<(), StoreError> {
+        if self.pinned {
+            return Err(StoreError::NotSent("the acceptors were replaced meanwhile".into()));
+        }
         let view = {
             let mut known = self.view.lock().await;
             if !known.as_ref().is_some_and(|view| view.is_after(&place.view)) {

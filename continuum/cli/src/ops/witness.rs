@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use continuum_runtime::net::TlsNetwork;
 use continuum_runtime::{BootClock, Clock, SharedNetwork};
-use continuum_witness::quorum::{self, Inspection, MARK_KEY, Mark};
+use continuum_witness::quorum::{self, Inspection, MARK_KEY, Mark, Phase};
 use continuum_witness::{Acceptor, StoreError, probe};
 
 use crate::args::ops::{ClientFlags, WitnessOpsArgs, WitnessVerb};
@@ -129,6 +129,8 @@ async fn look(acceptors: &[Acceptor]) -> (Vec<Row>, usize) {
         seen.push((acceptor, inspection, times));
     }
     let marks = seen.iter().filter_map(|(_, found, _)| found.as_ref().ok()?.mark.clone());
+    // Who is only prepared says nothing of who is in use.
+    let marks = marks.filter(|mark| mark.phase != Phase::Founding);
     let of = marks.max_by_key(|mark| mark.now.generation);
     let members = of.as_ref().map_or(acceptors.len(), |of| of.now.members.len());
     let rows = seen.into_iter();

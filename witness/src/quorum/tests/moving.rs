@@ -395,3 +395,17 @@ async fn a_session_is_renewed_and_watched_through_a_replacement() {
         beat(&mut at).await;
     }
 }
+
+/// Who decides by what was true before must not write it where something else is true now.
+#[tokio::test(start_paused = true)]
+async fn a_proposer_of_the_acceptors_before_writes_nothing_at_those_after() {
+    let (cells, acceptors) = in_memory(3).await;
+    let old = crate::quorum::view::look(&acceptors).await.unwrap();
+    replaced(&acceptors, "w0", "w0").await.unwrap();
+    let late = QuorumStore::at(acceptors.clone(), operator(), DEADLINE, old);
+    let answer = late.compare_and_swap("next", Version(0), b"stale".to_vec()).await;
+    assert!(answer.is_err(), "{answer:?}");
+    let written =
+        cells.iter().any(|cells| cells.snapshot().keys().any(|key| key.ends_with("/next")));
+    assert!(!written, "{cells:?}");
+}
