@@ -4,6 +4,8 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
+SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
+
 .PHONY: npm-parts study namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
@@ -23,8 +25,9 @@ namespaces: # what the tests and studies need that cut lines between regions
 etcd: # the server that the witness's backend for it is tested on
 	@./scripts/ensure-programs.sh etcd:etcd-server
 
-powerdns: # the name server that questions to resolvers are tested on
-	@./scripts/ensure-programs.sh pdns_server:pdns-server
+powerdns: # the name servers that records are written to in tests; none is started
+	@./scripts/ensure-programs.sh pdns_server:pdns-server $(SQLITE_SCHEMA):pdns-backend-sqlite3 \
+		sqlite3:sqlite3 named:bind9
 
 npm-parts: ## the services from npm that tests run against, in target/npm (330 MB, once)
 	@./scripts/ensure-npm.sh

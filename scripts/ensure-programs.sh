@@ -1,5 +1,6 @@
 #!/bin/sh
 # Makes sure that programs of Debian packages are there: ensure-programs.sh PROGRAM:PACKAGE...
+# A file of a package without a program is named by its whole path.
 #
 # Does nothing when they are. On Debian and Ubuntu it installs what is missing with apt; anywhere else it
 # says what to install.
@@ -7,9 +8,14 @@ set -eu
 
 missing=""
 for pair in "$@"; do
-    if ! PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1; then
-        missing="$missing ${pair##*:}"
-    fi
+    case "$pair" in
+    /*) [ -e "${pair%%:*}" ] || missing="$missing ${pair##*:}" ;;
+    *)
+        if ! PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1; then
+            missing="$missing ${pair##*:}"
+        fi
+        ;;
+    esac
 done
 if [ -z "$missing" ]; then
     exit 0

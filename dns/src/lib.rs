@@ -19,6 +19,7 @@ pub mod embedded;
 pub mod evidence;
 pub mod health_name;
 pub mod lookup;
+pub mod lua;
 pub mod memory;
 mod rpc;
 pub mod server;

@@ -7,12 +7,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use continuum_runtime::seed;
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
-pub use hickory_proto::op::ResponseCode;
+pub use hickory_proto::op::{Message, ResponseCode};
 pub use hickory_proto::rr::RecordType;
 
 /// Largest UDP answer that is read, in bytes.

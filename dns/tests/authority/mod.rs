@@ -1,0 +1,99 @@
+//! Name servers of others, started by a test and gone with it.
+#![allow(clippy::unwrap_used, reason = "a failure in a helper fails its test")]
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub mod powerdns;
+
+use std::fs::File;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long a server may take to start.
+const READY: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long one question may take.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A process that ends with its owner, also when the test panics.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    pub fn start(program: &Path, arguments: &[String], log: &Path) -> Self {
+        let output = File::options().create(true).append(true).open(log).unwrap();
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}; see `make powerdns`", program.display()));
+        Self { child, log: log.to_owned() }
+    }
+
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Kills it, and returns when it is gone and its ports are free.
+    pub fn kill(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The program, from PATH or where Debian keeps programs of administrators.
+pub fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/bin".into()])
+        .map(|directory| directory.join(name))
+        .find(|file| file.exists())
+        .unwrap_or_else(|| panic!("{name} is not installed; see `make powerdns`"))
+}
+
+/// A loopback address where nobody listens, neither by UDP nor by TCP.
+pub fn free_address() -> SocketAddr {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// Asks until the answer is there; `None` when the server has ended.
+pub async fn ready<F: Future<Output = bool>>(
+    process: &mut Process,
+    mut ask: impl FnMut() -> F,
+) -> bool {
+    let asked = tokio::time::timeout(READY, async {
+        loop {
+            if ask().await {
+                return true;
+            }
+            if process.ended() {
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+    asked.await.unwrap_or_else(|_| panic!("not ready: {}", process.log()))
+}
