@@ -11,6 +11,7 @@ use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
 use crate::config::{ConfigError, DnsConfig, parse_name};
 use crate::evidence::{Evidence, Known};
+use crate::records::Stamp;
 
 /// Longest time a resolver may remember that something does not exist, in seconds.
 const NEGATIVE_TTL_SECONDS_MAX: u32 = 5;
@@ -203,10 +204,8 @@ impl Zone {
         if question.record_type != RecordType::TXT {
             return Some(Vec::new());
         }
-        // No region is called "-".
-        let holder = holder.map_or("-", RegionId::as_str);
-        let text = format!("pair={} epoch={epoch} holder={holder}", entry.pair);
-        let data = RData::TXT(TXT::new(vec![text]));
+        let stamp = Stamp { pair: entry.pair.clone(), epoch, holder: holder.cloned(), sum: None };
+        let data = RData::TXT(TXT::new(vec![stamp.to_string()]));
         Some(vec![Record::from_rdata(question.name.clone(), seconds(entry.ttl), data)])
     }
 

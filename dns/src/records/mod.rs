@@ -1,0 +1,203 @@
+//! The record model of names at other authorities: what stands at a name, and who put it there.
+//!
+//! ```text
+//!  app.db.example.         A    10.1.0.11                                  the records
+//!  _epoch.app.db.example.  TXT  "pair=app epoch=7 holder=fsn sum=5d0c..."  the companion
+//! ```
+//!
+//! Whoever writes changes both in one step, on the condition that the companion still is what was
+//! read. So the companion is the fence, and its `sum` tells records that were changed by others.
+
+pub mod plan;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use continuum_domain::{Epoch, PairId, RegionId};
+use sha2::{Digest, Sha256};
+
+use crate::lua::LuaRecord;
+
+/// Bytes of the hash that the companion carries.
+const SUM_BYTES: usize = 8;
+/// What the companion calls no holder; no region is called so.
+const NOBODY: &str = "-";
+
+/// The name of the companion of `name`.
+pub fn companion_name(name: &str) -> String {
+    format!("_epoch.{name}")
+}
+
+/// Who put the records there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    /// The pair that the name belongs to.
+    pub pair: PairId,
+    /// The epoch under which they were written.
+    pub epoch: Epoch,
+    /// The holder of that epoch, if anybody holds it.
+    pub holder: Option<RegionId>,
+    /// [`Records::sum`] of the records; `None` where a server answers from the lease itself.
+    pub sum: Option<String>,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holder = self.holder.as_ref().map_or(NOBODY, RegionId::as_str);
+        write!(f, "pair={} epoch={} holder={holder}", self.pair, self.epoch)?;
+        self.sum.as_ref().map_or(Ok(()), |sum| write!(f, " sum={sum}"))
+    }
+}
+
+impl Stamp {
+    /// Reads a companion's text; `None` when it is not exactly one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let mut value = |key: &str| words.next()?.strip_prefix(key)?.strip_prefix('=');
+        let pair = PairId::new(value("pair")?).ok()?;
+        let epoch = Epoch(value("epoch")?.parse().ok()?);
+        let holder = match value("holder")? {
+            NOBODY => None,
+            region => Some(RegionId::new(region).ok()?),
+        };
+        let sum = match words.next() {
+            None => None,
+            Some(word) => Some(word.strip_prefix("sum=")?.to_owned()),
+        };
+        let stamp = Self { pair, epoch, holder, sum };
+        // What is written otherwise, such as with a leading zero, was not written by us.
+        (stamp.to_string() == text).then_some(stamp)
+    }
+}
+
+/// One text of a TXT record set: its strings, which need not be UTF-8.
+pub type Text = Vec<Vec<u8>>;
+
+/// What stands at the companion's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Companion(pub BTreeSet<Text>);
+
+impl Companion {
+    /// The companion that a writer leaves.
+    pub fn of(stamp: &Stamp) -> Self {
+        let text = stamp.to_string().into_bytes();
+        Self([text.chunks(255).map(<[u8]>::to_vec).collect()].into())
+    }
+
+    /// Whether nothing stands there.
+    pub fn is_absent(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The stamps among the texts.
+    pub fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        self.0.iter().filter_map(|text| Stamp::parse(std::str::from_utf8(&text.concat()).ok()?))
+    }
+
+    /// The only stamp, when nothing else stands there.
+    pub fn stamp(&self) -> Option<Stamp> {
+        if self.0.len() == 1 { self.stamps().next() } else { None }
+    }
+}
+
+/// For people: the texts, joined.
+impl fmt::Display for Companion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_absent() {
+            return f.write_str("nothing");
+        }
+        for (index, text) in self.0.iter().enumerate() {
+            let between = if index > 0 { ", " } else { "" };
+            write!(f, "{between}{:?}", String::from_utf8_lossy(&text.concat()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The records at a name that concern it: addresses, or LUA records that compute them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// Time to live, in seconds; of the companion as well. 0 when there are no records.
+    pub ttl: u32,
+    /// A and AAAA.
+    pub addresses: BTreeSet<IpAddr>,
+    /// LUA, by content.
+    pub lua: BTreeSet<String>,
+    /// Where a CNAME points that should not be there.
+    pub alias: Option<String>,
+}
+
+impl Records {
+    /// Plain address records.
+    pub fn plain(ttl: u32, addresses: BTreeSet<IpAddr>) -> Self {
+        Self { ttl, addresses, ..Self::default() }
+    }
+
+    /// LUA records.
+    pub fn lua(ttl: u32, records: &BTreeSet<LuaRecord>) -> Self {
+        Self { ttl, lua: records.iter().map(ToString::to_string).collect(), ..Self::default() }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.lua.is_empty() && self.alias.is_none()
+    }
+
+    /// Each record as `TYPE content`, in a fixed order.
+    pub fn lines(&self) -> Vec<String> {
+        let addresses = self
+            .addresses
+            .iter()
+            .map(|address| format!("{} {address}", crate::lua::Family::of(address).record_type()));
+        let lua = self.lua.iter().map(|content| format!("LUA {content}"));
+        let alias = self.alias.iter().map(|target| format!("CNAME {target}"));
+        addresses.chain(lua).chain(alias).collect()
+    }
+
+    /// A hash over all of it, in hexadecimal.
+    pub fn sum(&self) -> String {
+        let text = format!("{}\n{}", self.ttl, self.lines().join("\n"));
+        Sha256::digest(text).iter().take(SUM_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What stands at a name and at its companion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The companion. Read before the records, or with them.
+    pub companion: Companion,
+    /// The records.
+    pub records: Records,
+}
+
+/// What a holder wants to stand at a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The name, fully qualified, with its last dot.
+    pub name: String,
+    /// The pair it belongs to.
+    pub pair: PairId,
+    /// The epoch under which `holder` holds the pair.
+    pub epoch: Epoch,
+    /// The writer's own region.
+    pub holder: RegionId,
+    /// The records.
+    pub records: Records,
+}
+
+impl Wanted {
+    /// The stamp that goes with it.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            pair: self.pair.clone(),
+            epoch: self.epoch,
+            holder: Some(self.holder.clone()),
+            sum: Some(self.records.sum()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
