@@ -37,7 +37,11 @@ pub trait World: Send + Sync {
     async fn resolve(&self) -> Option<RegionId>;
 }
 
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, seen: T, due: T) -> Result<(), Violation> {
+pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    seen: T,
+    due: T,
+) -> Result<(), Violation> {
     if seen == due {
         return Ok(());
     }

@@ -21,6 +21,7 @@ pub mod health_name;
 pub mod lookup;
 pub mod lua;
 pub mod memory;
+pub mod provider;
 pub mod records;
 mod rpc;
 pub mod server;

@@ -149,7 +149,7 @@ fn question(name: &str, record_type: RecordType) -> Result<Message, LookupError>
 }
 
 /// A number to tell answers apart by.
-fn random_number() -> u16 {
+pub(crate) fn random_number() -> u16 {
     let random = seed::random_id(6);
     random.bytes().fold(0u16, |sum, byte| sum.wrapping_mul(251).wrapping_add(u16::from(byte)))
 }
@@ -196,14 +196,19 @@ async fn ask_again_by_udp(
     }
 }
 
-async fn ask_tcp(server: SocketAddr, question: Message) -> io::Result<Message> {
+/// Sends one encoded message by TCP and returns the answer's bytes.
+pub(crate) async fn exchange_tcp(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
-    let bytes = encode(&question)?;
-    let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes()[..], &bytes].concat()).await?;
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], message].concat()).await?;
     let length = stream.read_u16().await?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await?;
+    Ok(buffer)
+}
+
+async fn ask_tcp(server: SocketAddr, question: Message) -> io::Result<Message> {
+    let buffer = exchange_tcp(server, &encode(&question)?).await?;
     let answer = Message::from_vec(&buffer).map_err(io::Error::other)?;
     if fits(&answer, &question) { Ok(answer) } else { Err(io::Error::other("another's answer")) }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure in a helper fails its test")]
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod bind;
 pub mod powerdns;
 
 use std::fs::File;
@@ -17,6 +18,12 @@ const READY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 /// How long one question may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// TSIG keys by region, hmac-sha256.
+pub const KEYS: [(&str, &str); 2] = [
+    ("fsn", "ZnNuLWZzbi1mc24tZnNuLWZzbi1mc24tZnNuLWZzbiE="),
+    ("hel", "aGVsLWhlbC1oZWwtaGVsLWhlbC1oZWwtaGVsLWhlbCE="),
+];
 
 /// A process that ends with its owner, also when the test panics.
 pub struct Process {

@@ -10,7 +10,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Process, TIMEOUT, free_address, program, ready};
+use super::{KEYS, Process, TIMEOUT, free_address, program, ready};
 
 const SCHEMA: &str = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql";
 /// Starts, each at other ports, before the test gives up: a port may be taken meanwhile.
@@ -93,6 +93,13 @@ impl PowerDns {
             "soa_edit": "",
         });
         self.api(Method::POST, "/zones", zone).await;
+        for (name, secret) in KEYS {
+            let key = json!({ "name": name, "algorithm": "hmac-sha256", "key": secret });
+            self.api(Method::POST, "/tsigkeys", key).await;
+        }
+        let names = KEYS.map(|(name, _)| name);
+        let allowed = json!({ "kind": "TSIG-ALLOW-DNSUPDATE", "metadata": names });
+        self.api(Method::POST, &format!("/zones/{ZONE}/metadata"), allowed).await;
     }
 
     /// The API's address.
