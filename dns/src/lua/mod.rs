@@ -228,7 +228,7 @@ impl Body {
                 some(sets)?;
                 sets.iter().try_for_each(some)?;
                 source.token("ifurlup(").string(&check.url).token(",");
-                source.list(sets, |source, set| addresses(source, set));
+                source.list(sets, addresses);
                 source.token(",");
                 options(&mut source, &check.check, check.string_match.as_deref())?;
             }

@@ -68,7 +68,7 @@ fn violation(what: &str, seen: &dyn std::fmt::Display) -> Violation {
 
 fn change(seen: &Seen, wanted: &Wanted) -> Result<Change, Violation> {
     match plan(seen, wanted) {
-        Plan::Change { change, .. } => Ok(change),
+        Plan::Change { change, .. } => Ok(*change),
         other => Err(violation("a plan to change", &format!("{other:?}"))),
     }
 }

@@ -4,8 +4,10 @@
 //! the condition that the companion still is what was read. What is to be changed is decided by
 //! [`crate::records::plan`], the same for every provider.
 
+mod api_text;
 pub mod contract;
 pub mod memory;
+pub mod powerdns;
 pub mod publish;
 pub mod rfc2136;
 mod wire;

@@ -42,7 +42,7 @@ pub enum Plan {
     /// Write. With `foreign`, somebody else had written meanwhile.
     Change {
         /// What.
-        change: Change,
+        change: Box<Change>,
         /// What of others is undone by it.
         foreign: Option<ForeignWrite>,
     },
@@ -93,7 +93,7 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
         stamp,
         records: wanted.records.clone(),
     };
-    Plan::Change { change, foreign: foreign(seen) }
+    Plan::Change { change: Box::new(change), foreign: foreign(seen) }
 }
 
 /// What of `seen` no writer of ours left so.

@@ -157,7 +157,7 @@ proptest! {
             match act {
                 Act::Read(writer, wanted) => {
                     plans[writer] = match plan(&server.0, &wanted) {
-                        Plan::Change { change, .. } => Some(change),
+                        Plan::Change { change, .. } => Some(*change),
                         _ => None,
                     };
                 }
