@@ -259,3 +259,34 @@ async fn kinds_of_failure_are_told_apart() {
     let unanswered = silent.read(NAME).await;
     assert!(matches!(unanswered, Err(ProviderError::Unanswered(_))), "{unanswered:?}");
 }
+
+/// Says yes to whatever it is asked, with the id it was asked with, and signs nothing.
+async fn yes_man() -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = continuum_runtime::seed::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let length = stream.read_u16().await.unwrap();
+            let mut request = vec![0; usize::from(length)];
+            stream.read_exact(&mut request).await.unwrap();
+            // The header alone: id, response with the same opcode, authoritative, no error.
+            let mut answer = vec![0, 12, request[0], request[1], request[2] | 0x84];
+            answer.resize(14, 0);
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    (address, serving)
+}
+
+#[tokio::test]
+async fn a_yes_that_is_not_signed_is_no_yes() {
+    let (address, serving) = yes_man().await;
+    let stamp = Stamp { pair: pair(), epoch: Epoch(1), holder: None, sum: None };
+    let records = Records::plain(5, ["192.0.2.1".parse().unwrap()].into());
+    let change = Change { name: NAME.into(), expected: Companion::default(), stamp, records };
+    let unsigned = provider(address, Some(key("fsn"))).change(&change).await;
+    assert!(matches!(unsigned, Err(ProviderError::Unanswered(_))), "{unsigned:?}");
+    assert_eq!(provider(address, None).change(&change).await, Ok(()), "it does say yes");
+    serving.abort();
+}
