@@ -26,6 +26,7 @@ pub mod records;
 mod rpc;
 pub mod server;
 pub mod service;
+pub mod verify;
 pub mod zone;
 
 pub use client::RpcNameService;

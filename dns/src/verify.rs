@@ -1,0 +1,174 @@
+//! Verification from outside: each authoritative server is asked directly, past every cache.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use continuum_runtime::seed;
+use hickory_proto::op::Message;
+use hickory_proto::rr::{RData, RecordType};
+
+use crate::lookup::{self, ResponseCode};
+use crate::records::{Stamp, Wanted, companion_name};
+
+/// What one server says about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What is due.
+    Serves,
+    /// Something else, from an older version of the zone: a transfer or a cache is behind.
+    Stale {
+        /// The serial of its zone.
+        serial: u32,
+        /// The newest serial of all servers.
+        newest: u32,
+        /// The epoch that it still shows, if any.
+        epoch: Option<u64>,
+    },
+    /// Something else, from the newest version of the zone: somebody wrote it.
+    Wrong {
+        /// The addresses that it answers.
+        addresses: BTreeSet<IpAddr>,
+        /// The companion that it shows, if any.
+        companion: Option<String>,
+    },
+    /// The name is there, without addresses.
+    NoData,
+    /// No such name.
+    NoSuchName,
+    /// SERVFAIL: it has the zone and cannot answer. A LUA record that does not run, or a database.
+    ServerFailure,
+    /// It is not an authority of the zone: the delegation, or its configuration, is wrong.
+    Lame(ResponseCode),
+    /// No answer. Not the same as a wrong one.
+    Unanswered(String),
+}
+
+/// What one server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answers {
+    Failed(Verdict),
+    Told { serial: u32, addresses: BTreeSet<IpAddr>, exists: bool, companion: Option<String> },
+}
+
+/// Asks each of `servers`, all at once, whether it serves what is `due` in `zone`. One question
+/// waits `deadline` at the most; there are four.
+pub async fn verify(
+    servers: &[SocketAddr],
+    zone: &str,
+    due: &Wanted,
+    deadline: Duration,
+) -> BTreeMap<SocketAddr, Verdict> {
+    let mut asking = Vec::new();
+    for server in servers.iter().copied() {
+        let (zone, name) = (zone.to_owned(), due.name.clone());
+        let work = async move { ask(server, &zone, &name, deadline).await };
+        asking.push((server, seed::spawn(work)));
+    }
+    let mut answers = BTreeMap::new();
+    for (server, running) in asking {
+        let told = running.await;
+        let failed =
+            |error: tokio::task::JoinError| Answers::Failed(Verdict::Unanswered(error.to_string()));
+        answers.insert(server, told.unwrap_or_else(failed));
+    }
+    judge(&answers, due)
+}
+
+/// From all answers to a verdict for each. Pure.
+fn judge(answers: &BTreeMap<SocketAddr, Answers>, due: &Wanted) -> BTreeMap<SocketAddr, Verdict> {
+    let serials = answers.values().filter_map(|answers| match answers {
+        Answers::Told { serial, .. } => Some(*serial),
+        Answers::Failed(_) => None,
+    });
+    let newest = serials.reduce(|one, two| if older(one, two) { two } else { one });
+    let verdict = |answers: &Answers| match answers {
+        Answers::Failed(verdict) => verdict.clone(),
+        Answers::Told { serial, addresses, exists, companion } => {
+            let newest = newest.unwrap_or(*serial);
+            // What a LUA record computes is the server's to choose; who wrote it is not.
+            let right = if due.records.lua.is_empty() {
+                *addresses == due.records.addresses
+            } else {
+                !addresses.is_empty()
+            };
+            if right && companion.as_deref() == Some(&due.stamp().to_string()) {
+                Verdict::Serves
+            } else if older(*serial, newest) {
+                let shown = companion.as_deref().and_then(Stamp::parse);
+                let epoch = shown.map(|stamp| stamp.epoch.0);
+                Verdict::Stale { serial: *serial, newest, epoch }
+            } else if !exists {
+                Verdict::NoSuchName
+            } else if addresses.is_empty() {
+                Verdict::NoData
+            } else {
+                Verdict::Wrong { addresses: addresses.clone(), companion: companion.clone() }
+            }
+        }
+    };
+    answers.iter().map(|(server, answers)| (*server, verdict(answers))).collect()
+}
+
+/// Serials go round (RFC 1982).
+fn older(one: u32, two: u32) -> bool {
+    one != two && two.wrapping_sub(one) < 1 << 31
+}
+
+async fn ask(server: SocketAddr, zone: &str, name: &str, deadline: Duration) -> Answers {
+    match ask_all(server, zone, name, deadline).await {
+        Ok(told) => told,
+        Err(verdict) => Answers::Failed(verdict),
+    }
+}
+
+async fn ask_all(
+    server: SocketAddr,
+    zone: &str,
+    name: &str,
+    deadline: Duration,
+) -> Result<Answers, Verdict> {
+    let question = async |name: &str, record_type| {
+        let answer = lookup::query_tcp(server, name, record_type, deadline).await;
+        usable(answer.map_err(|error| Verdict::Unanswered(error.to_string()))?)
+    };
+    let soa = question(zone, RecordType::SOA).await?;
+    let serial = soa.answers.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(soa.serial),
+        _ => None,
+    });
+    let serial = serial.ok_or(Verdict::Lame(soa.metadata.response_code))?;
+    let (v4, v6) = (question(name, RecordType::A).await?, question(name, RecordType::AAAA).await?);
+    let companion = question(&companion_name(name), RecordType::TXT).await?;
+    let records = v4.answers.iter().chain(&v6.answers);
+    Ok(Answers::Told {
+        serial,
+        addresses: records.filter_map(|record| record.data.ip_addr()).collect(),
+        exists: v4.metadata.response_code != ResponseCode::NXDomain,
+        companion: lookup::text(&companion),
+    })
+}
+
+fn usable(answer: Message) -> Result<Message, Verdict> {
+    match answer.metadata.response_code {
+        ResponseCode::ServFail => Err(Verdict::ServerFailure),
+        ResponseCode::NoError | ResponseCode::NXDomain if answer.metadata.authoritative => {
+            Ok(answer)
+        }
+        code => Err(Verdict::Lame(code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serials_go_round() {
+        for (one, two, due) in
+            [(1, 2, true), (2, 1, false), (3, 3, false), (u32::MAX, 0, true), (0, u32::MAX, false)]
+        {
+            assert_eq!(older(one, two), due, "{one} {two}");
+        }
+    }
+}
