@@ -10,6 +10,7 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long a server may take to start.
@@ -75,12 +76,22 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not installed; see `make powerdns`"))
 }
 
+/// Ports that systems give to nobody unasked: one of those could go to a connection of another test
+/// while a server is down, and the server could not come back. Each process has a block of its own.
+const PORTS_FROM: u32 = 12_000;
+const PORT_BLOCKS: u32 = 400;
+const PORTS_A_BLOCK: u32 = 50;
+
+static PORTS_GIVEN: AtomicU32 = AtomicU32::new(0);
+
 /// A loopback address where nobody listens, neither by UDP nor by TCP.
 pub fn free_address() -> SocketAddr {
+    let block = PORTS_FROM + std::process::id() % PORT_BLOCKS * PORTS_A_BLOCK;
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
+        let given = PORTS_GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(block + given % PORTS_A_BLOCK).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return address;
         }
     }
