@@ -97,7 +97,10 @@ pub fn free_address() -> SocketAddr {
     }
 }
 
-/// Asks until the answer is there; `None` when the server has ended.
+/// How a log says that a port was taken.
+const IN_USE: [&str; 2] = ["address already in use", "address in use"];
+
+/// Asks until the server answers; false when it has ended or did not get its ports.
 pub async fn ready<F: Future<Output = bool>>(
     process: &mut Process,
     mut ask: impl FnMut() -> F,
@@ -107,7 +110,9 @@ pub async fn ready<F: Future<Output = bool>>(
             if ask().await {
                 return true;
             }
-            if process.ended() {
+            // Both servers go on without a port that they could not have.
+            let log = process.log().to_lowercase();
+            if process.ended() || IN_USE.iter().any(|text| log.contains(text)) {
                 return false;
             }
             tokio::time::sleep(LOOK).await;
