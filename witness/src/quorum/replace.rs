@@ -12,10 +12,14 @@
 //! a replacement half-made finishes it. Nobody waits for it to end: who meets a sealed cell follows the marks,
 //! carries over what it may write, and goes on.
 //!
+//! An acceptor that loses its state meanwhile is passed over while the others are a majority of those
+//! before and of those after: it counts for nothing, and is taken in again by a replacement of its own.
+//!
 //! Why no register is forgotten by step 3: a register that was chosen has cells with promises at a
 //! majority of the acceptors before. A majority of them was marked by step 2. So one of them is in both,
 //! and its cell was made before it was marked (else the mark would not have stood behind it, and no promise
-//! would be in it); the list is taken after that, and shows it.
+//! would be in it); the list is taken after that, and shows it. That the list is of a store which has lost
+//! nothing is shown by its mark, which is read after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -76,6 +80,8 @@ pub struct Replacement {
     pub carried: usize,
     /// Cells of the generation before that could not be removed; they are of no meaning any more.
     pub left: usize,
+    /// Acceptors that have lost their state meanwhile: they do not count until each is replaced.
+    pub lost: BTreeSet<String>,
 }
 
 /// How far it has come, for who waits.
@@ -143,7 +149,8 @@ pub async fn replace(
     let marks = read_marks(acceptors).await;
     let view = newest(&marks)?;
     if is_done(&view, &marks, (old, new))? {
-        return Ok(Replacement { now: view.now, registers: 0, carried: 0, left: 0 });
+        let lost = without_state(&view.now, &marks);
+        return Ok(Replacement { now: view.now, registers: 0, carried: 0, left: 0, lost });
     }
     let work = Work { acceptors, me, deadline };
     let (from, now) = match &view.from {
@@ -159,27 +166,56 @@ pub async fn replace(
     tell(Step::Decided(now.clone()));
     let view = View { quorum: view.quorum, now, from: Some(from.clone()) };
     let early = match planted(Bug::ListFirst) {
-        true => Some(work.list(&view, &from).await?),
+        true => Some(work.list(&view, &from, &mut BTreeSet::new()).await?),
         false => None,
     };
-    work.mark_all(&view, (old, new), &marks).await?;
+    let mut lost = work.mark_all(&view, (old, new), &marks).await?;
     tell(Step::Marked);
     // The first that is open says that nothing was left to carry over.
     let opened = told(&marks, |mark| mark.now == view.now && mark.phase == Phase::Open);
     let registers = match (opened, early) {
         (true, _) => BTreeSet::new(),
         (_, Some(early)) => early,
-        _ => work.list(&view, &from).await?,
+        _ => work.list(&view, &from, &mut lost).await?,
     };
     let carried = work.carry(&view, &registers, tell).await?;
     for name in view.now.members.keys() {
-        work.mark(&view, name, Phase::Open).await?;
+        if !lost.contains(name) && !work.mark(&view, name, Phase::Open).await? {
+            lost.insert(name.clone());
+        }
     }
+    enough(&view, &lost)?;
     // For people only: it is asked for nothing any more.
     let _gone = work.mark(&view, old, Phase::Open).await;
     tell(Step::Opened);
     let left = work.clean(&view, &from).await;
-    Ok(Replacement { now: view.now, registers: registers.len(), carried, left })
+    Ok(Replacement { now: view.now, registers: registers.len(), carried, left, lost })
+}
+
+/// The acceptors whose stores answer, and have no mark.
+fn without_state(of: &Membership, marks: &Marks) -> BTreeSet<String> {
+    let lost = |name: &&String| matches!(marks.get(*name), Some(Ok(None)));
+    of.members.keys().filter(lost).cloned().collect()
+}
+
+/// Whether those that have their state are a majority, of the acceptors before and of those after.
+fn enough(view: &View, lost: &BTreeSet<String>) -> Result<(), ReplaceError> {
+    let Some(one) = lost.first() else { return Ok(()) };
+    let has = |name: &&String| !lost.contains(*name);
+    let after = view.now.members.keys().filter(has).count() > view.now.members.len() / 2;
+    let before = view.from.as_ref().is_none_or(|from| {
+        let asked = from.members.keys().filter(|name| view.counts_before(name));
+        asked.filter(has).count() > from.members.len() / 2
+    });
+    if before && after {
+        return Ok(());
+    }
+    Err(ReplaceError::Store {
+        acceptor: one.clone(),
+        error: StoreError::Misconfigured(
+            "it has lost its state meanwhile, and too few others have theirs".into(),
+        ),
+    })
 }
 
 fn told(marks: &Marks, what: impl Fn(&Mark) -> bool) -> bool {
@@ -284,37 +320,34 @@ fn check_begin(view: &View, marks: &Marks, (old, new): (&str, &str)) -> Result<(
             "{old} is the only acceptor: if it lost its state, nothing tells what was in it"
         ));
     }
+    let mut lost = None;
+    let mut have_state = 0;
     for name in members.keys().filter(|name| *name != old).map(|name| &**name).chain([new]) {
         match marks.get(name) {
             None => return refuse(format!("the configuration lists no acceptor {name}")),
             Some(Err(error)) => {
                 return Err(ReplaceError::Store { acceptor: name.into(), error: error.clone() });
             }
-            Some(Ok(mark)) => {
-                check_store(view, name, mark.as_ref().map(|(_, mark)| mark), name == new)?;
+            Some(Ok(None)) if name != new => lost = Some(name),
+            Some(Ok(None)) => {}
+            Some(Ok(Some((_, mark)))) => {
+                check_store(view, name, mark, name == new)?;
+                have_state += usize::from(name != new);
             }
         }
     }
-    Ok(())
+    match lost {
+        Some(lost) if have_state <= members.len() / 2 => refuse(format!(
+            "{lost} has lost its state too, and the others are no majority: what the registers held \
+             can not be told"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a store is what it has to be before a replacement: an acceptor that stays is in use, and
 /// one that comes is nobody else's.
-fn check_store(
-    view: &View,
-    name: &str,
-    mark: Option<&Mark>,
-    comes: bool,
-) -> Result<(), ReplaceError> {
-    let Some(mark) = mark else {
-        return match comes {
-            true => Ok(()),
-            false => Err(ReplaceError::Refused(format!(
-                "{name} has lost its state too: replace it by itself first, one at a time, while \
-                 the others are a majority"
-            ))),
-        };
-    };
+fn check_store(view: &View, name: &str, mark: &Mark, comes: bool) -> Result<(), ReplaceError> {
     let own = mark.quorum == view.quorum && mark.acceptor == name;
     match own && (comes || mark.now == view.now) {
         true => Ok(()),
@@ -376,66 +409,75 @@ impl Work<'_> {
         }
     }
 
-    /// Marks all stores. The one that comes is marked twice: it is used only once the others are
-    /// marked, so that one without its first mark either was never used, or has lost what it
-    /// promised since.
+    /// Marks all stores, and says which have lost their state. The one that comes is marked twice: it is
+    /// used only once the others are marked, so that one without its first mark either was never used,
+    /// or has lost what it promised since. Then it is not taken for new.
     async fn mark_all(
         &self,
         view: &View,
         (old, new): (&str, &str),
         marks: &Marks,
-    ) -> Result<(), ReplaceError> {
+    ) -> Result<BTreeSet<String>, ReplaceError> {
         let begun = told(marks, |mark| mark.now == view.now && mark.phase != Phase::Founding);
-        let lost = match marks.get(new) {
+        let unmarked = match marks.get(new) {
             Some(Ok(Some((_, mark)))) => mark.now != view.now,
             Some(Ok(None)) | None => true,
             Some(Err(error)) => {
                 return Err(ReplaceError::Store { acceptor: new.into(), error: error.clone() });
             }
         };
-        if begun && lost {
-            return Err(ReplaceError::Store {
-                acceptor: new.to_owned(),
-                error: StoreError::Misconfigured(
-                    "it has lost its state while it was taken in, and its promises with it".into(),
-                ),
-            });
+        let mut lost = BTreeSet::new();
+        if begun && unmarked {
+            lost.insert(new.to_owned());
+        } else {
+            self.mark(view, new, Phase::Founding).await?;
         }
-        self.mark(view, new, Phase::Founding).await?;
-        let stays: Vec<&str> =
-            view.now.members.keys().map(|name| &**name).filter(|name| *name != new).collect();
-        for name in stays {
-            self.mark(view, name, Phase::Filling).await?;
+        let stays = view.now.members.keys().filter(|name| *name != new);
+        for name in stays.chain([&new.to_owned()]) {
+            if !lost.contains(name) && !self.mark(view, name, Phase::Filling).await? {
+                lost.insert(name.clone());
+            }
         }
         if old != new {
             let marked = self.mark(view, old, Phase::Filling).await;
-            if view.counts_before(old) {
-                marked?;
+            if view.counts_before(old) && !marked? {
+                lost.insert(old.to_owned());
             }
         }
-        self.mark(view, new, Phase::Filling).await
+        enough(view, &lost)?;
+        Ok(lost)
     }
 
-    /// Brings a store's mark to `phase` of `view`, never back.
-    async fn mark(&self, view: &View, name: &str, phase: Phase) -> Result<(), ReplaceError> {
+    /// Brings a store's mark to `phase` of `view`, never back; not one that was lost.
+    async fn mark(&self, view: &View, name: &str, phase: Phase) -> Result<bool, ReplaceError> {
         let acceptor = self.acceptor(name)?;
         let marked = patiently!(mark(acceptor, view, phase));
         marked.map_err(|error| ReplaceError::Store { acceptor: name.to_owned(), error })
     }
 
-    /// The registers that the generation before may have.
-    async fn list(&self, view: &View, from: &Membership) -> Result<BTreeSet<String>, ReplaceError> {
+    /// The registers that the generation before may have, by a majority of its acceptors; those that
+    /// turn out to have lost their state are added to `lost`.
+    async fn list(
+        &self,
+        view: &View,
+        from: &Membership,
+        lost: &mut BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, ReplaceError> {
         let mut registers = BTreeSet::new();
-        let asked: Vec<&String> =
-            from.members.keys().filter(|name| view.counts_before(name)).collect();
+        let asked = from.members.keys().filter(|name| view.counts_before(name));
+        let asked: Vec<&String> = asked.filter(|name| !lost.contains(*name)).collect();
         for name in asked {
             let failed = |error| ReplaceError::Store { acceptor: name.clone(), error };
             let prefix = from.cell_key(name, "").map_err(failed)?;
-            let store = &self.acceptor(name)?.store;
-            let keys = patiently!(store.list(&prefix)).map_err(failed)?;
+            let acceptor = self.acceptor(name)?;
+            let keys = patiently!(acceptor.store.list(&prefix)).map_err(failed)?;
+            if patiently!(read_mark(acceptor)).map_err(failed)?.is_none() {
+                lost.insert(name.clone());
+            }
             registers
                 .extend(keys.iter().filter_map(|key| Some(key.strip_prefix(&prefix)?.to_owned())));
         }
+        enough(view, lost)?;
         registers.remove(NEXT_KEY);
         Ok(registers)
     }
@@ -475,8 +517,9 @@ impl Work<'_> {
     }
 }
 
-/// Brings a store's mark to `phase` of `view`, never back.
-async fn mark(acceptor: &Acceptor, view: &View, phase: Phase) -> Result<(), StoreError> {
+/// Brings a store's mark to `phase` of `view`, never back. Whether it is there: a store without one has
+/// lost its state, and gets another only to begin with.
+async fn mark(acceptor: &Acceptor, view: &View, phase: Phase) -> Result<bool, StoreError> {
     let wrong = |text: String| Err(StoreError::Misconfigured(text));
     let held = read_mark(acceptor).await?;
     match &held {
@@ -485,9 +528,9 @@ async fn mark(acceptor: &Acceptor, view: &View, phase: Phase) -> Result<(), Stor
             return wrong(format!("its store is acceptor {} of {names}", held.acceptor));
         }
         Some((_, held)) if (held.now.generation, held.phase) >= (view.now.generation, phase) => {
-            return Ok(());
+            return Ok(true);
         }
-        None if phase != Phase::Founding => return wrong("it has lost its state meanwhile".into()),
+        None if phase != Phase::Founding => return Ok(false),
         _ => {}
     }
     let mark = Mark {
@@ -499,7 +542,7 @@ async fn mark(acceptor: &Acceptor, view: &View, phase: Phase) -> Result<(), Stor
     };
     let tag = held.map(|(tag, _)| tag);
     match acceptor.store.put(MARK_KEY, tag.as_ref(), mark.encode()).await? {
-        Put::Written(_) => Ok(()),
+        Put::Written(_) => Ok(true),
         Put::Conflict(_) => Err(StoreError::Unanswered("somebody else is replacing it too".into())),
     }
 }

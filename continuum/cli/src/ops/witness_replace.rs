@@ -44,7 +44,12 @@ pub async fn replace(args: &WitnessReplaceArgs, variables: &Variables) -> Result
         done.carried,
         done.left
     ))?;
-    Ok(Exit::Done)
+    for lost in &done.lost {
+        render::line(&format!(
+            "{lost} has lost its state meanwhile and does not count: continuum witness replace {lost} {lost}"
+        ))?;
+    }
+    Ok(if done.lost.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn step_text(step: &Step) -> Option<String> {

@@ -1,10 +1,11 @@
 //! Acceptors are replaced while the register is in use, by a procedure that is cut off and repeated.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::cells::{Cell, Put, Tag};
 use crate::quorum::{Mark, Phase, ReplaceError, Replacement, Step, replace};
 
-const SPARE: usize = 3;
 /// Tries after which a replacement must have come through.
 const TRIES: u32 = 200;
 
@@ -20,20 +21,22 @@ enum Turn {
 }
 
 struct Moving {
+    /// Acceptors; one more store is spare.
+    members: usize,
     stores: Vec<Arc<Flaky>>,
     acceptors: Vec<Acceptor>,
     recorder: Arc<Recorder>,
 }
 
 impl Moving {
-    async fn new(rng: &mut SmallRng) -> Result<Moving, String> {
-        let stores: Vec<_> = (0..=SPARE).map(|_| Arc::new(Flaky::new(rng.random()))).collect();
+    async fn new(members: usize, rng: &mut SmallRng) -> Result<Moving, String> {
+        let stores: Vec<_> = (0..=members).map(|_| Arc::new(Flaky::new(rng.random()))).collect();
         let kind = stores.iter().enumerate().map(|(at, flaky)| acceptor(at, flaky.cells.clone()));
-        let kind: Vec<_> = kind.take(SPARE).collect();
+        let kind: Vec<_> = kind.take(members).collect();
         found(&kind).await.map_err(|error| error.to_string())?;
         let acceptors =
             stores.iter().enumerate().map(|(at, flaky)| acceptor(at, flaky.clone())).collect();
-        Ok(Moving { stores, acceptors, recorder: Arc::default() })
+        Ok(Moving { members, stores, acceptors, recorder: Arc::default() })
     }
 
     /// Replaces by a procedure that is cut off now and then, as a person would: until it says so.
@@ -71,10 +74,11 @@ impl Moving {
     }
 }
 
-/// One world; the error says what is wrong with it.
-async fn moving_world(number: u64) -> Result<u64, String> {
+/// One world of so many acceptors, of which a minority is lost at once; the error says what is wrong.
+async fn moving_world(number: u64, members: usize) -> Result<u64, String> {
     let mut rng = SmallRng::seed_from_u64(number);
-    let moving = Arc::new(Moving::new(&mut rng).await?);
+    let moving = Arc::new(Moving::new(members, &mut rng).await?);
+    let spare = moving.members;
     let recorder = moving.recorder.clone();
     let mut users = Vec::new();
     for number in 0..PROPOSERS {
@@ -91,10 +95,10 @@ async fn moving_world(number: u64) -> Result<u64, String> {
     tokio::time::sleep(Duration::from_millis(rng.random_range(0..after))).await;
     let turn = [Turn::Retired, Turn::Dead, Turn::Wiped][rng.random_range(0..3)];
     let new = match turn {
-        Turn::Retired => SPARE,
+        Turn::Retired => spare,
         Turn::Dead => {
             moving.stores[0].set_down(true);
-            SPARE
+            spare
         }
         Turn::Wiped => {
             moving.stores[0].cells.wipe();
@@ -102,7 +106,20 @@ async fn moving_world(number: u64) -> Result<u64, String> {
         }
     };
     tokio::time::sleep(Duration::from_millis(rng.random_range(0..300))).await;
+    // Of five another one loses its state before that is done, or while it is.
+    let second = (members > 3).then_some(1);
+    if let Some(second) = second {
+        let (store, at) = (moving.stores[second].clone(), rng.random_range(0..2_000));
+        users.push(seed::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(at)).await;
+            store.cells.wipe();
+        }));
+    }
     moving.replace(0, new, &mut rng).await.map_err(|why| format!("{turn:?}: {why}"))?;
+    if let Some(second) = second {
+        tokio::time::sleep(Duration::from_millis(2_000)).await;
+        moving.replace(second, second, &mut rng).await.map_err(|why| format!("second: {why}"))?;
+    }
     tokio::time::sleep(Duration::from_millis(rng.random_range(0..500))).await;
     // The quorum bears the loss of any one again.
     let next = [1, 2, new][rng.random_range(0..3)];
@@ -123,25 +140,34 @@ async fn moving_world(number: u64) -> Result<u64, String> {
     Ok(recorder.decided.load(Ordering::SeqCst))
 }
 
-fn run_moving(number: u64) -> Result<u64, String> {
-    paused(number, moving_world(number))
+fn run_moving(number: u64, members: usize) -> Result<u64, String> {
+    paused(number, moving_world(number, members))
 }
 
 #[test]
 fn acceptors_are_replaced_under_way() {
-    const WORLDS: u64 = 300;
+    replaced_under_way(300, 3);
+}
+
+#[test]
+fn of_five_acceptors_two_are_lost_at_once_and_replaced_under_way() {
+    replaced_under_way(100, 5);
+}
+
+fn replaced_under_way(worlds: u64, members: usize) {
     let mut decided = 0;
-    for number in 0..WORLDS {
-        decided += run_moving(number).unwrap_or_else(|why| panic!("world {number}: {why}"));
+    for number in 0..worlds {
+        let ran = run_moving(number, members);
+        decided += ran.unwrap_or_else(|why| panic!("world {number} of {members}: {why}"));
     }
-    assert!(decided > WORLDS * 20, "{decided} decisions in {WORLDS}");
+    assert!(decided > worlds * 20, "{decided} decisions in {worlds}");
 }
 
 #[test]
 fn planted_bugs_of_a_replacement_are_found() {
     for bug in [Bug::CarryUnsealed, Bug::AbsentWhileFilling] {
         PLANTED.set(Some(bug));
-        let wrong = |number| run_moving(number).err().filter(|why| why.contains("linearizable"));
+        let wrong = |number| run_moving(number, 3).err().filter(|why| why.contains("linearizable"));
         let found = (0..1_000).find_map(|number| Some((number, wrong(number)?)));
         PLANTED.set(None);
         assert!(found.is_some(), "{bug:?} was not found");
@@ -343,9 +369,11 @@ async fn what_is_lost_while_it_is_taken_in_is_not_taken_for_new() {
         cells[at].put(MARK_KEY, Some(&held.tag), filling.encode()).await.unwrap();
     }
     cells[0].wipe();
-    let refused = replaced(&acceptors, "w0", "w0").await;
-    let Err(ReplaceError::Store { acceptor, error }) = refused else { panic!("{refused:?}") };
-    assert!(acceptor == "w0" && error.to_string().contains("lost its state"), "{error}");
+    let done = replaced(&acceptors, "w0", "w0").await.unwrap();
+    assert_eq!((done.now.generation, done.lost), (2, ["w0".to_owned()].into()));
+    assert!(cells[0].snapshot().is_empty(), "it was taken in with nothing of what it had promised");
+    let again = replaced(&acceptors, "w0", "w0").await.unwrap();
+    assert_eq!((again.now.generation, again.lost), (3, BTreeSet::new()));
 }
 
 #[tokio::test(start_paused = true)]
