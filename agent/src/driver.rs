@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use continuum_cnpg_pair::DataPlane;
@@ -22,6 +21,7 @@ use crate::edges::Onlooker;
 use crate::effects::Performer;
 use crate::journal::Journal;
 use crate::peers::Peers;
+use crate::session_reads::SessionReads;
 use crate::store::StateDisk;
 
 /// Events waiting for the machine at most; senders wait beyond that.
@@ -37,6 +37,7 @@ pub(crate) struct Parts {
     pub timing: Timing,
     pub clock: SharedClock,
     pub store: Arc<dyn RegisterStore>,
+    pub sessions: SessionReads,
     pub plane: Arc<dyn DataPlane>,
     pub names: Vec<Arc<dyn NameService>>,
     pub resolvers: Arc<dyn HealthNames>,
@@ -109,13 +110,13 @@ pub(crate) async fn start(
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let (status_sender, status) = watch::channel(machine.status(now));
     let promises = PromiseDesk::default();
-    let eager = Arc::new(AtomicBool::new(false));
+    let (eager, hurry) = watch::channel(false);
     let plane = parts.plane.clone();
 
     seed::spawn(forward_session(session, events.clone()));
     seed::spawn(parts.beats.clone().forward(events.clone()));
     seed::spawn(forward_core_link(parts.core.up(), events.clone()));
-    seed::spawn(observe(plane.clone(), status.clone(), events.clone(), eager.clone()));
+    seed::spawn(observe(plane.clone(), status.clone(), events.clone(), hurry));
     let performer = Performer::new(parts.clone(), spec, events.clone(), promises.clone());
     if let Some(until) = promised_until {
         performer.forget_promise_at(until);
@@ -131,7 +132,7 @@ struct Steps {
     machine: PairMachine,
     clock: SharedClock,
     onlooker: Option<Onlooker>,
-    eager: Arc<AtomicBool>,
+    eager: watch::Sender<bool>,
 }
 
 impl Steps {
@@ -170,9 +171,10 @@ impl Steps {
         }
         let effects = self.machine.step(now, event);
         let quiet = effects.iter().all(|effect| {
-            matches!(effect, Effect::ReadPair | Effect::ReadSession(_) | Effect::Arm { .. })
+            matches!(effect, Effect::ReadPair | Effect::ReadSession { .. } | Effect::Arm { .. })
         });
-        self.eager.store(self.machine.eager(), Ordering::Relaxed);
+        let eager = self.machine.eager();
+        self.eager.send_if_modified(|known| std::mem::replace(known, eager) != eager);
         if !quiet {
             tracing::trace!(pair = %self.machine.pair_id(), "step with effects");
         }
@@ -198,12 +200,13 @@ async fn forward_core_link(mut up: watch::Receiver<bool>, events: mpsc::Sender<E
     }
 }
 
-/// Looks at PostgreSQL by SQL while it runs.
+/// Looks at PostgreSQL by SQL while it runs. A look that is wanted sooner does not wait for the routine
+/// one: while a proof goes on, client commits wait for what the next look shows.
 async fn observe(
     plane: Arc<dyn DataPlane>,
     mut status: watch::Receiver<PairStatus>,
     events: mpsc::Sender<Event>,
-    eager: Arc<AtomicBool>,
+    mut hurry: watch::Receiver<bool>,
 ) {
     loop {
         let process = status.borrow_and_update().actuator.as_ref().map(|guard| guard.process);
@@ -212,8 +215,15 @@ async fn observe(
             if events.send(Event::Observed(observation)).await.is_err() {
                 return;
             }
-            let hurry = eager.load(Ordering::Relaxed);
-            tokio::time::sleep(if hurry { OBSERVE_EAGERLY } else { OBSERVE_INTERVAL }).await;
+            if *hurry.borrow() {
+                tokio::time::sleep(OBSERVE_EAGERLY).await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                wanted = hurry.wait_for(|hurry| *hurry) => if wanted.is_err() { return },
+                () = tokio::time::sleep(OBSERVE_INTERVAL) => {}
+            }
         } else if status.changed().await.is_err() {
             return;
         }

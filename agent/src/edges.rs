@@ -24,8 +24,8 @@ use crate::start::{AgentError, io_error};
 /// Deadline of one call to a name server.
 const NAME_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Makes a register store. Called once for the session, on the runtime that keeps it, and once
-/// for each pair.
+/// Makes a register store. Called once for the session, on the runtime that keeps it, once for the
+/// reads of other sessions, and once for each pair.
 pub type StoreFactory = Arc<dyn Fn() -> Arc<dyn RegisterStore> + Send + Sync>;
 
 /// The way to the witness, and what is seen of it.

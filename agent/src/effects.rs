@@ -11,9 +11,9 @@ use continuum_dns::NameChange;
 use continuum_domain::corroborate::Resolver;
 use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::pair::types::{CasAnswer, Effect, Event, PlaneCommand, PlaneOutcome};
-use continuum_domain::record::{pair_key, session_key};
+use continuum_domain::record::pair_key;
 use continuum_domain::spec::PairSpec;
-use continuum_domain::{Epoch, PairId, PairRecord, RegionId, SessionRecord, Tick, Version};
+use continuum_domain::{Epoch, PairId, PairRecord, RegionId, Tick, Version};
 use continuum_runtime::seed;
 use continuum_witness::{Answer, StoreError, Versioned};
 use tokio::sync::mpsc;
@@ -57,7 +57,7 @@ impl Performer {
         match effect {
             Effect::Take => self.take(),
             Effect::ReadPair => self.read_pair(),
-            Effect::ReadSession(region) => self.read_session(region),
+            Effect::ReadSession { region, not_before } => self.read_session(region, not_before),
             Effect::Cas { expected, value } => self.cas(expected, value),
             Effect::Arm { epoch, deadline } => self.arm(epoch, deadline),
             Effect::Fence { epoch, reason } => self.fence(epoch, &reason),
@@ -127,18 +127,10 @@ impl Performer {
         });
     }
 
-    fn read_session(&self, region: RegionId) {
-        let (store, key) = (self.parts.store.clone(), session_key(&region));
-        let sent = self.parts.clock.now();
+    fn read_session(&self, region: RegionId, not_before: Tick) {
+        let sessions = self.parts.sessions.clone();
         self.spawn(async move {
-            let answer = store.read(&key).await.map_err(|error| error.to_string());
-            let answer = answer.and_then(|found| {
-                let parse = |found: Versioned| {
-                    serde_json::from_slice::<SessionRecord>(&found.value)
-                        .map_err(|error| format!("the session register does not parse: {error}"))
-                };
-                found.map(parse).transpose()
-            });
+            let (sent, answer) = sessions.read(&region, not_before).await;
             Some(Event::SessionRead { region, sent, answer })
         });
     }

@@ -25,6 +25,7 @@ mod peer_server;
 mod peers;
 mod report;
 mod session;
+mod session_reads;
 mod start;
 mod store;
 

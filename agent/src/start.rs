@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::peer_server::PeerService;
 use crate::peers::Peers;
 use crate::session;
+use crate::session_reads::SessionReads;
 use crate::store::{Behind, Specs, StateDisk};
 
 /// Why an agent did not start, or ended.
@@ -132,6 +133,7 @@ pub async fn run_on(
             journal: journal.clone(),
             peers,
             beats: beats.clone(),
+            sessions: SessionReads::new(store(), clock.clone()),
             store,
             plane,
             names,
@@ -241,6 +243,7 @@ struct Make {
     journal: Journal,
     peers: Peers,
     beats: Beats,
+    sessions: SessionReads,
     store: StoreFactory,
     plane: PlaneFactory,
     names: Vec<Arc<dyn NameService>>,
@@ -358,6 +361,7 @@ impl Manager {
             timing: self.timing,
             clock: self.clock.clone(),
             store: (make.store)(),
+            sessions: make.sessions.clone(),
             plane: (make.plane)(member, spec),
             names: make.names.clone(),
             resolvers: make.resolvers.clone(),

@@ -18,8 +18,13 @@ const UNRESOLVED_PATIENCE: Duration = Duration::from_secs(1);
 impl PairMachine {
     /// Keeps the register, and the holder's session for a challenger, fresh enough.
     pub(super) fn keep_reading(&mut self, now: Tick) {
-        let pace = if self.eager() { Duration::from_millis(20) } else { self.pace() };
-        let interval = if self.is_primary() { self.round() } else { pace };
+        let interval = if self.is_primary() || self.all_quiet(now) {
+            self.round()
+        } else if self.eager() {
+            Duration::from_millis(20)
+        } else {
+            self.pace()
+        };
         let blind = self.is_primary() && planted(Bug::HolderNeverReads);
         let due =
             !blind && self.register.last_read_sent.is_none_or(|sent| now.since(sent) >= interval);
@@ -34,9 +39,25 @@ impl PairMachine {
             if (due || closing) && !self.reading_session {
                 self.reading_session = true;
                 self.last_session_read = Some(now);
-                self.out.push(Effect::ReadSession(holder));
+                // The read that closes the window has to be sent after it ran out (R6).
+                let not_before = if closing { now } else { now - self.pace() / 2 };
+                self.out.push(Effect::ReadSession { region: holder, not_before });
             }
         }
+    }
+
+    /// Whether another region holds the pair, shows that it lives, and nothing is going on: then the
+    /// register is read as often as the holder reads it. A change by another is told at once
+    /// ([`Effect::NudgePeers`]); this is for a nudge that was lost.
+    fn all_quiet(&self, now: Tick) -> bool {
+        let quiet_for = self.window.silent_since().map(|since| now.since(since));
+        let beats = quiet_for.is_some_and(|silent| silent < self.round() * 2);
+        let another = self.record().is_some_and(|record| {
+            record.handover_to.is_none()
+                && record.holder.as_ref().is_some_and(|holder| *holder != self.me)
+        });
+        let reachable = self.register.unreachable.is_none();
+        another && beats && reachable && self.register.settled() && !self.eager()
     }
 
     /// Whether the window on the holder's session runs out and the read that closes it is due.

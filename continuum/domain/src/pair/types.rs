@@ -424,8 +424,14 @@ pub enum Effect {
     Take,
     /// Read the pair register.
     ReadPair,
-    /// Read another region's session register.
-    ReadSession(RegionId),
+    /// Learn what stands in another region's session register. The holder's session is the same for
+    /// all its pairs: a read that another pair asked for does as well, if it is not too old.
+    ReadSession {
+        /// Whose.
+        region: RegionId,
+        /// An answer counts when its read was sent at this instant or later.
+        not_before: Tick,
+    },
     /// Compare-and-swap the pair register; one is under way at a time.
     Cas {
         /// Expected version.

@@ -104,7 +104,7 @@ pub const VETO_OF_AN_EARLIER_SILENCE: Story = Story {
     plan: veto,
     tell: |w| {
         w.resolvers.forced = Some(NameState::Up);
-        w.strike(Fault::AgentHang { r: 0, span: 2_100 });
+        w.strike(Fault::AgentHang { r: 0, span: 1_800 });
         let asked = w.run_until(ms(2_500), |w| w.resolvers.asked > 0);
         w.run(ms(1_500));
         let told = asked && w.primary() == Some(0);

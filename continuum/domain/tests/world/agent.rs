@@ -1,5 +1,7 @@
 //! A region's agent: the two machines, and the loops that feed them.
 
+use std::time::Duration;
+
 use continuum_domain::observation::Observation;
 use continuum_domain::pair::PairMachine;
 use continuum_domain::pair::types::{Event, SessionView};
@@ -286,8 +288,18 @@ impl World {
         });
     }
 
-    pub fn read_session(&mut self, r: usize, life: u64, of: usize) {
+    /// Sometimes another pair of the region has just read it, and that does.
+    pub fn read_session(&mut self, r: usize, life: u64, of: usize, not_before: Tick) {
         let (sent, region) = (self.local(r), self.regions[of].name.clone());
+        let age = sent.since(not_before);
+        if age > Duration::ZERO && self.net.witness_reaches(r, self.now) && self.rng.chance(300) {
+            let sent = sent - self.rng.between(Duration::ZERO, age);
+            let answer = Ok(self.register.session_at(of, self.true_time(r, sent)));
+            let delay = self.net.local(&mut self.rng);
+            return self.after(delay, Host::Agent(r), move |w| {
+                w.feed_if(r, life, Event::SessionRead { region, sent, answer });
+            });
+        }
         self.ask_register(r, Request::ReadSession(of), move |w, answer| {
             let answer = match answer {
                 Answer::Session(found) => Ok(found.map(|(_, record): (Version, _)| record)),

@@ -17,7 +17,7 @@ impl World {
         let quiet = matches!(
             effect,
             Effect::ReadPair
-                | Effect::ReadSession(_)
+                | Effect::ReadSession { .. }
                 | Effect::AskIdentity { .. }
                 | Effect::PublishNames { .. }
                 | Effect::Arm { .. }
@@ -29,9 +29,9 @@ impl World {
         match effect {
             Effect::Take => self.take(r, life),
             Effect::ReadPair => self.read_pair(r, life),
-            Effect::ReadSession(of) => {
-                let of = self.index(&of);
-                self.read_session(r, life, of);
+            Effect::ReadSession { region, not_before } => {
+                let of = self.index(&region);
+                self.read_session(r, life, of, not_before);
             }
             Effect::Cas { expected, value } => self.cas(r, life, expected, value),
             Effect::Arm { epoch, deadline } => self.send_arm(r, life, epoch, deadline),

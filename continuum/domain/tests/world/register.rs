@@ -48,12 +48,21 @@ type Callback = Box<dyn FnOnce(&mut World, Answer)>;
 pub struct Register {
     pub pair: Option<(Version, PairRecord)>,
     pub sessions: Vec<Option<(Version, SessionRecord)>>,
+    /// What stood in each session's register, from which true time on.
+    past: Vec<Vec<(u64, SessionRecord)>>,
     open: BTreeMap<u64, Callback>,
 }
 
 impl Register {
     pub fn new(regions: usize) -> Self {
-        Self { pair: None, sessions: vec![None; regions], open: BTreeMap::new() }
+        let (sessions, past) = (vec![None; regions], vec![Vec::new(); regions]);
+        Self { pair: None, sessions, past, open: BTreeMap::new() }
+    }
+
+    /// What stood in the session's register of `of` at the true time `at`.
+    pub fn session_at(&self, of: usize, at: u64) -> Option<SessionRecord> {
+        let past = self.past[of].iter().rev().find(|(from, _)| *from <= at);
+        past.map(|(_, record)| record.clone())
     }
 
     pub fn record(&self) -> Option<&PairRecord> {
@@ -128,6 +137,7 @@ impl World {
                     return Answer::SessionRefused(slot.clone());
                 }
                 let version = Version(version.0 + 1);
+                self.register.past[r].push((self.now, value.clone()));
                 *slot = Some((version, value));
                 self.judge_beat(r);
                 Answer::Accepted(version)
