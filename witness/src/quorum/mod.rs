@@ -34,6 +34,7 @@ mod place;
 mod planted;
 mod replace;
 mod round;
+mod standing;
 mod store;
 mod view;
 
