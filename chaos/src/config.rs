@@ -53,7 +53,7 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
     if let Some(restarts) = options.restarts_in_place {
         spec.restarts_in_place = restarts;
     }
-    spec.names = vec![NameSpec { name: NAME.into(), ttl: options.name_ttl }];
+    spec.names = vec![NameSpec::new(NAME, options.name_ttl)];
     spec
 }
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::corroborate::{self, Corroborate};
 use crate::duration_text;
 use crate::ids::{PairId, RegionId};
+use crate::name_spec::absolute;
+
+pub use crate::name_spec::{LuaFeature, NamePolicy, NameRole, NameSpec};
 
 /// What a commit acknowledged to a client survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,17 +98,6 @@ fn default_priority() -> u32 {
 pub struct LossApproval {
     /// Most bytes of WAL that may be lost.
     pub rpo_bytes: u64,
-}
-
-/// The name clients use for the writer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NameSpec {
-    /// Fully qualified name.
-    pub name: String,
-    /// Time to live of the records.
-    #[serde(with = "duration_text")]
-    pub ttl: Duration,
 }
 
 /// The spec of one pair. Every field that is left out takes the documented default.
@@ -292,7 +284,21 @@ impl PairSpec {
         if self.durability.is_synchronous() && self.loss_approval.is_some() {
             return fail("loss_approval", "is only for durability async");
         }
+        self.check_names()?;
         self.check_corroboration()
+    }
+
+    fn check_names(&self) -> Result<(), SpecError> {
+        for (index, name) in self.names.iter().enumerate() {
+            let at =
+                |(field, problem)| SpecError { path: format!("names[{index}].{field}"), problem };
+            name.check(self.members.keys()).map_err(at)?;
+            let same = |other: &NameSpec| absolute(&other.name) == absolute(&name.name);
+            if name.provider.is_some() && self.names[..index].iter().any(same) {
+                return Err(at(("name".into(), "is listed twice".into())));
+            }
+        }
+        Ok(())
     }
 
     fn check_corroboration(&self) -> Result<(), SpecError> {

@@ -94,3 +94,84 @@ fn corroboration_needs_a_health_name_of_every_member() {
     member.health_name = Some("here".into());
     assert_eq!(refused(&spec).0, "members.fsn.health_name");
 }
+
+fn at_provider() -> NameSpec {
+    let addresses = ["fsn", "hel"].into_iter().enumerate();
+    let addresses = addresses.map(|(last, name)| {
+        let address = std::net::IpAddr::from([10, 0, 0, last as u8]);
+        (RegionId::new(name).expect("valid"), [address].into())
+    });
+    let ttl = Duration::from_secs(5);
+    NameSpec::at_provider("app.db.example.", ttl, ("pdns", "DB.example"), addresses.collect())
+}
+
+fn with_name(name: NameSpec) -> PairSpec {
+    PairSpec { names: vec![name], ..spec() }
+}
+
+#[test]
+fn a_name_without_a_provider_reads_and_is_written_as_it_always_was() {
+    let text = r#"{"name":"app","ttl":"500ms"}"#;
+    let name: NameSpec = serde_json::from_str(text).expect("as before");
+    assert_eq!(name, NameSpec::new("app", Duration::from_millis(500)));
+    assert_eq!(serde_json::to_string(&name).expect("plain data"), text);
+    assert_eq!(with_name(name.clone()).check(), Ok(()));
+    let zone = NameSpec { zone: Some("db.example".into()), ..name };
+    let line = ("names[0].zone".into(), "is only for names at a provider".into());
+    assert_eq!(refused(&with_name(zone)), line);
+}
+
+#[test]
+fn a_name_at_a_provider_is_whole_or_refused_by_its_field() {
+    let name = at_provider();
+    assert_eq!(with_name(name.clone()).check(), Ok(()));
+    let text = serde_json::to_string(&name).expect("plain data");
+    assert_eq!(serde_json::from_str::<NameSpec>(&text).expect("the same"), name);
+    let port = std::num::NonZeroU16::new(7442);
+    let mut one_sided = name.addresses.clone();
+    one_sided.insert(RegionId::new("hel").expect("valid"), ["::1".parse().expect("v6")].into());
+    let mut stranger = name.addresses.clone();
+    stranger.insert(RegionId::new("ash").expect("valid"), ["::1".parse().expect("v6")].into());
+    let lag_max = Some(Duration::from_secs(1));
+    let (role, policy) = (NameRole::Standby, NamePolicy::Follow);
+    let cases = [
+        (NameSpec { provider: Some(" ".into()), ..name.clone() }, "provider"),
+        (NameSpec { name: "app".into(), ..name.clone() }, "name"),
+        (NameSpec { name: "app.example".into(), ..name.clone() }, "name"),
+        (NameSpec { name: "db.example".into(), ..name.clone() }, "name"),
+        (NameSpec { zone: None, ..name.clone() }, "zone"),
+        (NameSpec { ttl: Duration::from_millis(1_500), ..name.clone() }, "ttl"),
+        (NameSpec { ttl: Duration::ZERO, ..name.clone() }, "ttl"),
+        (NameSpec { ttl: Duration::from_secs(3_601), ..name.clone() }, "ttl"),
+        (NameSpec { role, ..name.clone() }, "lag_max"),
+        (NameSpec { role, lag_max: Some(Duration::ZERO), ..name.clone() }, "lag_max"),
+        (NameSpec { lag_max, ..name.clone() }, "lag_max"),
+        (NameSpec { policy, ..name.clone() }, "health_port"),
+        (NameSpec { health_port: port, ..name.clone() }, "health_port"),
+        (NameSpec { lua: [LuaFeature::EmptyBackup].into(), ..name.clone() }, "lua"),
+        (NameSpec { addresses: BTreeMap::new(), ..name.clone() }, "addresses.fsn"),
+        (NameSpec { addresses: stranger, ..name.clone() }, "addresses.ash"),
+        (NameSpec { policy, health_port: port, addresses: one_sided, ..name.clone() }, "addresses"),
+    ];
+    for (name, field) in cases {
+        assert_eq!(refused(&with_name(name.clone())).0, format!("names[0].{field}"), "{name:?}");
+    }
+    let twice = PairSpec { names: vec![name.clone(), name], ..spec() };
+    assert_eq!(refused(&twice), ("names[1].name".into(), "is listed twice".into()));
+}
+
+#[test]
+fn a_read_only_name_lists_who_is_known_to_be_near() {
+    let region = |name: &str| RegionId::new(name).expect("valid");
+    let lag = |ms| Some(Duration::from_millis(ms));
+    let lags = [("a", lag(400)), ("b", lag(900)), ("c", lag(1_001)), ("d", None)]
+        .map(|(name, lag)| (region(name), lag));
+    let of = |listed: &[&str]| {
+        let listed = listed.iter().map(|name| region(name)).collect();
+        let found =
+            crate::name_spec::readers(&lags.clone().into(), Duration::from_secs(1), &listed);
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[]), ["a"], "b is near, and comes back when it is nearer");
+    assert_eq!(of(&["a", "b", "c", "d"]), ["a", "b"]);
+}

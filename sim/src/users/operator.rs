@@ -85,7 +85,7 @@ pub fn spec(plan: &Plan) -> PairSpec {
     }
     spec.stall_timeout = plan.timing.ttl / 2;
     spec.write_stall_timeout = plan.timing.ttl * 2;
-    spec.names = vec![NameSpec { name: PAIR_NAME.into(), ttl: DNS_TTL }];
+    spec.names = vec![NameSpec::new(PAIR_NAME, DNS_TTL)];
     spec
 }
 

@@ -217,7 +217,7 @@ impl PairMachine {
             if self.traffic_noted != Some(record.epoch) {
                 self.traffic_noted = Some(record.epoch);
                 let took = self.acquired_at.map(|at| now.since(at));
-                let detail = "names published by the holder".to_owned();
+                let detail = "names are published from here on; pair show has each".to_owned();
                 self.step_note(Step::Traffic, StepOutcome::Done, took, detail);
             }
         }

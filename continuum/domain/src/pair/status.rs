@@ -50,6 +50,8 @@ pub struct PairStatus {
     pub witness_reachable: bool,
     /// Spec version acted by.
     pub spec_version: u64,
+    /// Holder: when its epoch was won.
+    pub acquired_at: Option<Tick>,
     /// Standby: the epoch for whose holder its WAL is proven. Only under that epoch may it be listed,
     /// or a lease be handed to it; see [`PairMachine::directory_for`].
     pub proven_at: Option<Epoch>,
@@ -75,6 +77,7 @@ impl PairMachine {
             witness_reachable: self.register.unreachable.is_none()
                 && self.session.witness_answered.is_some(),
             spec_version: self.spec_version,
+            acquired_at: self.acquired_at,
             proven_at: self.proven_at(),
             takeover_refusals: if self.is_primary() {
                 self.premise_reasons(now)
