@@ -53,6 +53,19 @@ pub enum NameError {
     Misconfigured(String),
 }
 
+impl NameError {
+    /// A stable word for the kind.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unanswered(_) => "unanswered",
+            Self::Refused { .. } => "newer-epoch",
+            Self::Contradicted(_) => "contradicted",
+            Self::Unauthorised(_) => "unauthorised",
+            Self::Misconfigured(_) => "misconfigured",
+        }
+    }
+}
+
 /// A place where names are published. Level-triggered: callers publish the same again and again,
 /// and each call makes the name say it. Epochs never go back. Every call returns within a bounded
 /// time.
@@ -60,4 +73,9 @@ pub enum NameError {
 pub trait NameService: Send + Sync + 'static {
     /// Makes the name point at the holder, unless a newer epoch stands.
     async fn publish(&self, change: &NameChange) -> Result<Published, NameError>;
+
+    /// What people call it.
+    fn label(&self) -> String {
+        "a name server".into()
+    }
 }

@@ -1,6 +1,7 @@
 //! Verification from outside: each authoritative server is asked directly, past every cache.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -42,6 +43,50 @@ pub enum Verdict {
     Lame(ResponseCode),
     /// No answer. Not the same as a wrong one.
     Unanswered(String),
+}
+
+impl Verdict {
+    /// Whether it serves what is due; `None` when that is not known.
+    pub fn serves(&self) -> Option<bool> {
+        match self {
+            Self::Serves => Some(true),
+            Self::Unanswered(_) => None,
+            _ => Some(false),
+        }
+    }
+}
+
+/// For people, in one line.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serves => f.write_str("serves"),
+            Self::Stale { serial, newest, epoch } => {
+                write!(f, "stale: serial {serial} where another has {newest}, ")?;
+                match epoch {
+                    Some(epoch) => write!(f, "still epoch {epoch}"),
+                    None => f.write_str("no epoch"),
+                }
+            }
+            Self::Wrong { addresses, companion } => {
+                let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                write!(f, "wrong: answers {} with ", listed.join(", "))?;
+                match companion {
+                    Some(companion) => write!(f, "{companion:?} beside it"),
+                    None => f.write_str("no companion"),
+                }
+            }
+            Self::NoData => f.write_str("no data: the name has no address"),
+            Self::NoSuchName => f.write_str("no such name"),
+            Self::ServerFailure => f.write_str(
+                "server failure: a LUA record that does not run, or the server's database",
+            ),
+            Self::Lame(code) => {
+                write!(f, "lame ({code}): it is not an authority of the zone")
+            }
+            Self::Unanswered(why) => write!(f, "unanswered: {why}"),
+        }
+    }
 }
 
 /// What one server answered.
@@ -86,12 +131,7 @@ fn judge(answers: &BTreeMap<SocketAddr, Answers>, due: &Wanted) -> BTreeMap<Sock
         Answers::Failed(verdict) => verdict.clone(),
         Answers::Told { serial, addresses, exists, companion } => {
             let newest = newest.unwrap_or(*serial);
-            // What a LUA record computes is the server's to choose; who wrote it is not.
-            let right = if due.records.lua.is_empty() {
-                *addresses == due.records.addresses
-            } else {
-                !addresses.is_empty()
-            };
+            let right = due.records.is_served_by(addresses);
             if right && companion.as_deref() == Some(&due.stamp().to_string()) {
                 Verdict::Serves
             } else if older(*serial, newest) {
@@ -157,6 +197,91 @@ fn usable(answer: Message) -> Result<Message, Verdict> {
         }
         code => Err(Verdict::Lame(code)),
     }
+}
+
+/// What a recursive resolver makes of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// What is due.
+    Serves,
+    /// Something else. Right after a change it may come from its cache, for the ttl at the most.
+    Differs(BTreeSet<IpAddr>),
+    /// It says that it cannot answer.
+    Failed(ResponseCode),
+    /// No answer.
+    Unanswered(String),
+}
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serves => f.write_str("serves"),
+            Self::Differs(addresses) if addresses.is_empty() => f.write_str("no address"),
+            Self::Differs(addresses) => {
+                let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                write!(f, "answers {}", listed.join(", "))
+            }
+            Self::Failed(code) => write!(f, "answers {code}"),
+            Self::Unanswered(why) => write!(f, "unanswered: {why}"),
+        }
+    }
+}
+
+/// Asks a recursive resolver for the addresses that are due. One question waits `deadline` at the
+/// most; there are two.
+pub async fn resolved(resolver: SocketAddr, due: &Wanted, deadline: Duration) -> Resolved {
+    let mut addresses = BTreeSet::new();
+    for kind in [RecordType::A, RecordType::AAAA] {
+        let answer = match lookup::resolve(resolver, &due.name, kind, deadline).await {
+            Ok(answer) => answer,
+            Err(error) => return Resolved::Unanswered(error.to_string()),
+        };
+        match answer.metadata.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain => {}
+            code => return Resolved::Failed(code),
+        }
+        addresses.extend(answer.answers.iter().filter_map(|record| record.data.ip_addr()));
+    }
+    if due.records.is_served_by(&addresses) {
+        Resolved::Serves
+    } else {
+        Resolved::Differs(addresses)
+    }
+}
+
+/// What a server answers for a name and its companion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Addresses with their ttl.
+    pub addresses: BTreeSet<(IpAddr, u32)>,
+    /// Texts of the companion with their ttl.
+    pub companion: BTreeSet<(String, u32)>,
+}
+
+/// Asks an authoritative server what stands at a name; the error is why it does not say. One question
+/// waits `deadline` at the most; there are three.
+pub async fn shown(server: SocketAddr, name: &str, deadline: Duration) -> Result<Shown, Verdict> {
+    let question = async |name: &str, kind| {
+        let answer = lookup::query_tcp(server, name, kind, deadline).await;
+        usable(answer.map_err(|error| Verdict::Unanswered(error.to_string()))?)
+    };
+    let mut shown = Shown::default();
+    for kind in [RecordType::A, RecordType::AAAA] {
+        let answer = question(name, kind).await?;
+        let found = answer.answers.iter();
+        let found = found.filter_map(|record| Some((record.data.ip_addr()?, record.ttl)));
+        shown.addresses.extend(found);
+    }
+    let companion = question(&companion_name(name), RecordType::TXT).await?;
+    let texts = companion.answers.iter().filter_map(|record| match &record.data {
+        RData::TXT(text) => {
+            let parts = text.txt_data.iter().map(|part| String::from_utf8_lossy(part));
+            Some((parts.collect::<String>(), record.ttl))
+        }
+        _ => None,
+    });
+    shown.companion.extend(texts);
+    Ok(shown)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use continuum_domain::name_spec::LuaFeature;
 use text::Source;
 
 /// Longest content of a record, in bytes; far more than any pair needs.
@@ -77,6 +78,15 @@ pub struct Features {
     pub empty_backup: bool,
     /// `failOnIncompleteCheck`: no answer rather than the backup's before the first check ended.
     pub fail_on_incomplete: bool,
+}
+
+impl From<&BTreeSet<LuaFeature>> for Features {
+    fn from(known: &BTreeSet<LuaFeature>) -> Self {
+        Self {
+            empty_backup: known.contains(&LuaFeature::EmptyBackup),
+            fail_on_incomplete: known.contains(&LuaFeature::FailOnIncomplete),
+        }
+    }
 }
 
 /// How addresses are checked, and which of them are answered.

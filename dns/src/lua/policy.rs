@@ -5,25 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use continuum_domain::{PairId, RegionId};
-use serde::{Deserialize, Serialize};
 
 use super::{Body, Check, Family, Features, LuaError, LuaRecord, Selector, UrlCheck};
 
 /// How long one probe may take, in seconds; a server checks every few seconds.
 const PROBE_TIMEOUT_SECONDS: u32 = 1;
-
-/// How the writer's name follows the lease.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// Only the holder's addresses are in the record; it is written anew when the holder changes.
-    /// A wrong probe can answer nothing or the holder, never another region.
-    #[default]
-    Flip,
-    /// All members are in the record and the server probes each one's lease-gated URL. Nothing is
-    /// written when the holder changes; but a server that has not probed yet guesses.
-    Follow,
-}
 
 /// What the lease-gated URL of an agent answers for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

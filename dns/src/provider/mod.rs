@@ -5,8 +5,11 @@
 //! [`crate::records::plan`], the same for every provider.
 
 mod api_text;
+pub mod config;
 pub mod contract;
+pub mod key_file;
 pub mod memory;
+pub mod places;
 pub mod powerdns;
 pub mod publish;
 pub mod rfc2136;

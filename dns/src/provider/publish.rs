@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use continuum_domain::name_spec::absolute;
 use continuum_domain::{PairId, RegionId};
 
 use super::{ProviderError, RecordProvider};
@@ -109,58 +109,57 @@ impl FollowedName {
 #[derive(Debug)]
 pub struct RecordNames {
     provider: Arc<dyn RecordProvider>,
-    names: BTreeMap<String, FollowedName>,
-    foreign_writes: AtomicU64,
+    names: RwLock<BTreeMap<String, FollowedName>>,
 }
 
 impl RecordNames {
     /// `names`, by their fully qualified name, at `provider`.
     pub fn new(provider: Arc<dyn RecordProvider>, names: BTreeMap<String, FollowedName>) -> Self {
         let names = names.into_iter().map(|(name, entry)| (absolute(&name), entry)).collect();
-        Self { provider, names, foreign_writes: AtomicU64::new(0) }
+        Self { provider, names: RwLock::new(names) }
     }
 
-    /// How many writes of others were undone since the start.
-    pub fn foreign_writes(&self) -> u64 {
-        self.foreign_writes.load(Ordering::Relaxed)
+    /// Follows `name` from now on in this way; the next publish writes it.
+    pub fn follow(&self, name: &str, entry: FollowedName) {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.insert(absolute(name), entry);
     }
 
     /// What should stand at a name; an error when it does not follow the pair for that holder.
     pub fn wanted(&self, change: &NameChange) -> Result<Wanted, NameError> {
         let name = absolute(&change.name);
-        let entry = self.names.get(&name).filter(|entry| entry.pair == change.pair);
-        let records = entry.and_then(|entry| entry.records.get(&change.holder));
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = names.get(&name).filter(|entry| entry.pair == change.pair);
+        let records = entry.and_then(|entry| entry.records.get(&change.holder)).cloned();
         let records = records.ok_or_else(|| {
             NameError::Misconfigured(format!(
                 "{name} does not follow pair {} with addresses for {}",
                 change.pair, change.holder
             ))
         })?;
-        Ok(Wanted {
-            name,
-            pair: change.pair.clone(),
-            epoch: change.epoch,
-            holder: change.holder.clone(),
-            records: records.clone(),
-        })
+        let (pair, epoch, holder) = (change.pair.clone(), change.epoch, change.holder.clone());
+        Ok(Wanted { name, pair, epoch, holder, records })
     }
-}
 
-fn absolute(name: &str) -> String {
-    format!("{}.", name.trim_end_matches('.').to_ascii_lowercase())
+    /// As [`NameService::publish`], and says what it took; a write of others that was undone is
+    /// logged.
+    pub async fn publish_told(&self, change: &NameChange) -> Result<Outcome, NameError> {
+        let wanted = self.wanted(change)?;
+        let outcome = publish(&*self.provider, &wanted).await?;
+        if let Some(foreign) = &outcome.foreign {
+            tracing::warn!(name = %wanted.name, pair = %wanted.pair, epoch = %wanted.epoch, %foreign,
+                "somebody else wrote to a name that follows a lease; undone");
+        }
+        Ok(outcome)
+    }
 }
 
 #[async_trait]
 impl NameService for RecordNames {
     async fn publish(&self, change: &NameChange) -> Result<Published, NameError> {
-        let wanted = self.wanted(change)?;
-        let outcome = publish(&*self.provider, &wanted).await?;
-        if let Some(foreign) = &outcome.foreign {
-            self.foreign_writes.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(name = %wanted.name, pair = %wanted.pair, epoch = %wanted.epoch, %foreign,
-                "somebody else wrote to a name that follows a lease; undone");
-        }
-        let ttl = std::time::Duration::from_secs(wanted.records.ttl.into());
-        Ok(Published { epoch: wanted.epoch, ttl })
+        let ttl = self.wanted(change)?.records.ttl;
+        self.publish_told(change).await?;
+        let ttl = std::time::Duration::from_secs(ttl.into());
+        Ok(Published { epoch: change.epoch, ttl })
     }
 }

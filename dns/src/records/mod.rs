@@ -8,6 +8,7 @@
 //! Whoever writes changes both in one step, on the condition that the companion still is what was
 //! read. So the companion is the fence, and its `sum` tells records that were changed by others.
 
+pub mod due;
 pub mod plan;
 
 use std::collections::BTreeSet;
@@ -153,6 +154,26 @@ impl Records {
         let lua = self.lua.iter().map(|content| format!("LUA {content}"));
         let alias = self.alias.iter().map(|target| format!("CNAME {target}"));
         addresses.chain(lua).chain(alias).collect()
+    }
+
+    /// Reads [`Records::lines`] back; `None` when a line is none.
+    pub fn read(ttl: u32, lines: &[String]) -> Option<Self> {
+        let mut records = Self { ttl, ..Self::default() };
+        for line in lines {
+            let (kind, content) = line.split_once(' ')?;
+            match kind {
+                "A" | "AAAA" => drop(records.addresses.insert(content.parse().ok()?)),
+                "LUA" => drop(records.lua.insert(content.to_owned())),
+                _ => return None,
+            }
+        }
+        Some(records)
+    }
+
+    /// Whether a server that has them may answer these addresses. What a LUA record computes is the
+    /// server's to choose.
+    pub fn is_served_by(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+        if self.lua.is_empty() { *addresses == self.addresses } else { !addresses.is_empty() }
     }
 
     /// A hash over all of it, in hexadecimal.

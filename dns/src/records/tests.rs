@@ -75,6 +75,17 @@ fn a_stamp_is_read_as_it_was_written_and_nothing_else_is_one() {
 }
 
 #[test]
+fn lines_are_read_back_as_they_were_written() {
+    let addresses = ["10.1.0.11".parse().unwrap(), "2001:db8::11".parse().unwrap()].into();
+    let mut records = Records::plain(5, addresses);
+    records.lua.insert(r#"A "all({'10.1.0.11'})""#.into());
+    assert_eq!(Records::read(5, &records.lines()), Some(records));
+    assert_eq!(Records::read(0, &[]), Some(Records::default()));
+    assert_eq!(Records::read(5, &["A nowhere".into()]), None);
+    assert_eq!(Records::read(5, &["CNAME a.example.".into()]), None);
+}
+
+#[test]
 fn what_is_done_follows_from_what_stands() {
     let mine = wanted(7, "fsn", 1);
     let writes = |seen: &Seen| match plan(seen, &mine) {
