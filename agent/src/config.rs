@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use continuum_dns::provider::config::ProviderConfig;
 use continuum_domain::{PairId, RegionId, Timing, duration_text};
 use continuum_runtime::net::TlsFiles;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct AgentConfig {
     /// Name servers that are told who holds the lease.
     #[serde(default)]
     pub names: Vec<ServerAddress>,
+    /// Name servers of others that specs keep names at.
+    #[serde(default)]
+    pub name_provider: Vec<ProviderConfig>,
 }
 
 /// A server to dial: the name in its certificate, and its address.

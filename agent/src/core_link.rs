@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD};
 use continuum_control_api::link::{
-    Dialect, Directive, FromAgent, GrantAnswer, MemberReport, Order, ToAgent, unpack,
+    Dialect, Directive, FromAgent, GrantAnswer, MemberReport, NameReport, Order, PlaceReport,
+    ToAgent, unpack,
 };
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::agent_link_client::AgentLinkClient;
@@ -277,8 +278,18 @@ fn reports((pairs, beats, _): &Shown, clock: &SharedClock) -> BTreeMap<PairId, M
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .iter()
-        .map(|(pair, handle)| (pair.clone(), member_report(&handle.status.borrow(), beats, now)))
+        .map(|(pair, handle)| {
+            let report = member_report(&handle.status.borrow(), beats, &handle.names, now);
+            (pair.clone(), report)
+        })
         .collect()
+}
+
+/// What of a name makes a report worth sending at once.
+fn name_digest(report: &NameReport) -> String {
+    let place = |place: &PlaceReport| (place.epoch, place.failures > 0, place.foreign_writes);
+    let places: Vec<_> = report.places.values().map(place).collect();
+    format!("{:?} {places:?} {:?}", report.problem, report.converged)
 }
 
 /// Sends reports: at once when a role, epoch or blocked state changes, else by the interval.
@@ -294,7 +305,9 @@ async fn report(
             let blocked = report.blocked.as_ref().map(|blocked| blocked.code.clone());
             let standbys = report.sql.as_ref().map(|(sql, _)| sql.standbys.len());
             let takeover = report.takeover_refusals.as_ref().map(Vec::len);
-            format!("{:?} {record:?} {blocked:?} {standbys:?} {takeover:?}", report.role)
+            let names =
+                report.names.iter().flat_map(BTreeMap::values).map(name_digest).collect::<Vec<_>>();
+            format!("{:?} {record:?} {blocked:?} {standbys:?} {takeover:?} {names:?}", report.role)
         };
         members.values().map(line).collect()
     };

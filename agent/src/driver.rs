@@ -20,6 +20,7 @@ use crate::core_link::CoreHandle;
 use crate::edges::Onlooker;
 use crate::effects::Performer;
 use crate::journal::Journal;
+use crate::names::{NameProviders, NamesSeen};
 use crate::peers::Peers;
 use crate::session_reads::SessionReads;
 use crate::store::StateDisk;
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub sessions: SessionReads,
     pub plane: Arc<dyn DataPlane>,
     pub names: Vec<Arc<dyn NameService>>,
+    pub name_providers: NameProviders,
     pub resolvers: Arc<dyn HealthNames>,
     pub peers: Peers,
     pub core: CoreHandle,
@@ -56,6 +58,7 @@ pub(crate) struct PairHandle {
     pub status: watch::Receiver<PairStatus>,
     pub plane: Arc<dyn DataPlane>,
     pub promises: PromiseDesk,
+    pub names: NamesSeen,
 }
 
 /// Answers to promise requests, by request number.
@@ -122,9 +125,10 @@ pub(crate) async fn start(
         performer.forget_promise_at(until);
     }
     let steps = Steps { machine, clock: parts.clock, onlooker: parts.onlooker, eager };
+    let names = performer.names();
     seed::spawn(steps.run(performer, inbox, status_sender));
     tracing::info!(%pair, "pair started");
-    Ok(PairHandle { events, status, plane, promises })
+    Ok(PairHandle { events, status, plane, promises, names })
 }
 
 /// The machine of a pair, with what its steps need.
@@ -158,10 +162,12 @@ impl Steps {
                 performer.spec_changed(spec.clone());
             }
             let now = self.clock.now();
-            for effect in self.step(now, event) {
-                performer.perform(effect);
+            let effects = self.step(now, event);
+            let seen = self.machine.status(now);
+            for effect in effects {
+                performer.perform(effect, &seen);
             }
-            status.send_replace(self.machine.status(now));
+            status.send_replace(seen);
         }
     }
 

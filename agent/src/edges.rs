@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
 use continuum_control_api::link::Dialect;
+use continuum_dns::provider::places::OpenProvider;
 use continuum_dns::{HealthNames, NameService, ResolverClient, RpcNameService};
 use continuum_domain::Tick;
 use continuum_domain::pair::PairMachine;
@@ -19,6 +20,7 @@ use continuum_witness::RegisterStore;
 use continuum_witness::quorum::QuorumHealth;
 
 use crate::config::{AgentConfig, AgentPair};
+pub use crate::names::NameProviders;
 use crate::start::{AgentError, io_error};
 
 /// Deadline of one call to a name server.
@@ -70,6 +72,8 @@ pub struct Edges {
     pub plane: PlaneFactory,
     /// Name servers that are told who holds the lease.
     pub names: Vec<Arc<dyn NameService>>,
+    /// Name servers of others that records are written to.
+    pub name_providers: NameProviders,
     /// Resolvers that are asked for the health names of other regions.
     pub resolvers: Arc<dyn HealthNames>,
     /// Where other agents and operators ask.
@@ -100,6 +104,7 @@ impl Edges {
         Ok(Self {
             witness,
             names: name_services(config, &network),
+            name_providers: open_providers(config, &clock)?,
             resolvers: Arc::new(ResolverClient),
             plane: postgres_planes(config, &clock),
             disk: Arc::new(disk),
@@ -132,6 +137,19 @@ pub fn name_services(config: &AgentConfig, network: &SharedNetwork) -> Vec<Arc<d
         Arc::new(RpcNameService::new(network, &*server.address, &*server.name, NAME_DEADLINE))
     };
     config.names.iter().map(service).collect()
+}
+
+/// The configured name servers of others, with their keys read.
+fn open_providers(config: &AgentConfig, clock: &SharedClock) -> Result<NameProviders, AgentError> {
+    let mut providers = NameProviders::new();
+    for provider in &config.name_provider {
+        let name = provider.name().to_owned();
+        let opened = OpenProvider::open(provider, clock.clone());
+        let opened =
+            opened.map_err(|problem| AgentError::NameProvider { name: name.clone(), problem })?;
+        providers.insert(name, Arc::new(opened));
+    }
+    Ok(providers)
 }
 
 fn postgres_planes(config: &AgentConfig, clock: &SharedClock) -> PlaneFactory {

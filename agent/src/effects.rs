@@ -7,9 +7,9 @@ use std::time::Duration;
 use continuum_cnpg_pair::plane::{StopMode, Upstream};
 use continuum_cnpg_pair::{DataPlane, PlaneError};
 use continuum_control_api::link::{PeerAnswer, PeerAsk};
-use continuum_dns::NameChange;
 use continuum_domain::corroborate::Resolver;
 use continuum_domain::mutation::{Bug, planted};
+use continuum_domain::pair::PairStatus;
 use continuum_domain::pair::types::{CasAnswer, Effect, Event, PlaneCommand, PlaneOutcome};
 use continuum_domain::record::pair_key;
 use continuum_domain::spec::PairSpec;
@@ -19,6 +19,7 @@ use continuum_witness::{Answer, StoreError, Versioned};
 use tokio::sync::mpsc;
 
 use crate::driver::{Parts, PromiseDesk, watch_guard};
+use crate::names::{NameDesk, NamesSeen};
 use crate::report;
 
 /// Pause before a lost guard is reported, so that taking it again is not a busy loop.
@@ -35,6 +36,7 @@ pub(crate) struct Performer {
     promises: PromiseDesk,
     /// When the promises written so far are over; held while the file is touched.
     promised: Arc<tokio::sync::Mutex<Tick>>,
+    names: NameDesk,
 }
 
 impl Performer {
@@ -45,15 +47,25 @@ impl Performer {
         promises: PromiseDesk,
     ) -> Self {
         let promised = Arc::default();
-        Self { parts, pair: spec.id.clone(), spec: Arc::new(spec), events, promises, promised }
+        let (services, providers) = (parts.names.clone(), parts.name_providers.clone());
+        let here = (parts.region.clone(), parts.clock.clone());
+        let names = NameDesk::new(here, services, providers, &spec);
+        let (pair, spec) = (spec.id.clone(), Arc::new(spec));
+        Self { parts, pair, spec, events, promises, promised, names }
+    }
+
+    /// What is seen of the pair's names.
+    pub fn names(&self) -> NamesSeen {
+        self.names.seen()
     }
 
     pub fn spec_changed(&mut self, spec: PairSpec) {
+        self.names.spec_changed(&spec);
         self.spec = Arc::new(spec);
     }
 
-    /// Starts performing one effect.
-    pub fn perform(&self, effect: Effect) {
+    /// Starts performing one effect; `status` is the machine's after the step that asked for it.
+    pub fn perform(&mut self, effect: Effect, status: &PairStatus) {
         match effect {
             Effect::Take => self.take(),
             Effect::ReadPair => self.read_pair(),
@@ -80,7 +92,7 @@ impl Performer {
             Effect::StorePromise { request, hold } => self.store_promise(request, hold),
             Effect::AnswerPromise { request, answer } => self.promises.answer(request, answer),
             Effect::NudgePeers => self.nudge_peers(),
-            Effect::PublishNames { epoch } => self.publish(epoch),
+            Effect::PublishNames { epoch } => self.names.publish(epoch, status),
             Effect::Note { epoch, operation, note } => {
                 tracing::info!(pair = %self.pair, %epoch, ?operation, ?note, "fact");
                 self.parts.journal.append(&self.pair, epoch, operation, report::fact(note));
@@ -344,27 +356,6 @@ impl Performer {
                 }
                 None
             });
-        }
-    }
-
-    fn publish(&self, epoch: Epoch) {
-        for name in &self.spec.names {
-            let change = NameChange {
-                pair: self.pair.clone(),
-                name: name.name.clone(),
-                epoch,
-                holder: self.parts.region.clone(),
-                ttl: name.ttl,
-            };
-            for service in &self.parts.names {
-                let (service, change) = (service.clone(), change.clone());
-                self.spawn(async move {
-                    if let Err(error) = service.publish(&change).await {
-                        tracing::warn!(name = change.name, %epoch, %error, "name not published");
-                    }
-                    None
-                });
-            }
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod edges;
 mod effects;
 mod health;
 mod journal;
+mod names;
 pub mod operator_client;
 mod peer_server;
 mod peers;

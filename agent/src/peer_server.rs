@@ -182,8 +182,12 @@ impl PeerService {
             },
             OperatorAsk::Show { pair } => match find(&self.pairs, &pair) {
                 Some(handle) => {
-                    let report =
-                        member_report(&handle.status.borrow(), &self.beats, self.clock.now());
+                    let report = member_report(
+                        &handle.status.borrow(),
+                        &self.beats,
+                        &handle.names,
+                        self.clock.now(),
+                    );
                     OperatorAnswer::Member { report: Box::new(report) }
                 }
                 None => none(&pair),

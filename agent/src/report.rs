@@ -9,13 +9,19 @@ use continuum_domain::pair::{PairStatus, RoleView};
 use continuum_witness::quorum::AcceptorHealth;
 
 use crate::beats::Beats;
+use crate::names::NamesSeen;
 
 pub(crate) fn millis(from: Tick, to: Tick) -> u64 {
     u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A report of the member at `now`.
-pub(crate) fn member_report(status: &PairStatus, beats: &Beats, now: Tick) -> MemberReport {
+pub(crate) fn member_report(
+    status: &PairStatus,
+    beats: &Beats,
+    names: &NamesSeen,
+    now: Tick,
+) -> MemberReport {
     let observation = &status.observation;
     MemberReport {
         role: role(status, now),
@@ -39,6 +45,7 @@ pub(crate) fn member_report(status: &PairStatus, beats: &Beats, now: Tick) -> Me
         spec_version: status.spec_version,
         takeover_refusals: Some(status.takeover_refusals.clone()),
         peers: beats.report(now),
+        names: Some(names.report(now)),
     }
 }
 

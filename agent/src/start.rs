@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use continuum_control_api::pb::peer_server::PeerServer;
+use continuum_dns::provider::ProviderError;
 use continuum_dns::{HealthNames, NameService};
 use continuum_domain::pair::types::{Event, SessionView};
 use continuum_domain::spec::PairSpec;
@@ -21,6 +22,7 @@ use crate::driver::{self, Parts};
 use crate::edges::{Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory, Witness};
 use crate::health;
 use crate::journal::Journal;
+use crate::names::NameProviders;
 use crate::peer_server::PeerService;
 use crate::peers::Peers;
 use crate::session;
@@ -45,6 +47,14 @@ pub enum AgentError {
         key: &'static str,
         /// Why.
         problem: String,
+    },
+    /// A name provider cannot be used as the file has it.
+    #[error("name_provider {name}: {problem}; nothing was started")]
+    NameProvider {
+        /// Its name.
+        name: String,
+        /// Why.
+        problem: ProviderError,
     },
     /// A file or socket could not be used.
     #[error("{what}: {source}")]
@@ -95,6 +105,7 @@ pub async fn run_on(
         session,
         plane,
         names,
+        name_providers,
         resolvers,
         peer,
         health,
@@ -137,6 +148,7 @@ pub async fn run_on(
             store,
             plane,
             names,
+            name_providers,
             resolvers,
             onlooker,
         },
@@ -247,6 +259,7 @@ struct Make {
     store: StoreFactory,
     plane: PlaneFactory,
     names: Vec<Arc<dyn NameService>>,
+    name_providers: NameProviders,
     resolvers: Arc<dyn HealthNames>,
     onlooker: Option<Onlooker>,
 }
@@ -364,6 +377,7 @@ impl Manager {
             sessions: make.sessions.clone(),
             plane: (make.plane)(member, spec),
             names: make.names.clone(),
+            name_providers: make.name_providers.clone(),
             resolvers: make.resolvers.clone(),
             peers: make.peers.clone(),
             beats: make.beats.clone(),

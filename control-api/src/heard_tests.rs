@@ -31,6 +31,15 @@ fn report() -> Value {
         "blocked": { "code": "c", "meaning": "m", "action": "a" },
         "guard_alive": true, "witness_reachable": true, "spec_version": 2,
         "takeover_refusals": ["no"],
+        "names": { "app.db.example": {
+            "problem": null, "epoch": 7, "ttl": 5, "records": ["A 10.0.0.1"], "converged": [7, 38],
+            "places": { "pdns at 10.0.0.2:53": {
+                "published_age_ms": 1, "epoch": 7, "failures": 1,
+                "last_error": [1, "unanswered", "why"], "foreign_writes": 1,
+                "last_foreign": [1, "what"],
+            } },
+            "authorities": { "10.0.0.2:53": { "age_ms": 1, "serves": true, "said": "serves" } },
+        } },
         "peers": { "hel": {
             "heard_age_ms": 1, "refused_age_ms": null,
             "round_trips": {
@@ -155,7 +164,7 @@ fn operator_answers() -> Vec<Value> {
 }
 
 /// Objects whose keys are names of things and not fields.
-const MAPS: [&str; 8] = [
+const MAPS: [&str; 11] = [
     "members",
     "not_understood",
     "specs",
@@ -164,6 +173,9 @@ const MAPS: [&str; 8] = [
     "standbys",
     "peers",
     "acceptors",
+    "names",
+    "places",
+    "authorities",
 ];
 
 /// `message` with an unknown field in one object, for each of its objects.
@@ -345,6 +357,20 @@ fn acceptors_that_are_not_understood_take_nothing_else_with_them() {
     assert_eq!(acceptors(json!({ "w1": good, "w2": "away" })), Some(vec!["w1".to_owned()]));
     assert_eq!(acceptors(json!(["w1"])), None);
     assert_eq!(acceptors(json!(null)), None);
+}
+
+#[test]
+fn names_that_are_not_understood_take_nothing_else_with_them() {
+    let names = |told: Value| {
+        let mut member = report();
+        member["names"] = told;
+        let message = json!({ "type": "report", "members": { "app": member } });
+        let FromAgent::Report { members, .. } = read(&message) else { panic!("a report") };
+        members[&pair()].names.clone().map(|known| known.into_keys().collect::<Vec<_>>())
+    };
+    assert_eq!(names(json!({ "a": {}, "b": { "ttl": "long" } })), Some(vec!["a".to_owned()]));
+    assert_eq!(names(json!(["a"])), None);
+    assert_eq!(names(json!(null)), None);
 }
 
 #[test]

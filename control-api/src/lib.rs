@@ -4,6 +4,7 @@ pub mod client;
 mod dialect;
 pub mod heard;
 pub mod link;
+mod name_report;
 pub mod rest;
 pub mod routes;
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::dialect::{Dialect, pack};
 use crate::heard::{Heard, by_pair, understood_by_name, understood_by_pair};
+pub use crate::name_report::{AuthorityReport, NameReport, NameStanding, PlaceReport};
 use crate::pb::LinkFrame;
 
 /// From an agent to the core.
@@ -353,6 +354,14 @@ pub struct MemberReport {
     /// The other regions' agents, as this one hears them.
     #[serde(default)]
     pub peers: BTreeMap<RegionId, PeerLinkReport>,
+    /// The names that follow the lease, as the spec has them and as seen from here. Absent: the agent
+    /// does not say.
+    #[serde(
+        default,
+        deserialize_with = "understood_by_name",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub names: Option<BTreeMap<String, NameReport>>,
 }
 
 /// The link to another region's agent.

@@ -67,6 +67,7 @@ fn report(
         spec_version: 1,
         takeover_refusals: Some(Vec::new()),
         peers: BTreeMap::new(),
+        names: None,
     }
 }
 

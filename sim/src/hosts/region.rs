@@ -26,6 +26,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     let deadline = host.shared.plan.timing.renew / 2;
     let edges = Edges {
         names: name_services(&config, &network),
+        name_providers: Default::default(),
         witness: Witness {
             store: Arc::new(move || store_host.witness(&store_network, Role::Region, deadline)),
             acceptors: None,
@@ -94,5 +95,6 @@ fn config(host: &Host) -> AgentConfig {
             spec_file: None,
         }],
         names: vec![server(NAMES)],
+        name_provider: Vec::new(),
     }
 }

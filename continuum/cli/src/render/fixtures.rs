@@ -84,6 +84,7 @@ pub fn report(role: MemberRole) -> MemberReport {
         spec_version: 1,
         takeover_refusals: Some(Vec::new()),
         peers: [(region(if is_primary { "hel" } else { "fsn" }), link())].into(),
+        names: None,
     }
 }
 

@@ -323,6 +323,7 @@ impl Agent {
             spec_version: 1,
             takeover_refusals: Some(Vec::new()),
             peers: BTreeMap::new(),
+            names: None,
         }
     }
 

@@ -1,0 +1,114 @@
+//! The tasks of names at providers: one that writes, one that looks whether it is served.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_dns::NameChange;
+use continuum_dns::provider::RecordProvider;
+use continuum_dns::provider::publish::{FollowedName, RecordNames};
+use continuum_dns::records::{Records, Wanted};
+use continuum_dns::verify::{Verdict, verify};
+use continuum_domain::Tick;
+use continuum_runtime::SharedClock;
+use tokio::sync::watch;
+
+use super::seen::NamesSeen;
+
+/// Longest time of one question to an authority.
+const LOOK_DEADLINE: Duration = Duration::from_secs(1);
+/// How often authorities are asked until all serve a change: at first, and after [`EAGER_FOR`].
+const LOOK_EAGERLY: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const EAGER_FOR: Duration = Duration::from_secs(10);
+/// How often they are asked while all serve it.
+const LOOK_ROUTINE: Duration = Duration::from_secs(10);
+/// A holder publishes each second: what was last wanted so long ago is not wanted any more.
+const ABANDONED: Duration = Duration::from_secs(5);
+
+/// What is to be written next at one place.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub change: NameChange,
+    pub records: Records,
+}
+
+/// Writes the newest of what is due, one after the other, until the name is not followed any more.
+pub(super) async fn keep(
+    (label, place): (String, Arc<dyn RecordProvider>),
+    mut jobs: watch::Receiver<Option<Job>>,
+    seen: NamesSeen,
+    clock: SharedClock,
+) {
+    let names = RecordNames::new(place, Default::default());
+    while jobs.changed().await.is_ok() {
+        let Some(Job { change, records }) = jobs.borrow_and_update().clone() else { continue };
+        let records = [(change.holder.clone(), records)].into();
+        names.follow(&change.name, FollowedName { pair: change.pair.clone(), records });
+        let told = names.publish_told(&change).await;
+        seen.published(&change, &label, told.map(|outcome| outcome.foreign), clock.now());
+    }
+}
+
+/// What the authorities of a name should serve.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    /// The name as the spec has it.
+    pub name: String,
+    pub wanted: Wanted,
+    pub zone: String,
+    pub authorities: Vec<SocketAddr>,
+    /// When it was last wanted.
+    pub at: Tick,
+    /// When the epoch was won.
+    pub since: Tick,
+}
+
+/// Asks the authorities until all serve what is due, and once in a while after that.
+pub(super) async fn look(
+    mut inbox: watch::Receiver<Option<Due>>,
+    seen: NamesSeen,
+    clock: SharedClock,
+) {
+    let mut changed_at: Option<(Wanted, Tick)> = None;
+    loop {
+        let due = inbox.borrow_and_update().clone();
+        let due = due.filter(|due| clock.now().since(due.at) < ABANDONED);
+        let Some(due) = due else {
+            match inbox.changed().await {
+                Ok(()) => continue,
+                Err(_) => return,
+            }
+        };
+        let verdicts = verify(&due.authorities, &due.zone, &due.wanted, LOOK_DEADLINE).await;
+        let now = clock.now();
+        let all = verdicts.values().all(|verdict| *verdict == Verdict::Serves);
+        seen.served(&due.name, (due.wanted.epoch, due.since), verdicts, now);
+        let since = match &changed_at {
+            Some((wanted, at)) if *wanted == due.wanted => *at,
+            _ => now,
+        };
+        changed_at = Some((due.wanted.clone(), since));
+        let pause = match all {
+            true => LOOK_ROUTINE,
+            false if now.since(since) < EAGER_FOR => LOOK_EAGERLY,
+            false => LOOK_AGAIN,
+        };
+        if !until_changed(&mut inbox, &due.wanted, pause).await {
+            return;
+        }
+    }
+}
+
+/// Waits so long, or until something else is wanted; false when nothing will be wanted any more.
+async fn until_changed(
+    inbox: &mut watch::Receiver<Option<Due>>,
+    wanted: &Wanted,
+    pause: Duration,
+) -> bool {
+    let another = |due: &Option<Due>| due.as_ref().is_none_or(|due| due.wanted != *wanted);
+    match tokio::time::timeout(pause, inbox.wait_for(another)).await {
+        Ok(changed) => changed.is_ok(),
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,177 @@
+//! What was seen of a pair's names: for people; nothing is decided by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use continuum_control_api::link::{AuthorityReport, NameReport, PlaceReport};
+use continuum_dns::records::Records;
+use continuum_dns::records::plan::ForeignWrite;
+use continuum_dns::verify::Verdict;
+use continuum_dns::{NameChange, NameError};
+use continuum_domain::{Epoch, Tick};
+
+use crate::report::millis;
+
+/// Shared by the tasks that write and the one that reports.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NamesSeen(Arc<Mutex<BTreeMap<String, NameSeen>>>);
+
+#[derive(Clone, Debug, Default)]
+struct NameSeen {
+    problem: Option<String>,
+    epoch: Option<Epoch>,
+    records: Records,
+    places: BTreeMap<String, PlaceSeen>,
+    authorities: BTreeMap<SocketAddr, (Tick, Verdict)>,
+    converged: Option<(Epoch, Duration)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct PlaceSeen {
+    published: Option<(Tick, Epoch)>,
+    failures: u64,
+    last_error: Option<(Tick, &'static str, String)>,
+    foreign_writes: u64,
+    last_foreign: Option<(Tick, String)>,
+}
+
+impl NamesSeen {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, NameSeen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up the names of a spec: where each is written, or why it cannot be followed. What was seen
+    /// before of what stays is kept.
+    pub fn follow(&self, names: BTreeMap<String, Result<BTreeSet<String>, String>>) {
+        let mut all = self.all();
+        all.retain(|name, _| names.contains_key(name));
+        for (name, places) in names {
+            let seen = all.entry(name).or_default();
+            seen.problem = places.as_ref().err().cloned();
+            let places = places.unwrap_or_default();
+            seen.places.retain(|label, _| places.contains(label));
+            for label in places {
+                seen.places.entry(label).or_default();
+            }
+        }
+    }
+
+    /// Why a name cannot be followed from here.
+    pub fn problem(&self, name: &str) -> Option<String> {
+        self.all().get(name)?.problem.clone()
+    }
+
+    /// Notes why a name cannot be followed from here.
+    pub fn refuse(&self, name: &str, problem: String) {
+        if let Some(seen) = self.all().get_mut(name) {
+            seen.problem = Some(problem);
+        }
+    }
+
+    /// Notes what is wanted at a name.
+    pub fn wants(&self, name: &str, epoch: Epoch, records: &Records) {
+        if let Some(seen) = self.all().get_mut(name) {
+            (seen.problem, seen.epoch) = (None, Some(epoch));
+            seen.records = records.clone();
+        }
+    }
+
+    /// Notes how a publish ended.
+    pub fn published(
+        &self,
+        change: &NameChange,
+        label: &str,
+        told: Result<Option<ForeignWrite>, NameError>,
+        now: Tick,
+    ) {
+        let mut all = self.all();
+        // What was taken out of the spec meanwhile is told of no more.
+        let seen = all.get_mut(&change.name);
+        let Some(place) = seen.and_then(|seen| seen.places.get_mut(label)) else { return };
+        match told {
+            Ok(foreign) => {
+                place.published = Some((now, change.epoch));
+                (place.failures, place.last_error) = (0, None);
+                if let Some(foreign) = foreign {
+                    place.foreign_writes += 1;
+                    place.last_foreign = Some((now, foreign.to_string()));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(name = change.name, place = label, epoch = %change.epoch, %error,
+                    "name not published");
+                place.failures = place.failures.saturating_add(1);
+                place.last_error = Some((now, error.code(), error.to_string()));
+            }
+        }
+    }
+
+    /// Notes what the authorities serve of what is due under an epoch that was won at `since`.
+    pub fn served(
+        &self,
+        name: &str,
+        (epoch, since): (Epoch, Tick),
+        verdicts: BTreeMap<SocketAddr, Verdict>,
+        now: Tick,
+    ) {
+        let mut all = self.all();
+        let Some(seen) = all.get_mut(name) else { return };
+        let served =
+            !verdicts.is_empty() && verdicts.values().all(|verdict| *verdict == Verdict::Serves);
+        if served && seen.converged.is_none_or(|(before, _)| before != epoch) {
+            let took = now.since(since);
+            tracing::info!(name, %epoch, ?took, "every authority serves the name");
+            seen.converged = Some((epoch, took));
+        }
+        let verdicts = verdicts.into_iter();
+        seen.authorities = verdicts.map(|(server, verdict)| (server, (now, verdict))).collect();
+    }
+
+    /// What is reported at `now`.
+    pub fn report(&self, now: Tick) -> BTreeMap<String, NameReport> {
+        self.all().iter().map(|(name, seen)| (name.clone(), seen.report(now))).collect()
+    }
+}
+
+impl NameSeen {
+    fn report(&self, now: Tick) -> NameReport {
+        let authority = |(server, (at, verdict)): (&SocketAddr, &(Tick, Verdict))| {
+            let report = AuthorityReport {
+                age_ms: millis(*at, now),
+                serves: verdict.serves(),
+                said: verdict.to_string(),
+            };
+            (server.to_string(), report)
+        };
+        NameReport {
+            problem: self.problem.clone(),
+            epoch: self.epoch,
+            ttl: self.records.ttl,
+            records: self.records.lines(),
+            places: self.places.iter().map(|(at, seen)| (at.clone(), seen.report(now))).collect(),
+            authorities: self.authorities.iter().map(authority).collect(),
+            converged: self.converged.map(|(epoch, took)| (epoch, millis(Tick(0), Tick(0) + took))),
+        }
+    }
+}
+
+impl PlaceSeen {
+    fn report(&self, now: Tick) -> PlaceReport {
+        let error = |(at, code, text): &(Tick, &str, String)| {
+            (millis(*at, now), (*code).to_owned(), text.clone())
+        };
+        PlaceReport {
+            published_age_ms: self.published.map(|(at, _)| millis(at, now)),
+            epoch: self.published.map(|(_, epoch)| epoch),
+            failures: self.failures,
+            last_error: self.last_error.as_ref().map(error),
+            foreign_writes: self.foreign_writes,
+            last_foreign: self
+                .last_foreign
+                .as_ref()
+                .map(|(at, what)| (millis(*at, now), what.clone())),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use continuum_control_api::link::NameReport;
+use continuum_dns::provider::memory::MemoryRecords;
+use continuum_dns::provider::places::Place;
+use continuum_dns::provider::{ProviderError, RecordProvider};
+use continuum_dns::records::plan::Change;
+use continuum_dns::records::{Companion, Seen};
+use continuum_domain::Timing;
+use continuum_domain::observation::StandbyView;
+use continuum_domain::pair::PairMachine;
+use continuum_domain::spec::MemberSpec;
+use continuum_domain::{Lsn, TimelineId};
+use continuum_runtime::{BootClock, Clock};
+use tokio::sync::Semaphore;
+
+use super::*;
+
+const NAME: &str = "app.db.example";
+/// How long a condition may take to come about before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn region(name: &str) -> RegionId {
+    RegionId::new(name).unwrap()
+}
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+/// A server that answers as often as it is let, and notices who does not wait for an answer.
+#[derive(Debug)]
+struct Server {
+    records: MemoryRecords,
+    turns: Semaphore,
+    inside: AtomicU32,
+    most_inside: AtomicU32,
+    reads: AtomicU32,
+}
+
+impl Server {
+    fn new(turns: usize) -> Arc<Self> {
+        Arc::new(Self {
+            records: MemoryRecords::default(),
+            turns: Semaphore::new(turns),
+            inside: AtomicU32::new(0),
+            most_inside: AtomicU32::new(0),
+            reads: AtomicU32::new(0),
+        })
+    }
+
+    async fn stands(&self) -> Seen {
+        self.records.read(&absolute(NAME)).await.unwrap()
+    }
+
+    async fn epoch(&self) -> Option<Epoch> {
+        self.stands().await.companion.stamp().map(|stamp| stamp.epoch)
+    }
+}
+
+#[async_trait]
+impl RecordProvider for Server {
+    async fn read(&self, name: &str) -> Result<Seen, ProviderError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_inside.fetch_max(inside, Ordering::SeqCst);
+        self.turns.acquire().await.unwrap().forget();
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+        self.records.read(name).await
+    }
+
+    async fn change(&self, change: &Change) -> Result<(), ProviderError> {
+        self.records.change(change).await
+    }
+
+    fn is_fence(&self) -> bool {
+        true
+    }
+}
+
+/// A provider with these servers.
+struct Provider(Vec<Arc<Server>>);
+
+impl Places for Provider {
+    fn in_zone(&self, _zone: &str) -> Result<Vec<Place>, ProviderError> {
+        let place = |(index, server): (usize, &Arc<Server>)| {
+            let records: Arc<dyn RecordProvider> = server.clone();
+            Place { label: format!("server {index}"), records }
+        };
+        Ok(self.0.iter().enumerate().map(place).collect())
+    }
+    fn takes_lua(&self) -> bool {
+        false
+    }
+    fn authorities(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+}
+
+fn spec(name: NameSpec) -> PairSpec {
+    let member = MemberSpec { priority: 100, host: "h".into(), port: 5432, health_name: None };
+    let members = [(region("fsn"), member.clone()), (region("hel"), member)].into();
+    let mut spec = PairSpec::new(PairId::new("app").unwrap(), members, region("fsn"));
+    spec.names = vec![name];
+    assert_eq!(spec.check(), Ok(()));
+    spec
+}
+
+fn name(fsn: u8) -> NameSpec {
+    let addresses = [(region("fsn"), [address(fsn)].into()), (region("hel"), [address(2)].into())];
+    let at = ("pdns", "db.example");
+    NameSpec::at_provider(NAME, Duration::from_secs(5), at, addresses.into())
+}
+
+fn status(spec: &PairSpec) -> PairStatus {
+    let now = Tick(0);
+    let machine = PairMachine::new(region("fsn"), Timing::default(), spec.clone(), 1, now, None);
+    machine.status(now)
+}
+
+fn desk(spec: &PairSpec, servers: &[Arc<Server>]) -> NameDesk {
+    let provider: Arc<dyn Places> = Arc::new(Provider(servers.to_vec()));
+    let providers = [("pdns".to_owned(), provider)].into();
+    NameDesk::new((region("fsn"), Arc::new(BootClock)), Vec::new(), providers, spec)
+}
+
+fn report(desk: &NameDesk) -> NameReport {
+    desk.seen().report(BootClock.now()).remove(NAME).unwrap()
+}
+
+async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}: not seen"));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_holds_up_nobody_and_gets_the_newest_when_it_answers() {
+    let (hanging, well) = (Server::new(0), Server::new(1_000));
+    let spec = spec(name(1));
+    let mut desk = desk(&spec, &[hanging.clone(), well.clone()]);
+    let status = status(&spec);
+    desk.publish(Epoch(1), &status);
+    until("the first publish to hang", async || hanging.reads.load(Ordering::SeqCst) == 1).await;
+    for epoch in 2..=9 {
+        desk.publish(Epoch(epoch), &status);
+    }
+    until("the other server to have it", async || well.epoch().await == Some(Epoch(9))).await;
+    assert_eq!(hanging.epoch().await, None);
+    let waiting = report(&desk);
+    assert_eq!(waiting.places["server 0"].published_age_ms, None, "nothing came of it yet");
+    assert_eq!(waiting.places["server 1"].epoch, Some(Epoch(9)));
+
+    // One turn for the publish in flight, one for the newest; what lay between is never sent.
+    hanging.turns.add_permits(2);
+    until("the newest to be written", async || hanging.epoch().await == Some(Epoch(9))).await;
+    assert_eq!(hanging.most_inside.load(Ordering::SeqCst), 1, "one in flight");
+    assert_eq!(hanging.reads.load(Ordering::SeqCst), 2, "the newest wins");
+}
+
+#[tokio::test]
+async fn what_others_wrote_is_undone_counted_and_told() {
+    let server = Server::new(1_000);
+    let spec = spec(name(1));
+    let mut desk = desk(&spec, std::slice::from_ref(&server));
+    let status = status(&spec);
+    desk.publish(Epoch(3), &status);
+    until("the name", async || server.epoch().await == Some(Epoch(3))).await;
+    let mut edited = server.stands().await;
+    edited.records = Records::plain(5, [address(66)].into());
+    server.records.put(&absolute(NAME), edited);
+    desk.publish(Epoch(3), &status);
+    let right = Records::plain(5, [address(1)].into());
+    until("its repair", async || server.stands().await.records == right).await;
+    until("the count", async || report(&desk).places["server 0"].foreign_writes == 1).await;
+    let (_, what) = report(&desk).places["server 0"].last_foreign.clone().unwrap();
+    assert!(what.contains("10.0.0.66"), "{what}");
+
+    // Somebody holds a later epoch: nothing is written, and it is said.
+    let later = Companion::of(&continuum_dns::records::Stamp {
+        pair: spec.id.clone(),
+        epoch: Epoch(9),
+        holder: Some(region("hel")),
+        sum: None,
+    });
+    server.records.put(&absolute(NAME), Seen { companion: later.clone(), records: right });
+    desk.publish(Epoch(3), &status);
+    until("the refusal", async || report(&desk).places["server 0"].failures == 1).await;
+    let (_, code, text) = report(&desk).places["server 0"].last_error.clone().unwrap();
+    assert_eq!(code, "newer-epoch");
+    assert!(text.contains("epoch 9"), "{text}");
+    assert_eq!(server.stands().await.companion, later);
+}
+
+#[tokio::test]
+async fn a_changed_spec_reaches_the_name_and_what_cannot_follow_is_told() {
+    let server = Server::new(1_000);
+    let before = spec(name(1));
+    let mut desk = desk(&before, std::slice::from_ref(&server));
+    let status = status(&before);
+    desk.publish(Epoch(3), &status);
+    let stands =
+        async |last| server.stands().await.records == Records::plain(5, [address(last)].into());
+    until("the first address", async || stands(1).await).await;
+    desk.spec_changed(&spec(name(11)));
+    desk.publish(Epoch(3), &status);
+    until("the new address", async || stands(11).await).await;
+    assert_eq!(report(&desk).places["server 0"].foreign_writes, 0, "our own change is none");
+
+    let lacking = NameSpec { provider: Some("bind".into()), ..name(1) };
+    desk.spec_changed(&spec(lacking));
+    let problem = report(&desk).problem.unwrap();
+    assert_eq!(problem, "the agent's file has no name_provider \"bind\"");
+    let health_port = std::num::NonZeroU16::new(7442);
+    let probed = NameSpec { policy: NamePolicy::Follow, health_port, ..name(1) };
+    desk.spec_changed(&spec(probed));
+    assert!(report(&desk).problem.unwrap().contains("LUA records, which provider pdns"));
+    desk.spec_changed(&spec(name(12)));
+    assert_eq!(report(&desk).problem, None);
+    desk.publish(Epoch(3), &status);
+    until("the name again", async || stands(12).await).await;
+}
+
+fn primary_view(standby: StandbyView) -> SqlView {
+    SqlView {
+        in_recovery: false,
+        timeline: TimelineId(1),
+        wal: Some(Lsn(1_000)),
+        replay: None,
+        receiver_streaming: false,
+        upstream_end: None,
+        upstream_age_ms: None,
+        sync_names: String::new(),
+        standbys: [(region("hel"), standby)].into(),
+        waiting_commits: 0,
+        lowered_commit: None,
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_name_lists_standbys_that_are_known_to_be_near() {
+    let server = Server::new(1_000);
+    let lag_max = Some(Duration::from_secs(1));
+    let spec = spec(NameSpec { role: NameRole::Standby, lag_max, ..name(1) });
+    let mut desk = desk(&spec, std::slice::from_ref(&server));
+    let mut status = status(&spec);
+    let caught_up = StandbyView {
+        streaming: true,
+        sync: true,
+        flush: Some(Lsn(1_000)),
+        replay: Some(Lsn(1_000)),
+        lag_ms: None,
+    };
+    let behind = |lag_ms| StandbyView { replay: Some(Lsn(900)), lag_ms, ..caught_up.clone() };
+    let away = StandbyView { streaming: false, ..caught_up.clone() };
+    let some = Records::plain(5, [address(2)].into());
+    let steps = [
+        (caught_up.clone(), &some, "nothing left to replay"),
+        (behind(Some(1_001)), &Records::default(), "too far behind"),
+        (behind(Some(400)), &some, "near again"),
+        (behind(None), &Records::default(), "not known"),
+        (caught_up.clone(), &some, "known again"),
+        (away, &Records::default(), "it does not stream"),
+    ];
+    for (standby, due, what) in steps {
+        status.observation.sql = Some((BootClock.now(), primary_view(standby)));
+        desk.publish(Epoch(1), &status);
+        until(what, async || {
+            server.epoch().await.is_some() && server.stands().await.records == *due
+        })
+        .await;
+    }
+    status.observation.sql = Some((Tick(0), primary_view(caught_up)));
+    desk.publish(Epoch(2), &status);
+    until("an old look", async || server.epoch().await == Some(Epoch(2))).await;
+    assert_eq!(server.stands().await.records, Records::default());
+    let told = report(&desk);
+    assert_eq!((told.epoch, told.records), (Some(Epoch(2)), Vec::<String>::new()));
+}

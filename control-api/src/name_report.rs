@@ -1,0 +1,112 @@
+//! What an agent says of the names that follow a pair's lease. What may be missing is then not
+//! known.
+
+use std::collections::BTreeMap;
+
+use continuum_domain::Epoch;
+use serde::{Deserialize, Serialize};
+
+/// A name that follows the lease, as one agent sees it. Only the holder writes it; the others say
+/// whether they could. Ages are in milliseconds at the time of sending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameReport {
+    /// Why this agent cannot keep it; absent when nothing speaks against it.
+    #[serde(default)]
+    pub problem: Option<String>,
+    /// The epoch under which this agent last wanted it to lead here; absent when it never did.
+    #[serde(default)]
+    pub epoch: Option<Epoch>,
+    /// Time to live of the records, seconds.
+    #[serde(default)]
+    pub ttl: u32,
+    /// The records that it wants, each as `TYPE content`; empty where a name server answers from the
+    /// lease itself.
+    #[serde(default)]
+    pub records: Vec<String>,
+    /// Where it is written, by what people call the place.
+    #[serde(default)]
+    pub places: BTreeMap<String, PlaceReport>,
+    /// The servers that are asked whether they serve it, by address.
+    #[serde(default)]
+    pub authorities: BTreeMap<String, AuthorityReport>,
+    /// The newest epoch that every authority was seen to serve, and how many milliseconds after that
+    /// epoch was won.
+    #[serde(default)]
+    pub converged: Option<(Epoch, u64)>,
+}
+
+/// One place where a name is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceReport {
+    /// Since the name last was made to say what was wanted, or found so; absent when it never was.
+    #[serde(default)]
+    pub published_age_ms: Option<u64>,
+    /// Under which epoch.
+    #[serde(default)]
+    pub epoch: Option<Epoch>,
+    /// Tries in a row, since then, that did not succeed.
+    #[serde(default)]
+    pub failures: u64,
+    /// Age, kind and text of the last of them. Kinds: `unanswered`, `newer-epoch`, `contradicted`,
+    /// `unauthorised`, `misconfigured`.
+    #[serde(default)]
+    pub last_error: Option<(u64, String, String)>,
+    /// Writes of others that were undone since the agent started.
+    #[serde(default)]
+    pub foreign_writes: u64,
+    /// Age of the last of them, and what stood there.
+    #[serde(default)]
+    pub last_foreign: Option<(u64, String)>,
+}
+
+/// One authoritative server of a name, asked from a holder's agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityReport {
+    /// Since it was asked.
+    pub age_ms: u64,
+    /// Whether it serves what is due; absent when it did not answer.
+    #[serde(default)]
+    pub serves: Option<bool>,
+    /// What it was found to do.
+    #[serde(default)]
+    pub said: String,
+}
+
+/// Whether a name says what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameStanding {
+    /// It was written, or found so, just now, at every place.
+    Published,
+    /// The last try at some place failed, or was under an older epoch.
+    NotPublished,
+    /// Nobody said, or not lately.
+    Unknown,
+}
+
+/// A holder publishes each second; what it did not confirm for so long is not known.
+const PUBLISHED_AGE_MS_MAX: u64 = 10_000;
+
+impl NameReport {
+    /// How it stands by the holder's report, which is `report_age_ms` old, while `epoch` is the
+    /// pair's.
+    pub fn standing(&self, epoch: Option<Epoch>, report_age_ms: u64) -> NameStanding {
+        if report_age_ms > PUBLISHED_AGE_MS_MAX {
+            return NameStanding::Unknown;
+        }
+        if self.problem.is_some() || self.places.values().any(|place| place.failures > 0) {
+            return NameStanding::NotPublished;
+        }
+        let fresh = |place: &PlaceReport| {
+            let age = place.published_age_ms.map(|age| age.saturating_add(report_age_ms));
+            age.is_some_and(|age| age <= PUBLISHED_AGE_MS_MAX)
+        };
+        let Some(epoch) = epoch else { return NameStanding::Unknown };
+        if self.places.is_empty() || !self.places.values().all(fresh) {
+            return NameStanding::Unknown;
+        }
+        match self.places.values().all(|place| place.epoch == Some(epoch)) {
+            true => NameStanding::Published,
+            false => NameStanding::NotPublished,
+        }
+    }
+}
