@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use continuum_agent::config::{AgentConfig, AgentPair, ServerAddress};
+use continuum_dns::provider::config::ProviderConfig;
 use continuum_runtime::Role;
 use continuum_runtime::logging::LogFormat;
 use continuum_witness_backends::WitnessAccess;
@@ -56,6 +57,7 @@ fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
     checks.absolute("state_directory", &config.state_directory);
     servers("core", &config.core, checks);
     servers("names", &config.names, checks);
+    check_providers(config, checks);
     check_peers(config, checks);
     check_pairs(config, checks);
     checks.tls("tls", &config.tls, Role::Region, Some(config.region.as_str()));
@@ -68,6 +70,22 @@ fn servers(list: &str, servers: &[ServerAddress], checks: &mut Checks<'_>) {
     }
     let names = servers.iter().map(|server| &server.name);
     checks.distinct("name", names, |index| format!("{list}.{index}.name"));
+}
+
+fn check_providers(config: &AgentConfig, checks: &mut Checks<'_>) {
+    for (index, provider) in config.name_provider.iter().enumerate() {
+        let key = |field: &str| format!("name_provider.{index}.{field}");
+        if let Err(error) = provider.check() {
+            checks.fail(&key(&error.path), error.problem);
+        }
+        if let Some(file) = provider.key_file()
+            && checks.readable(&key("key_file"), file)
+        {
+            checks.result(&key("key_file"), provider.check_key());
+        }
+    }
+    let names = config.name_provider.iter().map(ProviderConfig::name);
+    checks.distinct("name", names, |index| format!("name_provider.{index}.name"));
 }
 
 fn check_peers(config: &AgentConfig, checks: &mut Checks<'_>) {
@@ -133,6 +151,12 @@ fn check_spec_file(
             checks.fail(key, format!("says port {said} for {region}, but postgres_port is {run}"));
         }
         Some(_) => {}
+    }
+    for wanted in spec.names.iter().filter_map(|name| name.provider.as_deref()) {
+        if !config.name_provider.iter().any(|provider| provider.name() == wanted) {
+            let problem = format!("keeps a name at provider {wanted}, which no name_provider is");
+            checks.fail(key, problem);
+        }
     }
     for region in spec.others(&config.region) {
         if !config.peers.iter().any(|peer| peer.region == region) {

@@ -82,6 +82,17 @@ const BAD: &[Bad] = &[
     bad(Kind::Pair, "mode = \"automatic\"", "takeover = \"fast\"", "takeover =", "takeover: unknown variant 'fast', expected 'ttl' or 'ledger'"),
     bad(Kind::Pair, "mode = \"automatic\"", "suspect_after = \"100ms\"", "suspect_after =", "suspect_after: 200ms to 60s is accepted"),
     bad(Kind::Pair, "mode = \"automatic\"", "suspect_after = \"2m\"", "suspect_after =", "suspect_after: 200ms to 60s is accepted"),
+    // Names at providers.
+    bad(Kind::Agent, "kind = \"rfc2136\"", "kind = \"route53\"", "route53", "name_provider[0].kind: unknown variant 'route53', expected 'rfc2136' or 'powerdns'"),
+    bad(Kind::Agent, "servers = [\"10.3.0.20\"]", "servers = []", "servers =", "name_provider[0].servers: at least one is needed"),
+    bad(Kind::Agent, "servers = [\"10.3.0.20\"]", "servers = [\"10.3.0.20\", \"10.3.0.20:53\"]", "servers =", "name_provider[0].servers: lists a server twice"),
+    bad(Kind::Agent, "# deadline = \"2s\"", "deadline = \"1m\"", "deadline =", "name_provider[0].deadline: 100ms to 10s is accepted"),
+    bad(Kind::Pair, "provider = \"pdns\"\n", "", "zone = ", "names[1].zone: is only for names at a provider"),
+    bad(Kind::Pair, "zone = \"db.example.net\"", "zone = \"db.example.com\"", "name = \"app.db.example.net\"", "names[1].name: must lie under the zone db.example.com."),
+    bad(Kind::Pair, "policy = \"flip\"", "policy = \"follow\"", "[[names]]\nname = \"app.db.example.net\"", "names[1].health_port: is needed with policy \"follow\""),
+    bad(Kind::Pair, "policy = \"flip\"", "policy = \"flop\"", "flop", "names[1].policy: unknown variant 'flop', expected 'flip' or 'follow'"),
+    bad(Kind::Pair, "lag_max = \"1s\"", "", "[[names]]\nname = \"read", "names[2].lag_max: is needed with role \"standby\""),
+    bad(Kind::Pair, "hel = [\"10.2.0.11\"]", "", "[names.addresses]", "names[1].addresses.hel: at least one address is needed"),
     // Not TOML at all.
     bad(Kind::Client, "output = \"table\"", "output = table", "output = table", ""),
 ];
@@ -158,6 +169,8 @@ fn with_certificates(kind: Kind, who: &Identity) -> (tempfile::TempDir, String) 
     let files = Authority::create(directory.path()).unwrap().issue(who).unwrap();
     let password = directory.path().join("app.password");
     fs::write(&password, "p\n").unwrap();
+    let tsig = directory.path().join("tsig.key");
+    fs::write(&tsig, "key \"fsn\" { algorithm hmac-sha256; secret \"c2VjcmV0\"; };\n").unwrap();
     let stem = files.certificate.file_stem().unwrap().to_str().unwrap().to_owned();
     let example = examples::example(kind);
     let (role, _) = stem.split_once('-').unwrap();
@@ -167,6 +180,7 @@ fn with_certificates(kind: Kind, who: &Identity) -> (tempfile::TempDir, String) 
             Some(("authority", _)) => format!("authority = {:?}", files.authority),
             Some(("certificate", _)) => format!("certificate = {:?}", files.certificate),
             Some(("key", _)) => format!("key = {:?}", files.key),
+            Some(("key_file", _)) => format!("key_file = {tsig:?}"),
             Some(("replication_password_file", _)) => {
                 format!("replication_password_file = {password:?}")
             }
@@ -223,6 +237,20 @@ fn a_broken_key_is_named() {
     assert!(lines[0].contains(": tls.key: "), "{}", lines[0]);
 }
 
+/// The secret itself appears in no error.
+#[test]
+fn a_key_file_that_is_none_is_named() {
+    let (directory, text) = with_certificates(Kind::Agent, &owner(Kind::Agent));
+    fs::write(directory.path().join("tsig.key"), "fsn hmac-sha256 c2VjcmV0").unwrap();
+    let (_, lines) = lines(Kind::Agent, &text, FILES);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains(": name_provider[0].key_file: "), "{}", lines[0]);
+    assert!(
+        lines[0].contains("is not one TSIG key") && !lines[0].contains("c2VjcmV0"),
+        "{lines:?}"
+    );
+}
+
 #[test]
 fn agent_and_guard_are_compared() {
     let directory = tempfile::tempdir().unwrap();
@@ -260,6 +288,12 @@ fn an_initial_spec_is_compared_with_the_agent() {
     let (_, found) = lines(Kind::Agent, &text, FILES);
     assert_eq!(found.len(), 1);
     assert!(found[0].ends_with("says port 5433 for fsn, but postgres_port is 5432"), "{found:?}");
+    let mut elsewhere = example;
+    elsewhere.names[1].provider = Some("bind".into());
+    fs::write(&spec, serde_json::to_string(&elsewhere).unwrap()).unwrap();
+    let (_, found) = lines(Kind::Agent, &text, FILES);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].ends_with("provider bind, which no name_provider is"), "{found:?}");
 }
 
 #[test]
