@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use crate::args::ops::{WitnessArgs, WitnessVerb};
+use crate::args::ops::{DnsArgs, WitnessArgs, WitnessVerb};
 use crate::args::{Cli, Command, ConfigVerb};
 use crate::config::environment::process_variables;
 use crate::config::{self, Kind, Reading, Variables, examples};
@@ -52,7 +52,9 @@ fn dispatch(command: Command, variables: &Variables) -> Result<Exit, Failure> {
         Command::Witness(WitnessArgs { verb: WitnessVerb::Serve(args) }) => {
             on_all_cores(roles::witness::run(args, variables))
         }
-        Command::Dns(args) => on_all_cores(roles::dns::run(args, variables)),
+        Command::Dns(DnsArgs { verb: None, role: Some(args) }) => {
+            on_all_cores(roles::dns::run(args, variables))
+        }
         Command::Sim(args) => roles::sim::run(&args.arguments).map(|never| match never {}),
         Command::LabJanitor(args) => roles::lab::run_janitor(args),
         ops => on_this_thread(ops::run(ops, variables)),

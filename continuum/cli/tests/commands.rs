@@ -86,6 +86,9 @@ fn wrong_usage_exits_2() {
         &["pause-automation", "--reason", "x", "--for", "2h"],
         &["status", "--endpoints", "nowhere"],
         &["config", "check", "x.toml", "--role", "king"],
+        &["dns"],
+        &["dns", "verify"],
+        &["dns", "verify", "app", "--resolver", "ns1.example"],
     ] {
         let output = continuum(wrong);
         assert_eq!(code(&output), Some(2), "{wrong:?}: {}", text(&output.stdout));
@@ -106,7 +109,12 @@ fn nobody_there_is_an_unknown_outcome() {
     let config = client(directory.path());
     // Port 9 of the loopback address: nothing listens there.
     let flags = ["--config", &config, "--endpoints", "a=127.0.0.1:9", "--timeout", "1s"];
-    for verb in [&["status"][..], &["switchover", "app", "--to", "hel", "--reason", "test"]] {
+    for verb in [
+        &["status"][..],
+        &["switchover", "app", "--to", "hel", "--reason", "test"],
+        &["dns", "render", "app"],
+        &["dns", "verify", "app"],
+    ] {
         let output = continuum(&[verb, &flags].concat());
         let said = text(&output.stderr);
         assert_eq!(code(&output), Some(4), "{said}");

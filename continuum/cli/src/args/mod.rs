@@ -76,8 +76,8 @@ pub enum Command {
     Guard(RoleArgs),
     /// Run a witness server; found, look at and test the acceptors of the witness
     Witness(WitnessArgs),
-    /// Run a name server that answers from the lease
-    Dns(RoleArgs),
+    /// Run a name server that answers from the lease; show and verify the names of a pair
+    Dns(DnsArgs),
     /// Show it all on this machine: real PostgreSQL, moved on purpose and by force
     Lab(LabArgs),
     /// Break the real core, agents and witness in simulated worlds, each drawn from a seed

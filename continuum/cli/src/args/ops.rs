@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use continuum_agent::config::ServerAddress;
+use continuum_domain::corroborate::Resolver;
 use continuum_domain::operation::Method;
 use continuum_domain::{OperationId, PairId, RegionId, duration_text};
 
@@ -331,6 +332,51 @@ pub struct WitnessOpsArgs {
     /// Connection and output.
     #[command(flatten)]
     pub client: ClientFlags,
+}
+
+/// `dns`: the role, or a verb.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct DnsArgs {
+    /// What to do, if not the role.
+    #[command(subcommand)]
+    pub verb: Option<DnsVerb>,
+    /// The role's flags.
+    #[command(flatten)]
+    pub role: Option<RoleArgs>,
+}
+
+/// What can be done with the names of a pair.
+#[derive(Debug, Subcommand)]
+pub enum DnsVerb {
+    /// Print the records that are due, and how each authority differs
+    Render(DnsOpsArgs),
+    /// Ask every authority, and resolvers, whether they serve what is due; exit 1 unless all do
+    Verify(DnsVerifyArgs),
+}
+
+/// `dns render`.
+#[derive(Debug, Args)]
+pub struct DnsOpsArgs {
+    /// The pair
+    pub pair: PairId,
+    /// One more authoritative server to ask, an IP address with a port if not 53; may be repeated
+    #[arg(long, value_name = "SERVER")]
+    pub authority: Vec<Resolver>,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `dns verify`.
+#[derive(Debug, Args)]
+pub struct DnsVerifyArgs {
+    /// What `dns render` takes.
+    #[command(flatten)]
+    pub of: DnsOpsArgs,
+    /// A recursive resolver to ask too, an IP address with a port if not 53; may be repeated
+    #[arg(long, value_name = "SERVER")]
+    pub resolver: Vec<Resolver>,
 }
 
 /// `core`.

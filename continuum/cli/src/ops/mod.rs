@@ -2,6 +2,7 @@
 
 mod automation;
 mod core_members;
+mod dns;
 mod fence;
 mod moves;
 mod operations;
@@ -13,6 +14,7 @@ mod witness;
 mod witness_replace;
 
 use crate::args::Command;
+use crate::args::ops::DnsArgs;
 use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 
@@ -30,6 +32,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::Unfence(args) => fence::run(args, fence::Order::Unfence, variables).await,
         Command::Audit(args) => core_members::audit(args, variables).await,
         Command::Core(args) => core_members::core(args, variables).await,
+        Command::Dns(DnsArgs { verb: Some(verb), .. }) => dns::run(verb, variables).await,
         Command::Witness(args) => witness::run(args.verb, variables).await,
         other => Err(Failure::usage(format!("{other:?} is not an ops verb"))),
     }

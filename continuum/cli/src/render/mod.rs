@@ -3,6 +3,8 @@
 pub mod acceptors;
 pub mod audit;
 pub mod core;
+pub mod dns;
+pub mod names;
 pub mod operation;
 pub mod pair;
 pub mod status;

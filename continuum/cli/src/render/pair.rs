@@ -4,7 +4,7 @@ use continuum_control_api::rest::{PairView, SpecVersion};
 
 use super::style::Style;
 use super::text::*;
-use super::{status, takeover};
+use super::{names, status, takeover};
 
 /// `pair list`.
 pub fn listing(pairs: &[PairView], style: Style) -> String {
@@ -38,7 +38,8 @@ pub fn page(pair: &PairView, style: Style) -> String {
     let spec = serde_yaml_ng::to_string(&pair.spec).unwrap_or_default();
     let block = status::pair_block(pair, style);
     let takeover = takeover::section(pair, style);
-    format!("{block}\n{takeover}\nspec, version {}:\n{}", pair.version, indent(&spec))
+    let names = names::section(pair, style);
+    format!("{block}\n{takeover}\n{names}spec, version {}:\n{}", pair.version, indent(&spec))
 }
 
 /// `pair history`.

@@ -8,7 +8,7 @@ use continuum_domain::spec::{Durability, PairMode};
 
 use super::style::{Style, Tone};
 use super::text::*;
-use super::{acceptors, operation, takeover};
+use super::{acceptors, names, operation, takeover};
 
 /// The whole page.
 pub fn page(status: &Status, now_ms: i64, style: Style) -> String {
@@ -48,7 +48,8 @@ pub fn pair_block(pair: &PairView, style: Style) -> String {
     if let Some(line) = takeover::as_wanted(pair) {
         out.push_str(&format!("  {line}\n"));
     }
-    let told = [takeover::remarks(pair), acceptors::remarks(pair), remarks(pair)];
+    let told =
+        [takeover::remarks(pair), acceptors::remarks(pair), names::remarks(pair), remarks(pair)];
     for line in told.into_iter().flatten() {
         let tone = if line.starts_with("  ") { Tone::Strong } else { Tone::Bad };
         out.push_str(&format!("  {}\n", style.paint(tone, &line)));
