@@ -36,6 +36,18 @@ impl LabWitness {
     }
 }
 
+/// Where the clients' name is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LabNames {
+    /// The embedded name server, which answers from the lease itself.
+    #[default]
+    Embedded,
+    /// A PowerDNS, which the holder's agent writes to.
+    PowerDns,
+    /// The same with a BIND.
+    Bind,
+}
+
 /// What `continuum lab` was asked for. The command line maps onto this.
 #[derive(Clone, Debug)]
 pub struct LabArgs {
@@ -55,6 +67,8 @@ pub struct LabArgs {
     pub suspect_after: Duration,
     /// What the lease is kept in.
     pub witness: LabWitness,
+    /// Where the clients' name is.
+    pub names: LabNames,
     /// Where to write the report as JSON.
     pub json: Option<PathBuf>,
     /// Keep running after the report, and print what to try.
@@ -73,6 +87,7 @@ impl Default for LabArgs {
             takeover: options.takeover,
             suspect_after: options.suspect_after,
             witness: options.witness,
+            names: options.names,
             json: None,
             stay: false,
         }
@@ -98,6 +113,8 @@ pub struct LabOptions {
     pub on_witness_loss: WitnessLossPolicy,
     /// What the lease is kept in.
     pub witness: LabWitness,
+    /// Where the clients' name is.
+    pub names: LabNames,
     /// `async`: the standing approval of a loss, in bytes of WAL.
     pub rpo_bytes: Option<u64>,
     /// Restarts of a crashed PostgreSQL in place before the lease is released.
@@ -127,6 +144,7 @@ impl Default for LabOptions {
             suspect_after: Duration::from_millis(600),
             on_witness_loss: WitnessLossPolicy::default(),
             witness: LabWitness::default(),
+            names: LabNames::default(),
             rpo_bytes: None,
             restarts_in_place: None,
             stall_timeout: Duration::from_secs(2),
@@ -171,6 +189,7 @@ impl LabOptions {
             takeover: args.takeover,
             suspect_after: args.suspect_after,
             witness: args.witness,
+            names: args.names,
             // An async pair only fails over by itself under a standing approval (R21).
             rpo_bytes: (!args.durability.is_synchronous()).then_some(16 * 1024 * 1024),
             ..Self::default()

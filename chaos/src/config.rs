@@ -17,7 +17,8 @@ use continuum_runtime::net::TlsFiles;
 use continuum_runtime::seed;
 use serde_json::{Value, json};
 
-use crate::args::LabOptions;
+use crate::args::{LabNames, LabOptions};
+use crate::authority::{self, Authority};
 use crate::azurite;
 use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, WitnessServer, ZONE};
 use crate::manifest::{Manifest, Part};
@@ -53,17 +54,27 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
     if let Some(restarts) = options.restarts_in_place {
         spec.restarts_in_place = restarts;
     }
-    spec.names = vec![NameSpec::new(NAME, options.name_ttl)];
+    spec.names = vec![match options.names {
+        LabNames::Embedded => NameSpec::new(NAME, options.name_ttl),
+        LabNames::PowerDns | LabNames::Bind => {
+            let address = |region: &Region| (region.id.clone(), [region.address.into()].into());
+            let addresses = layout.regions.iter().map(address).collect();
+            let at = (authority::PROVIDER, ZONE);
+            NameSpec::at_provider(NAME, options.name_ttl, at, addresses)
+        }
+    }];
     spec
 }
 
 /// Writes all files below the layout's directory and lists the parts, none of which runs yet.
-/// `azurite` is the object store's program, where the layout has one.
+/// `azurite` is the object store's program, where the layout has one, and `authority` a name
+/// server of others.
 pub fn write(
     layout: &Layout,
     options: &LabOptions,
     binary: &Path,
     azurite: Option<&Path>,
+    authority: Option<&Authority>,
 ) -> io::Result<Manifest> {
     durable::write_atomic(&password_file(layout), format!("{}\n", seed::random_id(32)).as_bytes())?;
     let spec = serde_json::to_value(spec(layout, options)).map_err(io::Error::other)?;
@@ -86,9 +97,14 @@ pub fn write(
         durable::write_atomic(&credentials_file(layout), azurite::credentials().as_bytes())?;
         parts.push(azurite::part(layout, program, port));
     }
-    write_toml(&layout.config_file("dns"), dns(layout, options))?;
-    let (dns_port, update_port, _) = &layout.dns;
-    parts.push(part(layout, "dns", "dns", binary, &[("dns", *dns_port), ("grpc", *update_port)]));
+    if let Some(authority) = authority {
+        parts.push(authority.part(layout));
+    } else {
+        write_toml(&layout.config_file("dns"), dns(layout, options))?;
+        let (dns_port, update_port, _) = &layout.dns;
+        let ports = [("dns", *dns_port), ("grpc", *update_port)];
+        parts.push(part(layout, "dns", "dns", binary, &ports));
+    }
     for region in &layout.regions {
         parts.extend(region_parts(layout, options, region, binary)?);
     }
@@ -347,6 +363,12 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
     let peers =
         peers.map(|peer| json!({ "region": peer.id, "address": in_region(peer, peer.peer_port) }));
     let directory = layout.region_directory(&region.id);
+    let (names, providers) = match options.names {
+        LabNames::Embedded => (vec![named("dns", at_hub(layout, layout.dns.1))], Vec::new()),
+        LabNames::PowerDns | LabNames::Bind => {
+            (Vec::new(), vec![authority::provider(layout, region)])
+        }
+    };
     json!({
         "region": region.id,
         "listen_peer": in_region(region, region.peer_port),
@@ -369,7 +391,8 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
             "postgres_socket_directory": directory.join("postgresql/run"),
             "replication_password_file": password_file(layout),
         }],
-        "names": [named("dns", at_hub(layout, layout.dns.1))],
+        "names": names,
+        "name_provider": providers,
     })
 }
 
@@ -382,7 +405,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let options = LabOptions { rpo_bytes: None, ..LabOptions::default() };
         let layout = Layout::create(directory.path().to_owned(), &options, None).unwrap();
-        let manifest = write(&layout, &options, Path::new("/bin/continuum"), None).unwrap();
+        let manifest = write(&layout, &options, Path::new("/bin/continuum"), None, None).unwrap();
         let names: Vec<&str> = manifest.parts.iter().map(|part| part.name.as_str()).collect();
         let expected = [
             "core-1",

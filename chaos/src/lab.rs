@@ -18,7 +18,6 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
 use crate::args::{LabOptions, LabWitness};
-use crate::azurite;
 use crate::janitor::{self, READY};
 use crate::layout::{self, Layout, NAME};
 use crate::manifest::Manifest;
@@ -26,7 +25,7 @@ use crate::names::{Name, NameWatch};
 use crate::supervise::{self, Supervisor};
 use crate::wan::Wan;
 use crate::workload::{self, Workload};
-use crate::{config, health, process};
+use crate::{authority, azurite, config, health, process};
 
 /// How often a condition is looked at while it is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -99,7 +98,10 @@ impl Lab {
     pub async fn start(options: LabOptions) -> Result<Self, Error> {
         let lab = Self::start_parts(options).await?;
         lab.apply_spec().await?;
-        lab.wait_healthy(FIRST_HEALTH_LIMIT).await?;
+        let view = lab.wait_healthy(FIRST_HEALTH_LIMIT).await?;
+        if let Some(holder) = &view.holder {
+            lab.wait_named(holder, ELECTION_LIMIT).await?;
+        }
         Ok(lab)
     }
 
@@ -112,6 +114,7 @@ impl Lab {
             LabWitness::ObjectStore => Some(azurite::find(&binary).await.map_err(Error::Options)?),
             LabWitness::Server | LabWitness::Servers => None,
         };
+        let authority = authority::find(options.names).map_err(Error::Options)?;
         let directory = layout::make_directory().map_err(failed("the lab's directory"))?;
         let janitor = start_janitor(&binary, &directory).await.map_err(failed("the janitor"))?;
         let wan = match options.own_network {
@@ -124,8 +127,12 @@ impl Lab {
         };
         let layout = Layout::create(directory, &options, wan.as_ref())
             .map_err(failed("ports, certificates and directories"))?;
-        let manifest = config::write(&layout, &options, &binary, azurite.as_deref())
-            .map_err(failed("configuration files"))?;
+        if let Some(authority) = &authority {
+            authority.prepare(&layout).await.map_err(failed("the name server's zone"))?;
+        }
+        let manifest =
+            config::write(&layout, &options, &binary, azurite.as_deref(), authority.as_ref())
+                .map_err(failed("configuration files"))?;
         let mut supervisor = Supervisor::new(manifest)?;
         for node in &layout.core {
             supervisor.set_environment(&node.name, options.server_env.clone());
@@ -250,6 +257,17 @@ impl Lab {
                 (Some(epoch), Some(_)) if epoch > before => Ok(view),
                 (epoch, holder) => Err(format!("epoch {epoch:?}, holder {holder:?}")),
             }
+        })
+        .await
+    }
+
+    /// Waits until the name leads to a region.
+    pub async fn wait_named(&self, region: &RegionId, limit: Duration) -> Result<(), Error> {
+        let (name, due) = (name_of(&self.layout), vec![self.address(region)?]);
+        self.until(&format!("the name to lead to {region}"), limit, async || {
+            let resolved = name.resolve().await?;
+            let right = resolved.addresses == due;
+            if right { Ok(()) } else { Err(format!("it says {:?}", resolved.addresses)) }
         })
         .await
     }

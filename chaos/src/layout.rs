@@ -237,6 +237,11 @@ impl Layout {
         self.directory.join("log").join(format!("{part}.log"))
     }
 
+    /// A region's key for dynamic updates, where the names are at a server of others.
+    pub fn tsig_key_file(&self, region: &RegionId) -> PathBuf {
+        self.directory.join(format!("config/tsig-{region}.key"))
+    }
+
     /// Where the name server answers.
     pub fn name_server(&self) -> SocketAddr {
         SocketAddr::from((self.hub, self.dns.0))

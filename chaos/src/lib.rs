@@ -24,6 +24,7 @@ pub mod process;
 pub mod wan;
 pub mod workload;
 
+mod authority;
 mod azurite;
 mod config;
 mod health;
@@ -35,7 +36,7 @@ mod report;
 mod scenario;
 mod supervise;
 
-pub use args::{LabArgs, LabOptions, LabWitness};
+pub use args::{LabArgs, LabNames, LabOptions, LabWitness};
 pub use janitor::JanitorArgs;
 pub use lab::Lab;
 pub use layout::Layout;

@@ -10,7 +10,7 @@ use continuum_domain::{Epoch, OperationId, RegionId};
 use continuum_runtime::{BootClock, SharedClock, durable};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{LabArgs, LabOptions, LabWitness};
+use crate::args::{LabArgs, LabNames, LabOptions, LabWitness};
 use crate::judge::Judged;
 use crate::lab::{Error, Lab};
 use crate::layout::NAME;
@@ -50,8 +50,13 @@ pub async fn run(args: LabArgs) -> u8 {
         LabWitness::Servers => "two witness servers",
         LabWitness::ObjectStore => "a witness server, an object store",
     };
+    let names = match options.names {
+        LabNames::Embedded => "a name server",
+        LabNames::PowerDns => "a PowerDNS",
+        LabNames::Bind => "a BIND",
+    };
     progress.line(&format!(
-        "starting 3 control nodes, {witness}, a name server, and per region a guard and an agent"
+        "starting 3 control nodes, {witness}, {names}, and per region a guard and an agent"
     ));
     let started = tokio::select! {
         started = Lab::start(options) => started,

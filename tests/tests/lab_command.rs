@@ -79,6 +79,12 @@ async fn it_ends_well_three_times_in_a_row() {
     runs_to_its_end(3, &[]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: the whole lab once more, with its name at a PowerDNS"]
+async fn it_ends_well_with_its_name_at_a_powerdns() {
+    runs_to_its_end(1, &["--ttl", "3s", "--names", "powerdns"]).await;
+}
+
 /// Starts a lab, ends it by `signal` once its processes run, and requires that nothing is left.
 async fn ended_by(signal: rustix::process::Signal) {
     let temporary = temporary();

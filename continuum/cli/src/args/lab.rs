@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use continuum_chaos::LabWitness;
+use continuum_chaos::{LabNames, LabWitness};
 use continuum_domain::spec::{Durability, Takeover};
 use continuum_domain::{RegionId, duration_text};
 
@@ -35,6 +35,9 @@ pub struct LabArgs {
     /// What the lease is kept in
     #[arg(long, value_enum, default_value_t = WitnessChoice::Server)]
     pub witness: WitnessChoice,
+    /// Where the clients' name is
+    #[arg(long, value_enum, default_value_t = NamesChoice::Embedded)]
+    pub names: NamesChoice,
     /// Also write the report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -61,6 +64,27 @@ impl From<WitnessChoice> for LabWitness {
             WitnessChoice::Server => LabWitness::Server,
             WitnessChoice::Servers => LabWitness::Servers,
             WitnessChoice::ObjectStore => LabWitness::ObjectStore,
+        }
+    }
+}
+
+/// Names as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum NamesChoice {
+    /// At the embedded name server, which answers from the lease itself
+    Embedded,
+    /// At a PowerDNS, which the primary's agent writes to (`make powerdns` installs it)
+    Powerdns,
+    /// At a BIND, in the same way
+    Bind,
+}
+
+impl From<NamesChoice> for LabNames {
+    fn from(choice: NamesChoice) -> LabNames {
+        match choice {
+            NamesChoice::Embedded => LabNames::Embedded,
+            NamesChoice::Powerdns => LabNames::PowerDns,
+            NamesChoice::Bind => LabNames::Bind,
         }
     }
 }
@@ -115,6 +139,7 @@ impl From<LabArgs> for continuum_chaos::LabArgs {
             takeover: args.takeover.into(),
             suspect_after: args.suspect_after,
             witness: args.witness.into(),
+            names: args.names.into(),
             json: args.json,
             stay: args.stay,
         }
