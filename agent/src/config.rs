@@ -8,6 +8,8 @@ use continuum_domain::{PairId, RegionId, Timing, duration_text};
 use continuum_runtime::net::TlsFiles;
 use serde::{Deserialize, Serialize};
 
+use crate::traffic::config::TrafficConfig;
+
 /// Everything one agent needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +41,9 @@ pub struct AgentConfig {
     /// Name servers of others that specs keep names at.
     #[serde(default)]
     pub name_provider: Vec<ProviderConfig>,
+    /// Traffic switches that this agent drives.
+    #[serde(default)]
+    pub traffic: Vec<TrafficConfig>,
 }
 
 /// A server to dial: the name in its certificate, and its address.

@@ -27,6 +27,7 @@ use crate::driver::PairHandle;
 use crate::journal::Journal;
 use crate::report::{acceptor_reports, member_report};
 use crate::store::{Behind, Specs};
+use crate::traffic::TrafficDesk;
 
 /// Routine interval of reports.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -120,6 +121,7 @@ pub(crate) struct CoreLink {
     pub pairs: Pairs,
     pub beats: Beats,
     pub acceptors: Option<QuorumHealth>,
+    pub traffic: TrafficDesk,
     pub specs: mpsc::Sender<Specs>,
     pub behind: watch::Receiver<Behind>,
     pub dialect: Dialect,
@@ -171,7 +173,7 @@ impl CoreLink {
         self.handle.connected(Some(outgoing.clone()));
         let reporter = seed::spawn(report(
             (self.pairs.clone(), self.beats.clone(), self.behind.clone()),
-            self.acceptors.clone(),
+            (self.acceptors.clone(), self.traffic.clone()),
             self.clock.clone(),
             outgoing.clone(),
         ));
@@ -217,8 +219,11 @@ impl CoreLink {
                 self.tell(&pair, Event::Granted { epoch, grant: grant(answer) }).await;
             }
             ToAgent::Directive(directive) => {
+                let Some(directive) = self.traffic.take(directive) else { return };
                 let pair = directive.pair.clone();
-                self.tell(&pair, order(directive)).await;
+                if let Some(event) = order(directive) {
+                    self.tell(&pair, event).await;
+                }
             }
             ToAgent::JournalAck { seq } => self.journal.acknowledged(seq),
         }
@@ -253,9 +258,11 @@ fn grant(answer: Heard<GrantAnswer>) -> Grant {
     }
 }
 
-fn order(directive: Directive) -> Event {
+/// What a directive is to the pair's machine; nothing, where it is about traffic switches.
+fn order(directive: Directive) -> Option<Event> {
     let Directive { operation, epoch, order, .. } = directive;
-    match order {
+    Some(match order {
+        Order::HoldTraffic { .. } | Order::ReleaseTraffic => return None,
         Order::SwitchOver { to, deadline_ms } => {
             Event::SwitchOver { operation, epoch, to, deadline: Duration::from_millis(deadline_ms) }
         }
@@ -266,7 +273,7 @@ fn order(directive: Directive) -> Event {
         Order::FailOver { allow_data_loss } => {
             Event::FailOver { operation, epoch, allow_data_loss }
         }
-    }
+    })
 }
 
 /// What is reported: the pairs that run, the other agents, and the specs that are not understood.
@@ -295,7 +302,7 @@ fn name_digest(report: &NameReport) -> String {
 /// Sends reports: at once when a role, epoch or blocked state changes, else by the interval.
 async fn report(
     shown: Shown,
-    acceptors: Option<QuorumHealth>,
+    (acceptors, traffic): (Option<QuorumHealth>, TrafficDesk),
     clock: SharedClock,
     outgoing: mpsc::Sender<FromAgent>,
 ) {
@@ -320,7 +327,8 @@ async fn report(
             last = now_digest;
             sent = clock.now();
             let acceptors = acceptors.as_ref().map(|seen| acceptor_reports(&seen.view(), sent));
-            let report = FromAgent::Report { members, not_understood, acceptors };
+            let traffic = traffic.report(sent);
+            let report = FromAgent::Report { members, not_understood, acceptors, traffic };
             if outgoing.send(report).await.is_err() {
                 return;
             }

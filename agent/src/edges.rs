@@ -22,6 +22,7 @@ use continuum_witness::quorum::QuorumHealth;
 use crate::config::{AgentConfig, AgentPair};
 pub use crate::names::NameProviders;
 use crate::start::{AgentError, io_error};
+use crate::traffic::{self, Driven};
 
 /// Deadline of one call to a name server.
 const NAME_DEADLINE: Duration = Duration::from_secs(1);
@@ -76,6 +77,8 @@ pub struct Edges {
     pub name_providers: NameProviders,
     /// Resolvers that are asked for the health names of other regions.
     pub resolvers: Arc<dyn HealthNames>,
+    /// Traffic switches that this agent drives.
+    pub traffic: Vec<Driven>,
     /// Where other agents and operators ask.
     pub peer: Listening,
     /// Where load balancers ask.
@@ -106,6 +109,7 @@ impl Edges {
             names: name_services(config, &network),
             name_providers: open_providers(config, &clock)?,
             resolvers: Arc::new(ResolverClient),
+            traffic: traffic::open(&config.traffic, &clock).map_err(io_error("traffic"))?,
             plane: postgres_planes(config, &clock),
             disk: Arc::new(disk),
             session: SessionHome::OwnThread,

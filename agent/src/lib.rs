@@ -6,6 +6,7 @@
 //!      +---- register reads and writes <---- pair driver: PairMachine::step(now, event) -> effects
 //!   guard + PostgreSQL <---- data plane <-----------+     |   |
 //!   peers <---- ask, nudge, promise <---------------+     |   +--> names (DNS), health URLs
+//!   traffic switches <---- keepers <---- traffic desk <----+ (status, orders of the core)
 //!   core <---- stream: reports, grants, journal <---------+
 //! ```
 //!
@@ -29,6 +30,7 @@ mod session;
 mod session_reads;
 mod start;
 mod store;
+pub mod traffic;
 
 pub use config::AgentConfig;
 pub use edges::Edges;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use continuum_control_api::link::{
-    Dialect, OperatorAnswer, OperatorAsk, PeerAnswer, PeerAsk, unpack,
+    Dialect, MemberRole, OperatorAnswer, OperatorAsk, PeerAnswer, PeerAsk, unpack,
 };
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::peer_server::Peer;
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use crate::beats::Beats;
 use crate::core_link::{Pairs, find};
 use crate::driver::PairHandle;
-use crate::report::member_report;
+use crate::report::{member_report, role};
 
 /// Interval of looks while a catch-up is waited for.
 const LOOK: Duration = Duration::from_millis(2);
@@ -89,6 +89,7 @@ impl PeerService {
             PeerAsk::Replayed { pair, .. }
             | PeerAsk::Nudge { pair }
             | PeerAsk::Identify { pair, .. }
+            | PeerAsk::Writable { pair, .. }
             | PeerAsk::Promise { pair, .. } => pair.clone(),
         };
         let Some(handle) = find(&self.pairs, &pair) else {
@@ -108,6 +109,10 @@ impl PeerService {
             PeerAsk::Replayed { epoch, timeline, lsn, wait_ms, .. } => {
                 let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
                 self.wait_replayed(&handle, epoch, (timeline, lsn), wait).await
+            }
+            PeerAsk::Writable { epoch, wait_ms, .. } => {
+                let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
+                self.wait_writable(&handle, epoch, wait).await
             }
             PeerAsk::Promise { epoch, hold_ms, .. } => {
                 let (request, answer) = handle.promises.open();
@@ -159,6 +164,33 @@ impl PeerService {
                 return PeerAnswer::Refused { reason: seen };
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether this region holds the epoch and its PostgreSQL accepts writes, as the health URL says.
+    async fn wait_writable(&self, handle: &PairHandle, epoch: Epoch, wait: Duration) -> PeerAnswer {
+        let until = self.clock.now() + wait;
+        let mut status = handle.status.clone();
+        loop {
+            let now = self.clock.now();
+            {
+                let seen = status.borrow_and_update();
+                let held = seen.record.as_ref().map(|(_, record, _)| record.epoch) == Some(epoch);
+                let role = role(&seen, now);
+                if held && role == MemberRole::Primary {
+                    return PeerAnswer::Writable;
+                }
+                if now >= until {
+                    let reason = format!("{role:?}, and not under epoch {epoch} a primary");
+                    return PeerAnswer::Refused { reason };
+                }
+            }
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() {
+                    return PeerAnswer::Refused { reason: "the pair is stopping".into() };
+                },
+                () = tokio::time::sleep(now.until(until)) => {}
+            }
         }
     }
 

@@ -28,6 +28,7 @@ use crate::peers::Peers;
 use crate::session;
 use crate::session_reads::SessionReads;
 use crate::store::{Behind, Specs, StateDisk};
+use crate::traffic::TrafficDesk;
 
 /// Why an agent did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +108,7 @@ pub async fn run_on(
         names,
         name_providers,
         resolvers,
+        traffic,
         peer,
         health,
         onlooker,
@@ -129,6 +131,7 @@ pub async fn run_on(
     };
     let (session, ended) = keeper.start(session)?;
     let pairs = Pairs::default();
+    let traffic = TrafficDesk::start(&region, traffic, &pairs, &peers, &journal, &clock);
     let handle = CoreHandle::new();
     let (spec_sender, spec_inbox) = mpsc::channel(8);
     let (behind_sender, behind) = watch::channel(Behind::default());
@@ -139,6 +142,7 @@ pub async fn run_on(
         pairs: pairs.clone(),
         state,
         behind: behind_sender,
+        traffic: traffic.clone(),
         make: Make {
             core: handle.clone(),
             journal: journal.clone(),
@@ -165,6 +169,7 @@ pub async fn run_on(
         pairs: pairs.clone(),
         beats: beats.clone(),
         acceptors,
+        traffic,
         specs: spec_sender,
         behind,
         dialect: dialect.clone(),
@@ -273,6 +278,7 @@ struct Manager {
     pairs: Pairs,
     state: StateDisk,
     behind: watch::Sender<Behind>,
+    traffic: TrafficDesk,
     make: Make,
 }
 
@@ -329,6 +335,7 @@ impl Manager {
         self.make.beats.ask_every(wanted);
         for (pair, (version, spec)) in &acting {
             let paused = specs.automation_paused.contains_key(pair);
+            self.traffic.spec(spec);
             if find(&self.pairs, pair).is_none() {
                 self.start(spec.clone(), *version).await;
             }

@@ -51,6 +51,13 @@ pub enum FromAgent {
             skip_serializing_if = "Option::is_none"
         )]
         acceptors: Option<BTreeMap<String, AcceptorReport>>,
+        /// The traffic switches that this agent drives, by name; absent where it drives none.
+        #[serde(
+            default,
+            deserialize_with = "understood_by_name",
+            skip_serializing_if = "Option::is_none"
+        )]
+        traffic: Option<BTreeMap<String, SwitchReport>>,
     },
     /// May I fail over? Asked before the window has closed, so that the answer costs no time.
     GrantRequest {
@@ -184,6 +191,16 @@ pub enum Order {
         /// A person approved a loss for exactly this epoch.
         allow_data_loss: bool,
     },
+    /// To an agent that drives traffic switches: hold the pair's clients back, and say in the journal
+    /// when no transaction is open any more.
+    HoldTraffic {
+        /// Milliseconds from receipt that open transactions may take to end.
+        drain_ms: u64,
+        /// Milliseconds from receipt after which clients are let through, whatever became of the move.
+        hold_ms: u64,
+    },
+    /// To the same: let them through, there is no move.
+    ReleaseTraffic,
 }
 
 /// A fact an agent must not lose: kept on its disk until the core has it.
@@ -420,6 +437,61 @@ impl AcceptorReport {
     }
 }
 
+/// A traffic switch as the agent that drives it sees it. Ages are in milliseconds at the time of
+/// sending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchReport {
+    /// Whose clients it leads.
+    pub pair: PairId,
+    /// `pgbouncer`, `webhook`.
+    pub kind: String,
+    /// Whether it can hold clients back while a pair moves.
+    pub can_hold: bool,
+    /// The epoch it was last seen to lead to, and its holder; absent when that is not known.
+    pub target: Option<(Epoch, RegionId)>,
+    /// The newest epoch whose holder this agent knows, which it is to lead to.
+    pub wanted: Option<Epoch>,
+    /// Since it was last seen to be as it should be; absent when it never was.
+    pub success_age_ms: Option<u64>,
+    /// Since clients are held back here, if they are.
+    pub held_age_ms: Option<u64>,
+    /// Somebody else holds them back, whom the agent does not overrule.
+    #[serde(default)]
+    pub held_by_others: bool,
+    /// Age and text of the last thing that went wrong since it was as it should be.
+    pub last_error: Option<(u64, String)>,
+}
+
+/// Whether a traffic switch is as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchStanding {
+    /// It leads to the newest known holder.
+    Follows,
+    /// It does not, or does not answer.
+    Fails,
+    /// Nobody could look lately, or it is not known whom it should lead to.
+    Unknown,
+}
+
+/// An agent looks at its switches more often than this.
+const SWITCH_AGE_MS_MAX: u64 = 10_000;
+
+impl SwitchReport {
+    /// How it stands, by a report that is `report_age_ms` old.
+    pub fn standing(&self, report_age_ms: u64) -> SwitchStanding {
+        let age = self.success_age_ms.map(|age| age.saturating_add(report_age_ms));
+        let epoch = self.target.as_ref().map(|(epoch, _)| *epoch);
+        match age {
+            _ if self.last_error.is_some() => SwitchStanding::Fails,
+            Some(age) if age > SWITCH_AGE_MS_MAX => SwitchStanding::Unknown,
+            None => SwitchStanding::Unknown,
+            Some(_) if self.wanted.is_none() => SwitchStanding::Unknown,
+            Some(_) if epoch < self.wanted => SwitchStanding::Fails,
+            Some(_) => SwitchStanding::Follows,
+        }
+    }
+}
+
 /// One agent asks another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "ask")]
@@ -455,6 +527,15 @@ pub enum PeerAsk {
         /// Epoch of the asking holder.
         epoch: Epoch,
     },
+    /// Do you hold this epoch, and accept writes under it? Waits up to `wait_ms` for it.
+    Writable {
+        /// The pair.
+        pair: PairId,
+        /// The epoch.
+        epoch: Epoch,
+        /// How long to wait for it.
+        wait_ms: u64,
+    },
     /// Promise not to acquire, promote or accept an approval for `hold_ms` from now (R20).
     Promise {
         /// The pair.
@@ -489,6 +570,8 @@ pub enum PeerAnswer {
         /// Its identity.
         data_directory: Option<DataDirectoryId>,
     },
+    /// Yes.
+    Writable,
     /// The promise is on disk.
     Promised,
     /// No, and why.

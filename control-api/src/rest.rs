@@ -7,7 +7,7 @@ use continuum_domain::spec::{PairSpec, Takeover};
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
-use crate::link::{AcceptorReport, Blocked, MemberReport};
+use crate::link::{AcceptorReport, Blocked, MemberReport, SwitchReport};
 
 /// Version prefix of every route.
 pub const API: &str = "/api/v1";
@@ -65,6 +65,10 @@ pub struct PairView {
     /// when its agent does not say, and all are where the witness is one server.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acceptors: BTreeMap<RegionId, AgedAcceptors>,
+    /// The pair's traffic switches as the agents that drive them see them; absent where an agent drives
+    /// none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub traffic: BTreeMap<RegionId, AgedSwitches>,
     /// Automation pause, if any.
     pub automation: Option<AutomationPause>,
     /// The operation under way.
@@ -120,6 +124,15 @@ pub struct AgedAcceptors {
     pub age_ms: u64,
     /// By name; ages inside are to be added to `age_ms`.
     pub acceptors: BTreeMap<String, AcceptorReport>,
+}
+
+/// What one agent says of the traffic switches of a pair, and how old it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgedSwitches {
+    /// Milliseconds since the core received it.
+    pub age_ms: u64,
+    /// By name; ages inside are to be added to `age_ms`.
+    pub switches: BTreeMap<String, SwitchReport>,
 }
 
 /// `PUT /pairs/{id}`.

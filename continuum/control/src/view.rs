@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use continuum_control_api::link::{MemberReport, MemberRole};
-use continuum_control_api::rest::{AgedAcceptors, AgedReport, PairView};
+use continuum_control_api::rest::{AgedAcceptors, AgedReport, AgedSwitches, PairView};
 use continuum_domain::candidate::{CandidateFacts, REPORT_AGE_MS_MAX};
 use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::observation::SqlView;
@@ -190,6 +190,16 @@ pub fn pair_view(
             .filter_map(|region| {
                 let (age, acceptors) = links.acceptors(region, now)?;
                 Some((region.clone(), AgedAcceptors { age_ms: millis(age), acceptors }))
+            })
+            .collect(),
+        traffic: spec
+            .members
+            .keys()
+            .filter_map(|region| {
+                let (age, mut switches) = links.traffic(region, now)?;
+                switches.retain(|_, switch| switch.pair == *pair);
+                let told = AgedSwitches { age_ms: millis(age), switches };
+                (!told.switches.is_empty()).then(|| (region.clone(), told))
             })
             .collect(),
         automation: state

@@ -26,6 +26,7 @@ pub mod spec;
 pub mod sync_names;
 pub mod time;
 pub mod timing;
+pub mod traffic;
 
 pub use ids::{DataDirectoryId, Epoch, Generation, Lsn, OperationId, PairId, RegionId, TimelineId};
 pub use record::{PairRecord, SessionRecord, Version};

@@ -19,13 +19,17 @@
 //! holder means it returned (R15, R17). A directive carries the epoch it was decided at and is
 //! refused at any other, so a late one is harmless.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, OperationId, RegionId};
 use crate::mutation::{Bug, planted};
 use crate::operation::{Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord};
 use crate::record::PairRecord;
+use crate::traffic::DrainFailure;
 
+pub mod drain;
 pub mod failover;
 mod switchover;
 mod texts;
@@ -79,6 +83,14 @@ pub struct MoveFacts {
     pub directive_age_ms: Option<u64>,
     /// For how long this runner has been sending aborts.
     pub aborting_for_ms: Option<u64>,
+    /// Regions whose agents say that they drive a switch which can hold the pair's clients back.
+    pub switches: BTreeSet<RegionId>,
+    /// The pair's `drain`.
+    pub drain_ms: i64,
+    /// The pair's `drain_failure`.
+    pub drain_failure: DrainFailure,
+    /// Since this runner last asked agents to hold clients back for the operation.
+    pub drain_age_ms: Option<u64>,
 }
 
 /// What the runner is to do.
@@ -132,6 +144,15 @@ pub enum CoreOrder {
         /// A person approved a loss for exactly this epoch.
         allow_data_loss: bool,
     },
+    /// Hold clients back at the traffic switches.
+    HoldTraffic {
+        /// Milliseconds from receipt that open transactions may take to end.
+        drain_ms: u64,
+        /// Milliseconds from receipt after which clients are let through, whatever became of the move.
+        hold_ms: u64,
+    },
+    /// Let clients through: there is no move.
+    ReleaseTraffic,
 }
 
 /// Where the register says the pair stands, seen from one operation.
@@ -195,6 +216,10 @@ pub fn decide(operation: &Operation, facts: &MoveFacts, now_ms: i64) -> Vec<Core
     if operation.state.is_final() {
         return Vec::new();
     }
+    drain::let_go(operation, facts, next(operation, facts, now_ms))
+}
+
+fn next(operation: &Operation, facts: &MoveFacts, now_ms: i64) -> Vec<CoreEffect> {
     let position = position(operation, facts.register.as_ref());
     match (&position, &operation.kind) {
         (Position::Behind(epoch), _) => failed(texts::register_behind(operation, *epoch)),

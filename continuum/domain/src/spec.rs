@@ -11,6 +11,7 @@ use crate::ids::{PairId, RegionId};
 use crate::name_spec::absolute;
 
 pub use crate::name_spec::{LuaFeature, NamePolicy, NameRole, NameSpec};
+use crate::traffic::{DRAIN_DEFAULT, DRAIN_MAX, DrainFailure};
 
 /// What a commit acknowledged to a client survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +165,17 @@ pub struct PairSpec {
     /// Names that follow the lease.
     #[serde(default)]
     pub names: Vec<NameSpec>,
+    /// How long a planned move waits until the traffic switches have emptied their pools; 0: it does
+    /// not ask them. Left out of what is sent where it is the default, as is the next one.
+    #[serde(
+        default = "default_drain",
+        skip_serializing_if = "is_default_drain",
+        with = "duration_text"
+    )]
+    pub drain: Duration,
+    /// What becomes of the move when one has not by then.
+    #[serde(default, skip_serializing_if = "is_default_drain_failure")]
+    pub drain_failure: DrainFailure,
 }
 
 fn default_true() -> bool {
@@ -195,6 +207,15 @@ fn default_write_stall() -> Duration {
 }
 fn default_restart_budget() -> Duration {
     Duration::from_secs(10)
+}
+fn default_drain() -> Duration {
+    DRAIN_DEFAULT
+}
+fn is_default_drain(drain: &Duration) -> bool {
+    *drain == DRAIN_DEFAULT
+}
+fn is_default_drain_failure(failure: &DrainFailure) -> bool {
+    *failure == DrainFailure::default()
 }
 
 /// Bounds of `suspect_after`: below, ordinary scheduling noise is suspect; above, the ttl is there.
@@ -239,6 +260,8 @@ impl PairSpec {
             on_witness_loss: WitnessLossPolicy::default(),
             loss_approval: None,
             names: Vec::new(),
+            drain: default_drain(),
+            drain_failure: DrainFailure::default(),
         }
     }
 
@@ -270,6 +293,9 @@ impl PairSpec {
             if value.is_zero() {
                 return fail(path, "must be longer than zero");
             }
+        }
+        if self.drain > DRAIN_MAX {
+            return fail("drain", "0 to 10s is accepted");
         }
         if !(SUSPECT_MIN..=SUSPECT_MAX).contains(&self.suspect_after) {
             return fail("suspect_after", "200ms to 60s is accepted");

@@ -8,7 +8,8 @@ use continuum_domain::operation::{
     Method, Operation, OperationState, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::sequence::{self, CoreEffect, CoreOrder, TRIGGER_ORDERED, decide};
-use core_world::{Event, World, event, failover, method, switchover};
+use continuum_domain::traffic::DrainFailure;
+use core_world::{Event, World, event, failover, method, region, switchover};
 use proptest::prelude::*;
 
 proptest! {
@@ -18,9 +19,14 @@ proptest! {
     fn a_switchover_ends_as_the_register_says(
         method in method(),
         synchronous in any::<bool>(),
+        (pooled, undo) in any::<(bool, bool)>(),
         events in prop::collection::vec(event(), 0..80),
     ) {
         let mut world = World::new(switchover(method), synchronous);
+        world.switches.extend(pooled.then(|| region("fsn")));
+        if undo {
+            world.drain_failure = DrainFailure::Undo;
+        }
         for event in events {
             world.happen(event);
         }
@@ -46,9 +52,11 @@ proptest! {
     #[test]
     fn a_switchover_in_good_weather_is_done(
         method in method(),
+        pooled in any::<bool>(),
         crashes in prop::collection::vec(prop::option::of(0..3u8), 60),
     ) {
         let mut world = World::new(switchover(method), true);
+        world.switches.extend(pooled.then(|| region("fsn")));
         for crash_after in crashes {
             world.look(crash_after);
             for (epoch, order) in std::mem::take(&mut world.directives) {
@@ -95,6 +103,105 @@ fn the_stop_is_journalled_before_it_is_asked_for() {
             "to fsn: SwitchOver { to: RegionId(\"hel\"), deadline_ms: 15000 }",
         ]
     );
+}
+
+/// A switchover whose old holder's agent drives a pooler, asked to hold clients back.
+fn draining(method: Method) -> World {
+    let mut world = World::new(switchover(method), true);
+    world.switches.insert(region("fsn"));
+    world.look(None);
+    world
+}
+
+fn orders(world: &World) -> Vec<CoreOrder> {
+    world.directives.iter().map(|(_, order)| order.clone()).collect()
+}
+
+#[test]
+fn clients_are_held_back_before_writes_stop_and_the_order_is_repeated_until_an_answer() {
+    for method in [Method::Clean, Method::Hot] {
+        let mut world = draining(method);
+        let hold = |drain_ms| CoreOrder::HoldTraffic { drain_ms, hold_ms: drain_ms + 15_000 };
+        assert_eq!(orders(&world), [hold(2_000)]);
+        assert_eq!(lines(&world.operation)[1..], [(Step::Drain, StepOutcome::Started)]);
+        world.now_ms += 400;
+        world.look(None);
+        assert_eq!(orders(&world), [hold(2_000)], "not asked twice a moment apart");
+        world.now_ms += 600;
+        world.look(None);
+        assert_eq!(orders(&world), [hold(2_000), hold(1_000)]);
+        world.happen(Event::Directive { index: 0, again: false });
+        world.happen(Event::Fact { index: 0, again: false });
+        world.look(None);
+        let last = world.operation.steps.last().expect("lines");
+        assert_eq!(last.outcome, StepOutcome::Started, "{last:?}");
+        assert!(sequence::announced(&world.operation), "and then the move begins at once");
+        assert_eq!(world.orders_sent, 1);
+    }
+}
+
+#[test]
+fn a_pooler_that_is_not_drained_blocks_a_move_only_where_the_spec_says_so() {
+    for (failure, heard) in [
+        (DrainFailure::Proceed, true),
+        (DrainFailure::Proceed, false),
+        (DrainFailure::Undo, true),
+        (DrainFailure::Undo, false),
+    ] {
+        let mut world = draining(Method::Clean);
+        world.drain_failure = failure;
+        if heard {
+            world.not_drained("fsn");
+            world.happen(Event::Fact { index: 0, again: false });
+        } else {
+            world.now_ms += 2_500;
+        }
+        world.look(None);
+        let why = if heard { "a transaction is open" } else { "fsn: its agent did not say" };
+        if failure == DrainFailure::Proceed {
+            assert!(sequence::announced(&world.operation), "{:?}", world.operation);
+            assert!(world.operation.steps.iter().any(|line| line.detail.contains(why)));
+        } else {
+            let state = &world.operation.state;
+            assert!(
+                matches!(state, OperationState::Undone { reason } if reason.contains(why)),
+                "{state:?}"
+            );
+            assert_eq!(world.orders_sent, 0, "nothing was touched");
+            assert_eq!(orders(&world).last(), Some(&CoreOrder::ReleaseTraffic));
+        }
+    }
+}
+
+#[test]
+fn a_move_called_off_lets_clients_through_before_and_after_writes_stopped() {
+    let mut early = draining(Method::Clean);
+    early.happen(Event::Directive { index: 0, again: false });
+    early.happen(Event::Cancel);
+    early.look(None);
+    assert_eq!(orders(&early), [CoreOrder::ReleaseTraffic]);
+    assert!(matches!(early.operation.state, OperationState::Undone { .. }));
+
+    let mut late = draining(Method::Clean);
+    for _ in 0..2 {
+        late.happen(Event::Directive { index: 0, again: false });
+        late.happen(Event::Fact { index: 0, again: false });
+        late.look(None);
+    }
+    assert!(late.orders_sent > 0);
+    late.happen(Event::HolderReturns);
+    late.look(None);
+    assert!(matches!(late.operation.state, OperationState::Undone { .. }), "{:?}", late.operation);
+    assert_eq!(orders(&late).last(), Some(&CoreOrder::ReleaseTraffic));
+}
+
+#[test]
+fn no_switch_is_asked_where_there_is_none_or_the_spec_says_so() {
+    let mut world = World::new(switchover(Method::Clean), true);
+    world.switches.insert(region("fsn"));
+    world.drain_ms = 0;
+    world.look(None);
+    assert!(matches!(orders(&world)[..], [CoreOrder::SwitchOver { .. }]), "{:?}", orders(&world));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use serde::Serialize;
@@ -11,11 +11,17 @@ use serde::de::DeserializeOwned;
 /// Replaces `path` atomically: after return either the old or the new content survives a power
 /// loss, never a mixture. The file is readable by its owner only.
 pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_atomic_as(path, content, 0o600)
+}
+
+/// As [`write_atomic`], for a file that others than its owner read; the umask takes nothing away.
+pub fn write_atomic_as(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::other("path has no directory"))?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let mut file =
-        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&temporary)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;

@@ -132,6 +132,12 @@ impl Coverage {
                 CoreEffect::Send { order: CoreOrder::FailOver { .. }, .. } => {
                     "send fail-over".into()
                 }
+                CoreEffect::Send { order: CoreOrder::HoldTraffic { .. }, .. } => {
+                    "send hold-traffic".into()
+                }
+                CoreEffect::Send { order: CoreOrder::ReleaseTraffic, .. } => {
+                    "send release-traffic".into()
+                }
                 CoreEffect::Become { state } => format!("become {}", self::state(state)),
             };
             self.reached(format!("sequence {kind} {place} {effect}"));

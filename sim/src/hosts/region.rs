@@ -32,6 +32,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
             acceptors: None,
         },
         resolvers: host.shared.resolvers.seen_from(&host.name),
+        traffic: Vec::new(),
         plane: Arc::new(move |_, _| cluster.plane(&region)),
         clock: host.shared_clock(),
         disk: Arc::new(host.disk.clone()),

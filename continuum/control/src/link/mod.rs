@@ -172,8 +172,9 @@ impl Session {
     async fn take(&self, message: FromAgent) -> Result<(), Status> {
         match message {
             FromAgent::Hello { .. } => Err(Status::invalid_argument("a second hello")),
-            FromAgent::Report { members, not_understood, acceptors } => {
+            FromAgent::Report { members, not_understood, acceptors, traffic } => {
                 let now = self.core.clock.now();
+                self.core.links.traffic_seen(&self.region, traffic, now);
                 self.core.links.report(&self.region, members, not_understood, now);
                 self.core.links.acceptors_seen(&self.region, acceptors, now);
                 Ok(())

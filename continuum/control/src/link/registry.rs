@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use continuum_control_api::link::{AcceptorReport, Blocked, Dialect, MemberReport, ToAgent};
+use continuum_control_api::link::{
+    AcceptorReport, Blocked, Dialect, MemberReport, SwitchReport, ToAgent,
+};
 use continuum_control_api::pb::LinkFrame;
 use continuum_domain::{PairId, RegionId, Tick};
 use tokio::sync::{mpsc, watch};
@@ -23,6 +25,7 @@ struct Region {
     members: BTreeMap<PairId, (Tick, MemberReport)>,
     not_understood: BTreeMap<PairId, Blocked>,
     acceptors: Option<(Tick, BTreeMap<String, AcceptorReport>)>,
+    traffic: Option<(Tick, BTreeMap<String, SwitchReport>)>,
 }
 
 #[derive(Default)]
@@ -133,6 +136,28 @@ impl Links {
         let inner = self.lock();
         let (at, acceptors) = inner.regions.get(region)?.acceptors.as_ref()?;
         Some((now.since(*at), acceptors.clone()))
+    }
+
+    /// Takes what a region's agent says of the traffic switches it drives; `None` when it drives none.
+    pub fn traffic_seen(
+        &self,
+        region: &RegionId,
+        switches: Option<BTreeMap<String, SwitchReport>>,
+        now: Tick,
+    ) {
+        let told = switches.map(|switches| (now, switches));
+        self.lock().regions.entry(region.clone()).or_default().traffic = told;
+    }
+
+    /// What a region's agent said last of the traffic switches it drives, and how long ago it came in.
+    pub fn traffic(
+        &self,
+        region: &RegionId,
+        now: Tick,
+    ) -> Option<(Duration, BTreeMap<String, SwitchReport>)> {
+        let inner = self.lock();
+        let (at, switches) = inner.regions.get(region)?.traffic.as_ref()?;
+        Some((now.since(*at), switches.clone()))
     }
 
     /// What a region's agent said last about a spec of the pair that it does not understand.

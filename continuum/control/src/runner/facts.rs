@@ -1,20 +1,21 @@
 //! Measures what the sequencer decides by.
 
-use continuum_domain::PairRecord;
+use std::collections::BTreeSet;
+
+use continuum_domain::candidate::REPORT_AGE_MS_MAX;
 use continuum_domain::operation::{Operation, OperationKind};
 use continuum_domain::sequence::{self, MoveFacts};
 use continuum_domain::spec::PairSpec;
+use continuum_domain::{PairId, PairRecord, RegionId};
 
+use super::Ages;
 use crate::core::Core;
+use crate::link::registry::millis;
 use crate::plan::{self, Inputs, Wish};
 use crate::view::Reports;
 
 /// Facts for one operation, measured now. What cannot be measured stays unknown.
-pub(super) async fn measure(
-    core: &Core,
-    operation: &Operation,
-    (directive_age_ms, aborting_for_ms): (Option<u64>, Option<u64>),
-) -> MoveFacts {
+pub(super) async fn measure(core: &Core, operation: &Operation, ages: &Ages) -> MoveFacts {
     let register = match core.read_register(&operation.pair).await {
         Ok(record) => record,
         Err(error) => {
@@ -22,13 +23,19 @@ pub(super) async fn measure(
             None
         }
     };
+    let remembered = MoveFacts {
+        directive_age_ms: ages.directive,
+        aborting_for_ms: ages.aborting,
+        drain_age_ms: ages.drain,
+        ..MoveFacts::default()
+    };
     // A pair whose spec was removed meanwhile is carried on by its last one.
     let spec = core.node.read(|state| {
         let versions = &state.pair(&operation.pair)?.versions;
         versions.iter().rev().find_map(|version| version.spec.clone())
     });
     let Some(spec) = spec else {
-        return MoveFacts { register, directive_age_ms, aborting_for_ms, ..MoveFacts::default() };
+        return MoveFacts { register, ..remembered };
     };
     let reports = Reports::collect(&core.links, &operation.pair, &spec, core.clock.now());
     let to = sequence::target(operation);
@@ -54,10 +61,24 @@ pub(super) async fn measure(
         synchronous: spec.durability.is_synchronous(),
         switchover_deadline_ms: i64::try_from(spec.switchover_deadline.as_millis())
             .unwrap_or(i64::MAX),
-        directive_age_ms,
-        aborting_for_ms,
+        switches: switches(core, &operation.pair, &spec),
+        drain_ms: i64::try_from(spec.drain.as_millis()).unwrap_or(i64::MAX),
+        drain_failure: spec.drain_failure,
         register,
+        ..remembered
     }
+}
+
+/// Regions whose agents said lately that they drive a switch which can hold the pair's clients back.
+fn switches(core: &Core, pair: &PairId, spec: &PairSpec) -> BTreeSet<RegionId> {
+    let drives = |region: &&RegionId| {
+        let told = core.links.traffic(region, core.clock.now());
+        told.is_some_and(|(age, switches)| {
+            millis(age) <= REPORT_AGE_MS_MAX
+                && switches.values().any(|switch| switch.pair == *pair && switch.can_hold)
+        })
+    };
+    spec.members.keys().filter(drives).cloned().collect()
 }
 
 fn preflight(

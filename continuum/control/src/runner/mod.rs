@@ -35,6 +35,7 @@ const ROUNDS_MAX: usize = 12;
 struct Memory {
     directive_sent: Option<Tick>,
     aborting_since: Option<Tick>,
+    drain_sent: Option<Tick>,
 }
 
 /// Runs until the node stops.
@@ -97,7 +98,7 @@ async fn carry_on(
 ) -> (OperationId, Memory) {
     let id = operation.id.clone();
     for _ in 0..ROUNDS_MAX {
-        let facts = facts::measure(core, &operation, ages(core, &memory)).await;
+        let facts = facts::measure(core, &operation, &ages(core, &memory)).await;
         let effects = sequence::decide(&operation, &facts, core.now_ms());
         if let Some(onlooker) = &core.onlooker {
             onlooker(&operation, &facts, &effects);
@@ -129,10 +130,21 @@ async fn carry_on(
     (id, memory)
 }
 
-fn ages(core: &Core, memory: &Memory) -> (Option<u64>, Option<u64>) {
+/// How long ago a runner did what it remembers, in milliseconds.
+struct Ages {
+    directive: Option<u64>,
+    aborting: Option<u64>,
+    drain: Option<u64>,
+}
+
+fn ages(core: &Core, memory: &Memory) -> Ages {
     let now = core.clock.now();
     let age = |since: Option<Tick>| since.map(|since| millis(now.since(since)));
-    (age(memory.directive_sent), age(memory.aborting_since))
+    Ages {
+        directive: age(memory.directive_sent),
+        aborting: age(memory.aborting_since),
+        drain: age(memory.drain_sent),
+    }
 }
 
 /// Commits a change; `false` when it is not known to be committed, and nothing may follow from it.
@@ -162,7 +174,10 @@ fn send(
     if order == CoreOrder::AbortSwitchOver {
         memory.aborting_since.get_or_insert(now);
     }
+    let is_drain = matches!(order, CoreOrder::HoldTraffic { .. } | CoreOrder::ReleaseTraffic);
     let order = match order {
+        CoreOrder::HoldTraffic { drain_ms, hold_ms } => Order::HoldTraffic { drain_ms, hold_ms },
+        CoreOrder::ReleaseTraffic => Order::ReleaseTraffic,
         CoreOrder::SwitchOver { to, deadline_ms } => Order::SwitchOver { to, deadline_ms },
         CoreOrder::AbortSwitchOver => Order::AbortSwitchOver,
         CoreOrder::TakeOver { deadline_ms } => Order::TakeOver { deadline_ms },
@@ -178,7 +193,9 @@ fn send(
     tracing::info!(operation = %operation.id, pair = %operation.pair, epoch = %operation.at_epoch,
         region = %to, order = ?directive.order, sent, "directive");
     // One that could not be sent is tried again as soon as the agent is back.
-    if sent {
-        memory.directive_sent = Some(now);
+    match (sent, is_drain) {
+        (true, true) => memory.drain_sent = Some(now),
+        (true, false) => memory.directive_sent = Some(now),
+        (false, _) => {}
     }
 }

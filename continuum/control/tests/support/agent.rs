@@ -361,6 +361,7 @@ impl Agent {
                         members: BTreeMap::from([(shop(), self.report().await)]),
                         not_understood: behind.map(|state| (shop(), state)).into_iter().collect(),
                         acceptors: None,
+                        traffic: None,
                     };
                     let mut messages = vec![report];
                     {

@@ -1,8 +1,8 @@
 //! Before the commit point of a planned move.
 
 use super::{
-    ABORT_SETTLE_MS, CoreEffect, CoreOrder, MoveFacts, Position, RETURN_MS_MAX, core_line, due,
-    failed, journal, preflight, texts, undone,
+    ABORT_SETTLE_MS, CoreEffect, CoreOrder, MoveFacts, Position, RETURN_MS_MAX, core_line, drain,
+    due, failed, journal, preflight, texts, undone,
 };
 use crate::ids::RegionId;
 use crate::mutation::{Bug, planted};
@@ -96,9 +96,8 @@ fn prepare(
     if let Some(effects) = preflight(operation, facts, now_ms) {
         return effects;
     }
-    if core_line(operation, Step::Drain, &StepOutcome::Done).is_none() {
-        let detail = "no traffic switches are configured".to_owned();
-        return journal(Step::Drain, StepOutcome::Done, detail);
+    if let Some(effects) = drain::decide(operation, facts, now_ms) {
+        return effects;
     }
     if planted(Bug::StopUnannounced) && facts.directive_age_ms.is_none() {
         let deadline_ms = u64::try_from(facts.switchover_deadline_ms).unwrap_or(0);
@@ -167,7 +166,9 @@ fn agent_gave_up(operation: &Operation, asked: &RegionId) -> bool {
 }
 
 fn why_undone(operation: &Operation, from: &RegionId, past_deadline: bool) -> String {
-    let told = operation.steps.iter().rev().find_map(|line| match &line.outcome {
+    // That a switch was not drained is told where it happened, and undoes nothing by itself.
+    let mut lines = operation.steps.iter().rev().filter(|line| line.step != Step::Drain);
+    let told = lines.find_map(|line| match &line.outcome {
         StepOutcome::Failed { reason } => Some(reason.clone()),
         StepOutcome::Undone if !line.detail.is_empty() => Some(line.detail.clone()),
         _ => None,

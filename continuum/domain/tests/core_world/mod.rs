@@ -4,12 +4,13 @@
 
 mod event;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use continuum_domain::operation::{
     Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::sequence::{self, CoreEffect, CoreOrder, MoveFacts, Recorded, decide};
+use continuum_domain::traffic::DrainFailure;
 use continuum_domain::{DataDirectoryId, Epoch, OperationId, PairId, PairRecord, RegionId};
 use proptest::prelude::*;
 
@@ -77,6 +78,13 @@ pub struct World {
     /// The runner's memory.
     pub sent_ms: Option<i64>,
     pub aborting_ms: Option<i64>,
+    pub drain_sent_ms: Option<i64>,
+    /// Regions whose agents drive switches, and what the spec says of draining them.
+    pub switches: BTreeSet<RegionId>,
+    pub drain_ms: i64,
+    pub drain_failure: DrainFailure,
+    /// Regions that hold clients back, and until when at the latest.
+    pub holding: BTreeMap<RegionId, i64>,
     /// Ghosts, for the checks.
     pub orders_sent: u32,
     pub moved_seen: bool,
@@ -103,6 +111,11 @@ impl World {
             facts: Vec::new(),
             sent_ms: None,
             aborting_ms: None,
+            drain_sent_ms: None,
+            switches: BTreeSet::new(),
+            drain_ms: 2_000,
+            drain_failure: DrainFailure::Proceed,
+            holding: BTreeMap::new(),
             orders_sent: 0,
             moved_seen: false,
             target_held: false,
@@ -138,6 +151,10 @@ impl World {
             switchover_deadline_ms: 15_000,
             directive_age_ms: age(self.sent_ms),
             aborting_for_ms: age(self.aborting_ms),
+            switches: self.switches.iter().filter(|_| self.reports).cloned().collect(),
+            drain_ms: self.drain_ms,
+            drain_failure: self.drain_failure,
+            drain_age_ms: age(self.drain_sent_ms),
             register,
         };
         if matches!(
@@ -165,6 +182,21 @@ impl World {
                     Recorded::Added,
                     "a line twice"
                 );
+            }
+            CoreEffect::Send { to, order: order @ CoreOrder::HoldTraffic { .. } } => {
+                assert!(!self.moved_seen, "clients are held back after the move was seen");
+                let announced =
+                    self.operation.steps.iter().any(|line| {
+                        (line.step, &line.outcome) == (Step::Drain, &StepOutcome::Started)
+                    });
+                assert!(announced && self.switches.contains(&to), "a directive without its line");
+                self.drain_sent_ms = Some(self.now_ms);
+                self.directives.push((self.operation.at_epoch, order));
+            }
+            CoreEffect::Send { order: order @ CoreOrder::ReleaseTraffic, .. } => {
+                let asked = self.operation.steps.iter().any(|line| line.step == Step::Drain);
+                assert!(asked, "released what was never held");
+                self.directives.push((self.operation.at_epoch, order));
             }
             CoreEffect::Send { to, order } => {
                 if let CoreOrder::SwitchOver { .. } | CoreOrder::TakeOver { .. } = order {
@@ -225,7 +257,7 @@ impl World {
             let again = effects.iter().any(|effect| !matches!(effect, CoreEffect::Send { .. }));
             for effect in effects {
                 if effects_left == 0 {
-                    (self.sent_ms, self.aborting_ms) = (None, None);
+                    (self.sent_ms, self.aborting_ms, self.drain_sent_ms) = (None, None, None);
                     return;
                 }
                 effects_left -= 1;
@@ -264,6 +296,12 @@ impl World {
         matches!(self.operation.kind, OperationKind::Switchover { method: Method::Hot, .. })
     }
 
+    /// The agents of a region could not empty its switches.
+    pub fn not_drained(&mut self, name: &str) {
+        let reason = "pooler: a transaction is open".to_owned();
+        self.fact(name, Step::Drain, StepOutcome::Failed { reason });
+    }
+
     pub fn obey(&mut self, epoch: Epoch, order: &CoreOrder) {
         // The agent refuses a directive whose epoch is not the register's.
         if epoch != self.register.epoch || !self.register.held_by(&region("fsn")) {
@@ -274,6 +312,13 @@ impl World {
                 self.stage = 1;
                 self.fact("fsn", Step::StopWrites, StepOutcome::Started);
             }
+            // All switches in one region: the order says nothing of where it goes.
+            CoreOrder::HoldTraffic { hold_ms, .. } => {
+                let until_ms = self.now_ms + i64::try_from(*hold_ms).unwrap();
+                self.holding.entry(region("fsn")).or_insert(until_ms);
+                self.fact("fsn", Step::Drain, StepOutcome::Done);
+            }
+            CoreOrder::ReleaseTraffic => drop(self.holding.remove(&region("fsn"))),
             CoreOrder::TakeOver { .. } if !self.ordered => {
                 self.ordered = true;
                 self.fact("hel", Step::StopWrites, StepOutcome::Done);
