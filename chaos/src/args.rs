@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use continuum_domain::spec::{Durability, Takeover, WitnessLossPolicy};
+use continuum_domain::traffic::DRAIN_DEFAULT;
 use continuum_domain::{RegionId, Timing};
 
 use crate::wan::HUB;
@@ -69,6 +70,8 @@ pub struct LabArgs {
     pub witness: LabWitness,
     /// Where the clients' name is.
     pub names: LabNames,
+    /// Whether clients write through a pooler in each region.
+    pub pooler: bool,
     /// Where to write the report as JSON.
     pub json: Option<PathBuf>,
     /// Keep running after the report, and print what to try.
@@ -88,6 +91,7 @@ impl Default for LabArgs {
             suspect_after: options.suspect_after,
             witness: options.witness,
             names: options.names,
+            pooler: options.pooler,
             json: None,
             stay: false,
         }
@@ -115,6 +119,10 @@ pub struct LabOptions {
     pub witness: LabWitness,
     /// Where the clients' name is.
     pub names: LabNames,
+    /// Whether clients write through a PgBouncer in each region, which its agent drives.
+    pub pooler: bool,
+    /// How long a planned move waits for open transactions at the poolers.
+    pub drain: Duration,
     /// `async`: the standing approval of a loss, in bytes of WAL.
     pub rpo_bytes: Option<u64>,
     /// Restarts of a crashed PostgreSQL in place before the lease is released.
@@ -145,6 +153,8 @@ impl Default for LabOptions {
             on_witness_loss: WitnessLossPolicy::default(),
             witness: LabWitness::default(),
             names: LabNames::default(),
+            pooler: false,
+            drain: DRAIN_DEFAULT,
             rpo_bytes: None,
             restarts_in_place: None,
             stall_timeout: Duration::from_secs(2),
@@ -190,6 +200,7 @@ impl LabOptions {
             suspect_after: args.suspect_after,
             witness: args.witness,
             names: args.names,
+            pooler: args.pooler,
             // An async pair only fails over by itself under a standing approval (R21).
             rpo_bytes: (!args.durability.is_synchronous()).then_some(16 * 1024 * 1024),
             ..Self::default()
@@ -219,6 +230,9 @@ impl LabOptions {
                         lines can be cut"
                     .into(),
             );
+        }
+        if self.own_network && self.pooler {
+            return Err("--pooler: clients reach it on loopback only".into());
         }
         if !(2..=7).contains(&self.regions.len()) {
             return Err("--regions: 2 to 7 regions are accepted".into());

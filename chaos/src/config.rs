@@ -22,6 +22,7 @@ use crate::authority::{self, Authority};
 use crate::azurite;
 use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, WitnessServer, ZONE};
 use crate::manifest::{Manifest, Part};
+use crate::pooler;
 use crate::wan::{self, NETWORKS};
 use crate::workload::CLIENT_ROLE;
 
@@ -48,6 +49,7 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
     spec.suspect_after = options.suspect_after;
     spec.on_witness_loss = options.on_witness_loss;
     spec.stall_timeout = options.stall_timeout;
+    spec.drain = options.drain;
     spec.anti_flap = ANTI_FLAP;
     spec.core_grace = CORE_GRACE;
     spec.loss_approval = options.rpo_bytes.map(|rpo_bytes| LossApproval { rpo_bytes });
@@ -69,12 +71,14 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
 /// Writes all files below the layout's directory and lists the parts, none of which runs yet.
 /// `azurite` is the object store's program, where the layout has one, and `authority` a name
 /// server of others.
+/// `azurite` is the object store's program and `pgbouncer` the poolers', where the layout has any.
 pub fn write(
     layout: &Layout,
     options: &LabOptions,
     binary: &Path,
     azurite: Option<&Path>,
     authority: Option<&Authority>,
+    pgbouncer: Option<&Path>,
 ) -> io::Result<Manifest> {
     durable::write_atomic(&password_file(layout), format!("{}\n", seed::random_id(32)).as_bytes())?;
     let spec = serde_json::to_value(spec(layout, options)).map_err(io::Error::other)?;
@@ -107,6 +111,9 @@ pub fn write(
     }
     for region in &layout.regions {
         parts.extend(region_parts(layout, options, region, binary)?);
+        if let (Some(port), Some(program)) = (region.pooler_port, pgbouncer) {
+            parts.push(pooler::write(layout, region, program, port)?);
+        }
     }
     Ok(Manifest {
         directory: layout.directory.clone(),
@@ -393,6 +400,8 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         }],
         "names": names,
         "name_provider": providers,
+        "names": [named("dns", at_hub(layout, layout.dns.1))],
+        "traffic": pooler::section(layout, region),
     })
 }
 

@@ -1,6 +1,6 @@
 //! A whole lab as a value: start it, break it, look at it, stop it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use crate::supervise::{self, Supervisor};
 use crate::wan::Wan;
 use crate::workload::{self, Workload};
 use crate::{authority, azurite, config, health, process};
+use crate::{config, health, pooler, process};
 
 /// How often a condition is looked at while it is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -115,6 +116,10 @@ impl Lab {
             LabWitness::Server | LabWitness::Servers => None,
         };
         let authority = authority::find(options.names).map_err(Error::Options)?;
+        let pgbouncer = match options.pooler {
+            true => Some(pooler::find().map_err(Error::Options)?),
+            false => None,
+        };
         let directory = layout::make_directory().map_err(failed("the lab's directory"))?;
         let janitor = start_janitor(&binary, &directory).await.map_err(failed("the janitor"))?;
         let wan = match options.own_network {
@@ -133,6 +138,9 @@ impl Lab {
         let manifest =
             config::write(&layout, &options, &binary, azurite.as_deref(), authority.as_ref())
                 .map_err(failed("configuration files"))?;
+        let programs = (azurite.as_deref(), pgbouncer.as_deref());
+        let manifest = config::write(&layout, &options, &binary, programs.0, programs.1)
+            .map_err(failed("configuration files"))?;
         let mut supervisor = Supervisor::new(manifest)?;
         for node in &layout.core {
             supervisor.set_environment(&node.name, options.server_env.clone());
@@ -358,11 +366,41 @@ impl Lab {
         &self.names
     }
 
-    /// Starts writers that follow the name.
+    /// Starts writers that follow the name or, in a lab with poolers, write through these.
     pub async fn start_workload(&mut self, writers: usize) -> Result<(), Error> {
         let (name, port) = (name_of(&self.layout), self.layout.postgres_port);
-        self.workload = Some(Workload::start(name, port, writers, self.clock.clone()).await?);
+        let poolers: Vec<_> = self.layout.regions.iter().filter_map(pooler::address).collect();
+        let following = if poolers.is_empty() { writers } else { 0 };
+        let mut workload = Workload::start(name, port, following, self.clock.clone()).await?;
+        if !poolers.is_empty() {
+            for first in 0..writers {
+                workload.pooled(&poolers, first);
+            }
+        }
+        self.workload = Some(workload);
         Ok(())
+    }
+
+    /// Starts writers that all stay with one region's pooler.
+    pub async fn start_workload_at(
+        &mut self,
+        region: &RegionId,
+        writers: usize,
+    ) -> Result<(), Error> {
+        let (name, port) = (name_of(&self.layout), self.layout.postgres_port);
+        let pooler = self.pooler(region)?;
+        let mut workload = Workload::start(name, port, 0, self.clock.clone()).await?;
+        for _ in 0..writers {
+            workload.pooled(&[pooler], 0);
+        }
+        self.workload = Some(workload);
+        Ok(())
+    }
+
+    /// Where a region's pooler answers.
+    pub fn pooler(&self, region: &RegionId) -> Result<SocketAddr, Error> {
+        let none = || Error::Options(format!("{region} has no pooler"));
+        self.layout.region(region).and_then(pooler::address).ok_or_else(none)
     }
 
     /// The workload; an error when none was started.
@@ -474,9 +512,11 @@ impl Lab {
         Ok(self.supervisor.kill_region(region.as_str()).await?)
     }
 
-    /// Starts a region's guard and agent again.
+    /// Starts a region's guard and agent again, and its pooler if it has one.
     pub async fn start_region(&mut self, region: &RegionId) -> Result<(), Error> {
-        for role in ["guard", "agent"] {
+        for role in
+            ["guard", "agent"].into_iter().chain(self.options.pooler.then_some(pooler::ROLE))
+        {
             self.supervisor.restart(&format!("{region}-{role}")).await?;
         }
         Ok(())

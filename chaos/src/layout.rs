@@ -58,6 +58,8 @@ pub struct Region {
     pub peer_port: u16,
     /// Its agent's health port.
     pub health_port: u16,
+    /// Port of its pooler, at the address of its PostgreSQL, if it has one.
+    pub pooler_port: Option<u16>,
     /// The agent's certificate.
     pub tls: TlsFiles,
 }
@@ -156,6 +158,10 @@ impl Layout {
                     namespace: place.namespace,
                     peer_port: ports.free()?,
                     health_port: ports.free()?,
+                    pooler_port: match options.pooler {
+                        true => Some(ports.free_on(&[place.address])?),
+                        false => None,
+                    },
                     tls: issue(Role::Region, id.as_str())?,
                 })
             })
@@ -276,7 +282,7 @@ pub fn make_directory() -> io::Result<PathBuf> {
 }
 
 /// User and group of `postgres` when we run as root, whom the guard then runs PostgreSQL as.
-fn postgres_owner() -> Option<(u32, u32)> {
+pub(crate) fn postgres_owner() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }

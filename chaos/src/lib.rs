@@ -30,6 +30,7 @@ mod config;
 mod health;
 mod layout;
 mod manifest;
+mod pooler;
 mod ports;
 mod progress;
 mod report;

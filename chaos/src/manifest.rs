@@ -20,6 +20,7 @@ pub struct Part {
     pub name: String,
     /// `server`, `witness`, `dns`, `guard`, `agent`; `object-store`,
     /// `powerdns` and `bind` are of others.
+    /// `server`, `witness`, `dns`, `guard`, `agent`, ...
     pub role: String,
     /// The region it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

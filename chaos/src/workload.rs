@@ -1,6 +1,6 @@
 //! The client workload: writers that follow the name and record every attempt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a pinned client does: longer than any freeze in a scenario.
 const PINNED_DEADLINE: Duration = Duration::from_secs(150);
+/// How long one behind a pooler does: so that a client that hangs is seen to.
+const POOLED_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause after an acknowledgement.
 const PACE: Duration = Duration::from_millis(5);
 /// Pause after an error: at least this, at most twice this, so that writers do not march in step.
@@ -136,6 +138,14 @@ impl Workload {
         self.spawn(number, target);
     }
 
+    /// Starts a writer behind poolers, the `first` of which (counted round) it prefers. It prepares
+    /// nothing, because its statements come to several sessions, and waits long.
+    pub fn pooled(&mut self, poolers: &[SocketAddr], first: usize) {
+        let mut turns: VecDeque<SocketAddr> = poolers.iter().copied().collect();
+        turns.rotate_left(first % poolers.len().max(1));
+        self.spawn_unpinned(Target::Poolers(turns));
+    }
+
     /// Starts a writer that stays at one address whatever the name says, and waits long: the kind
     /// of client that finds a second primary.
     pub fn pin(&mut self, address: IpAddr) {
@@ -226,6 +236,8 @@ enum Target {
     Follow(Resolver),
     Members(Vec<IpAddr>),
     Pinned(IpAddr),
+    /// The first is where it writes; it goes on to the next where it gets no connection.
+    Poolers(VecDeque<SocketAddr>),
 }
 
 type Opened = (Connection, tokio_postgres::Statement, IpAddr);
@@ -246,6 +258,10 @@ impl Writer {
             Target::Members(members) => {
                 let members = members.clone();
                 self.write_where_it_can(&members, stop).await;
+            }
+            Target::Poolers(poolers) => {
+                let poolers = poolers.clone();
+                self.write_through(poolers, stop).await;
             }
             Target::Follow(_) | Target::Pinned(_) => self.write_at_its_address(stop).await,
         }
@@ -312,6 +328,7 @@ impl Writer {
         let ip = match &mut self.target {
             Target::Follow(resolver) => resolver.address().await?,
             Target::Members(members) => *members.first().ok_or("no member is known")?,
+            Target::Poolers(poolers) => poolers.front().ok_or("no pooler is known")?.ip(),
             Target::Pinned(ip) => *ip,
         };
         self.open_at(ip).await
@@ -328,6 +345,65 @@ impl Writer {
             .await
             .map_err(|_| format!("{address}: no connection within {CONNECT_TIMEOUT:?}"))?
             .map_err(|problem: String| format!("{address}: {problem}"))
+    }
+
+    /// Writes through a pooler; every statement and connection that fails counts against it.
+    async fn write_through(
+        &mut self,
+        mut poolers: VecDeque<SocketAddr>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        while !*stop.borrow()
+            && let Some(at) = poolers.front().copied()
+        {
+            let opened = tokio::select! {
+                opened = Connection::open(CLIENT_ROLE, at, POOLED_DEADLINE) => opened,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match opened {
+                Ok(connection) => {
+                    while !*stop.borrow() && self.attempt_through(&connection, at).await {
+                        tokio::time::sleep(PACE).await;
+                    }
+                }
+                Err(problem) => {
+                    self.recorder.trouble(format!("{at}: {problem}"));
+                    poolers.rotate_left(1);
+                }
+            }
+            let pause = seed::rng().random_range(BACKOFF_MS..=2 * BACKOFF_MS);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    /// One insert through a pooler, recorded with the server that took it.
+    async fn attempt_through(&mut self, connection: &Connection, at: SocketAddr) -> bool {
+        if connection.is_closed() {
+            return false;
+        }
+        let (run, writer, seq) = (self.run, self.number, self.next_seq);
+        self.next_seq += 1;
+        let insert = format!(
+            "INSERT INTO {TABLE} (run, writer, seq, address) VALUES ({run}, {writer}, {seq}, '{at}') \
+             RETURNING host(inet_server_addr())"
+        );
+        let sent = self.clock.now();
+        let answer = tokio::time::timeout(POOLED_DEADLINE, connection.said(&insert)).await;
+        let (outcome, server) = answer.unwrap_or_else(|_| {
+            let why = format!("no answer within {POOLED_DEADLINE:?}");
+            (Outcome::Indeterminate { why }, None)
+        });
+        let good = outcome == Outcome::Acknowledged;
+        self.recorder.push(Attempt {
+            writer,
+            seq,
+            pinned: false,
+            sent,
+            done: self.clock.now(),
+            address: server.and_then(|text| text.parse().ok()).unwrap_or(at.ip()),
+            outcome,
+        });
+        good
     }
 
     /// One insert, recorded whatever becomes of it; whether the connection is still good.

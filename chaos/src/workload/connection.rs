@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Row, SimpleQueryMessage, Statement};
 
 use crate::history::Outcome;
 
@@ -81,6 +81,22 @@ impl Connection {
         let result = self.client.execute(statement, params).await;
         let taken_back = self.taken_back.load(Ordering::SeqCst) != before;
         classify(result.as_ref().err().map(Failure::of), taken_back)
+    }
+
+    /// Executes a statement that was not prepared: what the client may conclude from the answer, and the
+    /// first value of it.
+    pub async fn said(&self, sql: &str) -> (Outcome, Option<String>) {
+        let before = self.taken_back.load(Ordering::SeqCst);
+        let result = self.client.simple_query(sql).await;
+        let taken_back = self.taken_back.load(Ordering::SeqCst) != before;
+        let outcome = classify(result.as_ref().err().map(Failure::of), taken_back);
+        let value = result.ok().and_then(|messages| {
+            messages.iter().find_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            })
+        });
+        (outcome, value)
     }
 
     /// Runs statements without parameters.

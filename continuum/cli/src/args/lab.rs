@@ -38,6 +38,9 @@ pub struct LabArgs {
     /// Where the clients' name is
     #[arg(long, value_enum, default_value_t = NamesChoice::Embedded)]
     pub names: NamesChoice,
+    /// Clients write through a PgBouncer in each region, which its agent drives
+    #[arg(long)]
+    pub pooler: bool,
     /// Also write the report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -140,6 +143,7 @@ impl From<LabArgs> for continuum_chaos::LabArgs {
             suspect_after: args.suspect_after,
             witness: args.witness.into(),
             names: args.names.into(),
+            pooler: args.pooler,
             json: args.json,
             stay: args.stay,
         }

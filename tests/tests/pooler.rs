@@ -1,0 +1,183 @@
+//! Clients behind a PgBouncer that follows the lease: a planned move is a stall and no error, and
+//! nobody hangs on a primary that is gone.
+
+use std::time::Duration;
+
+use continuum_chaos::history::{Attempt, Outcome as Said};
+use continuum_chaos::lab::Error;
+use continuum_chaos::workload::{Connection, OWNER_ROLE};
+use continuum_chaos::{Lab, LabOptions};
+use continuum_domain::operation::{Method, OperationState, Step, StepOutcome};
+use continuum_domain::spec::Takeover;
+use continuum_domain::{RegionId, Tick};
+use continuum_tests::*;
+
+/// A client may hang for so long after the new primary's first acknowledgement: it is told of the end of
+/// its session, or served.
+const HANG_LIMIT: Duration = Duration::from_secs(3);
+/// How long a condition at a pooler is waited for.
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn pooled() -> LabOptions {
+    LabOptions { pooler: true, ..quick() }
+}
+
+/// Not acknowledged, whatever the reason.
+fn failed(attempts: &[Attempt]) -> Vec<String> {
+    let failed = attempts.iter().filter(|attempt| attempt.outcome != Said::Acknowledged);
+    failed.map(|attempt| format!("{attempt:?}")).collect()
+}
+
+/// The longest that one statement took which was under way between two instants.
+fn longest(attempts: &[Attempt], from: Tick, until: Option<Tick>) -> Duration {
+    let under_way = attempts
+        .iter()
+        .filter(|attempt| attempt.done > from && until.is_none_or(|until| attempt.sent < until));
+    under_way.map(|attempt| attempt.done.since(attempt.sent)).max().unwrap_or_default()
+}
+
+async fn moves(rounds: usize) -> Outcome {
+    let mut lab = writing(pooled()).await?;
+    let mut moves = Vec::new();
+    for method in [Method::Clean, Method::Hot].repeat(rounds) {
+        for (from, to) in [(fsn(), hel()), (hel(), fsn())] {
+            let (step, operation) = switch_over(&lab, &from, &to, method).await?;
+            let drained = operation.steps.iter().filter(|line| {
+                line.step == Step::Drain
+                    && line.region.is_some()
+                    && line.outcome == StepOutcome::Done
+            });
+            assert_eq!(drained.count(), 2, "both agents drained their pooler: {operation:#?}");
+            moves.push((method, step));
+            undisturbed().await;
+        }
+    }
+    let trouble = lab.trouble();
+    let steps: Vec<_> = moves.iter().map(|(_, step)| *step).collect();
+    let judged = judge(&mut lab, "behind poolers", &steps, None).await?;
+    for wanted in [Method::Clean, Method::Hot] {
+        let stalls = moves.iter().enumerate().filter(|(_, (method, _))| *method == wanted);
+        let mut stalls: Vec<Duration> = stalls
+            .map(|(index, (_, step))| {
+                longest(&judged.attempts, step.at, steps.get(index + 1).map(|next| next.at))
+            })
+            .collect();
+        stalls.sort_unstable();
+        let median = stalls[stalls.len() / 2];
+        println!("{wanted:?}: longest statement of each move {stalls:?}, median {median:?}");
+    }
+    assert_eq!(failed(&judged.attempts), Vec::<String>::new(), "a planned move costs no error");
+    assert_eq!(trouble, None, "no connection was lost");
+    lab.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planned_moves_of_both_kinds_cost_a_stall_and_no_error() -> Outcome {
+    moves(1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: twenty moves, for the median"]
+async fn twenty_moves_cost_a_stall_and_no_error() -> Outcome {
+    moves(5).await
+}
+
+/// Everybody who was under way at the takeover got an answer soon after it, or an error.
+fn nobody_hung(attempts: &[Attempt], taken_over: Tick, what: &str) {
+    let worst = attempts
+        .iter()
+        .filter(|attempt| attempt.sent <= taken_over && attempt.done > taken_over)
+        .map(|attempt| attempt.done.since(taken_over))
+        .max();
+    println!("{what}: the last answer came {worst:?} after the new primary's first");
+    assert!(worst.is_none_or(|worst| worst < HANG_LIMIT), "{what}: a client hung for {worst:?}");
+}
+
+/// A region that is frozen closes no connection, one that is killed closes all: behind a pooler in the
+/// other region neither keeps a client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_region_keeps_no_client_behind_a_pooler() -> Outcome {
+    let options = LabOptions { takeover: Takeover::Ledger, ..pooled() };
+    let mut lab = Lab::start(options).await?;
+    lab.start_workload_at(&hel(), WRITERS).await?;
+    lab.wait_acknowledged(None, LIMIT).await?;
+    undisturbed().await;
+    let mut steps = Vec::new();
+    let mut firsts = Vec::new();
+    for (what, lost, survivor) in [("frozen", fsn(), hel()), ("killed", fsn(), hel())] {
+        if what == "killed" {
+            // Back to where it began, with the pooler that clients use in the other region.
+            let (step, _) = switch_over(&lab, &hel(), &fsn(), Method::Hot).await?;
+            steps.push(step);
+            undisturbed().await;
+        }
+        let at = lab.clock.now();
+        match what {
+            "frozen" => assert!(lab.freeze(&lost) > 0),
+            _ => lab.kill_region(&lost).await?,
+        }
+        let address = lab.address(&survivor)?;
+        let first = lab.wait_acknowledged(Some(address), WHOLE_LIMIT).await?;
+        println!("{what}: the first acknowledgement came {:?} after the loss", first.since(at));
+        firsts.push((what, first));
+        steps.push(moved(&lab, at, &lost, &survivor)?);
+        undisturbed().await;
+        match what {
+            "frozen" => lab.thaw(&lost),
+            _ => lab.start_region(&lost).await?,
+        }
+        lab.wait_healthy(WHOLE_LIMIT).await?;
+        undisturbed().await;
+    }
+    let judged = judge(&mut lab, "lost regions", &steps, None).await?;
+    for (what, first) in firsts {
+        nobody_hung(&judged.attempts, first, what);
+    }
+    lab.stop().await
+}
+
+/// Whether a new transaction gets through a pooler.
+async fn gets_through(lab: &Lab, region: &RegionId) -> Result<bool, Error> {
+    let at = lab.pooler(region)?;
+    let patience = Duration::from_millis(500);
+    let Ok(connection) = Connection::open(OWNER_ROLE, at, patience).await else { return Ok(false) };
+    let said = tokio::time::timeout(patience, connection.said("SELECT 1")).await;
+    Ok(said.is_ok_and(|(outcome, _)| outcome == Said::Acknowledged))
+}
+
+/// The core has given the move up and cannot tell an agent that is dead. What the agent wanted is on its
+/// pooler's disk: it ends it at its next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_dies_while_clients_wait_lets_them_through_at_its_next_start() -> Outcome {
+    let drain = Duration::from_secs(10);
+    let mut lab = Lab::start(LabOptions { drain, ..pooled() }).await?;
+    // A transaction that does not end keeps the drain going.
+    let open = Connection::open(OWNER_ROLE, lab.pooler(&hel())?, LIMIT).await;
+    let open = open.map_err(Error::Options)?;
+    assert_eq!(open.said("BEGIN; SELECT 1").await.0, Said::Acknowledged);
+    assert!(gets_through(&lab, &hel()).await?);
+    let operation = lab.switchover(&hel(), Some(Method::Clean), "an end-to-end test").await?;
+    lab.until("the pooler to hold clients back", LIMIT, async || {
+        match gets_through(&lab, &hel()).await {
+            Ok(false) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    lab.kill("hel-agent").await?;
+    let ended = lab.wait_ended(&operation.id, OPERATION_LIMIT).await?;
+    assert!(!matches!(ended.state, OperationState::Done), "{ended:#?}");
+    println!("without its target's agent the move ended: {:?}", ended.state);
+    drop(open);
+    assert!(!gets_through(&lab, &hel()).await?, "nobody is there to end it");
+    lab.restart("hel-agent").await?;
+    lab.until("clients to get through again", LIMIT, async || {
+        match gets_through(&lab, &hel()).await {
+            Ok(true) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    assert!(gets_through(&lab, &fsn()).await?, "the core released the other one");
+    lab.stop().await
+}
