@@ -6,14 +6,14 @@ ARGS ?=
 .DEFAULT_GOAL := help
 SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 
-.PHONY: npm-parts study namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
+.PHONY: pgbouncer npm-parts study namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 	@echo
 	@echo '  make lab ARGS="--ttl 3s --json report.json --stay"   (options: continuum lab --help)'
 
-lab: postgres ## a real two-region pair on this machine: switched over, killed, failed over
+lab: postgres $(if $(findstring --pooler,$(ARGS)),pgbouncer) ## a real two-region pair on this machine: switched over, killed, failed over
 	$(CARGO) run --release --quiet -p continuum -- lab $(ARGS)
 
 postgres: ## PostgreSQL's server programs; installs them on Debian and Ubuntu
@@ -28,6 +28,9 @@ etcd: # the server that the witness's backend for it is tested on
 powerdns: # the name servers that records are written to in tests; none is started
 	@./scripts/ensure-programs.sh pdns_server:pdns-server $(SQLITE_SCHEMA):pdns-backend-sqlite3 \
 		sqlite3:sqlite3 named:bind9
+
+pgbouncer: # the pooler and the balancer that traffic switches are tested on; none is started
+	@./scripts/ensure-programs.sh pgbouncer:pgbouncer haproxy:haproxy
 
 npm-parts: ## the services from npm that tests run against, in target/npm (330 MB, once)
 	@./scripts/ensure-npm.sh
@@ -46,10 +49,11 @@ clippy: ## lints, warnings denied
 
 verify: fmt-check clippy ## everything that only looks: format and lints
 
-test: verify postgres etcd powerdns npm-parts ## format, lints, unit, property, contract and short end-to-end tests
+test: verify postgres etcd powerdns pgbouncer npm-parts ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
 test-long: postgres etcd powerdns npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness
+test-long: postgres etcd pgbouncer npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness
 	./scripts/test-rust.sh long
 
 test-cut: postgres namespaces ## end-to-end tests whose regions are cut off, in network namespaces of their own

@@ -262,7 +262,7 @@ fn grant(answer: Heard<GrantAnswer>) -> Grant {
 fn order(directive: Directive) -> Option<Event> {
     let Directive { operation, epoch, order, .. } = directive;
     Some(match order {
-        Order::HoldTraffic { .. } | Order::ReleaseTraffic => return None,
+        Order::Checkpoint | Order::HoldTraffic { .. } | Order::ReleaseTraffic => return None,
         Order::SwitchOver { to, deadline_ms } => {
             Event::SwitchOver { operation, epoch, to, deadline: Duration::from_millis(deadline_ms) }
         }

@@ -152,7 +152,7 @@ pub trait DataPlane: Send + Sync + 'static {
     /// One look by SQL, bounded in time; failures are part of the observation.
     async fn observe(&self) -> Observation;
 
-    /// Writes a checkpoint, so that the shutdown that follows is short.
+    /// Writes a checkpoint, so that the shutdown that follows is short; one of a few seconds ago will do.
     async fn checkpoint(&self) -> Result<(), PlaneError>;
 
     /// On a new primary: replication role and slots for `standbys`, dropping slots of others.

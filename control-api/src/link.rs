@@ -191,6 +191,9 @@ pub enum Order {
         /// A person approved a loss for exactly this epoch.
         allow_data_loss: bool,
     },
+    /// To the holder: write a checkpoint while clients are still served, and say in the journal that it
+    /// is written. Changes nothing of the pair.
+    Checkpoint,
     /// To an agent that drives traffic switches: hold the pair's clients back, and say in the journal
     /// when no transaction is open any more.
     HoldTraffic {

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use continuum_chaos::history::{Attempt, Outcome as Said};
 use continuum_chaos::lab::Error;
+use continuum_chaos::process::signal_all;
 use continuum_chaos::workload::{Connection, OWNER_ROLE};
 use continuum_chaos::{Lab, LabOptions};
-use continuum_domain::operation::{Method, OperationState, Step, StepOutcome};
+use continuum_control_api::link::SwitchStanding;
+use continuum_domain::operation::{Method, OperationState, Step, StepOutcome, StepRecord};
 use continuum_domain::spec::Takeover;
 use continuum_domain::{RegionId, Tick};
 use continuum_tests::*;
+use rustix::process::Signal;
 
 /// A client may hang for so long after the new primary's first acknowledgement: it is told of the end of
 /// its session, or served.
@@ -80,6 +83,39 @@ async fn planned_moves_of_both_kinds_cost_a_stall_and_no_error() -> Outcome {
 #[ignore = "long: twenty moves, for the median"]
 async fn twenty_moves_cost_a_stall_and_no_error() -> Outcome {
     moves(5).await
+}
+
+/// Nothing waits for a pooler longer than the spec says: not the move, and not the other pooler's clients.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_pooler_does_not_block_a_move_and_follows_when_it_is_back() -> Outcome {
+    let mut lab = Lab::start(pooled()).await?;
+    lab.start_workload_at(&fsn(), WRITERS).await?;
+    lab.wait_acknowledged(None, LIMIT).await?;
+    undisturbed().await;
+    let frozen = lab.process("hel-pooler").expect("it runs");
+    assert!(!signal_all(std::slice::from_ref(&frozen), Signal::STOP).is_empty());
+    let (step, operation) = switch_over(&lab, &fsn(), &hel(), Method::Clean).await?;
+    let told = |line: &&StepRecord| line.step == Step::Drain && line.detail.contains("goes on");
+    let told = operation.steps.iter().find(told).expect("that it was not drained");
+    assert!(told.detail.contains("hel: hel-pooler: "), "{told:?}");
+    lab.until("the core to hear of it", LIMIT, async || {
+        let view = lab.pair().await.map_err(|error| error.to_string())?;
+        let reports = view.traffic.values().flat_map(|told| &told.switches);
+        let failing = reports.filter(|(_, report)| report.standing(0) == SwitchStanding::Fails);
+        let failing: Vec<_> = failing.map(|(name, _)| name.clone()).collect();
+        if failing == ["hel-pooler"] { Ok(()) } else { Err(format!("{failing:?}")) }
+    })
+    .await?;
+    assert!(!gets_through(&lab, &hel()).await?);
+    signal_all(&[frozen], Signal::CONT);
+    lab.until("the pooler to follow", LIMIT, async || match gets_through(&lab, &hel()).await {
+        Ok(true) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await?;
+    let judged = judge(&mut lab, "a frozen pooler", &[step], None).await?;
+    assert_eq!(failed(&judged.attempts), Vec::<String>::new(), "the other pooler's clients");
+    lab.stop().await
 }
 
 /// Everybody who was under way at the takeover got an answer soon after it, or an error.

@@ -104,6 +104,14 @@ impl TrafficConfig {
         }
     }
 
+    /// The file it writes, which no other switch may.
+    pub fn databases_file(&self) -> Option<&Path> {
+        match self {
+            Self::Pgbouncer(config) => Some(&config.databases_file),
+            Self::Webhook(_) => None,
+        }
+    }
+
     /// The files it needs to read, by key.
     pub fn files(&self) -> Vec<(&'static str, &Path)> {
         match self {

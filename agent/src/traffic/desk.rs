@@ -174,6 +174,9 @@ struct PairDesk {
 pub(crate) struct TrafficDesk {
     desk: Desk,
     pairs: Arc<BTreeMap<PairId, PairDesk>>,
+    running: Pairs,
+    /// The last operation of each pair for which a checkpoint was asked.
+    checkpoints: Arc<Mutex<BTreeMap<PairId, OperationId>>>,
 }
 
 impl TrafficDesk {
@@ -225,8 +228,8 @@ impl TrafficDesk {
             seed::spawn(task.run(pairs.clone(), inbox));
             (pair, PairDesk { orders, spec })
         };
-        let pairs = Arc::new(by_pair.into_iter().map(start).collect());
-        Self { desk, pairs }
+        let started = Arc::new(by_pair.into_iter().map(start).collect());
+        Self { desk, pairs: started, running: pairs.clone(), checkpoints: Arc::default() }
     }
 
     /// Tells where a pair's members are.
@@ -253,6 +256,10 @@ impl TrafficDesk {
                 hold: Duration::from_millis(hold_ms),
             },
             Order::ReleaseTraffic => TrafficOrder::Release { operation },
+            Order::Checkpoint => {
+                self.checkpoint(directive.pair, directive.epoch, operation);
+                return None;
+            }
             _ => return Some(directive),
         };
         match self.pairs.get(&directive.pair) {
@@ -267,6 +274,26 @@ impl TrafficDesk {
             }
         }
         None
+    }
+
+    /// Writes a checkpoint, once for an operation, and says so: clients are not held back yet.
+    fn checkpoint(&self, pair: PairId, epoch: Epoch, operation: OperationId) {
+        let known = locked(&self.checkpoints).insert(pair.clone(), operation.clone());
+        let handle = find(&self.running, &pair);
+        let Some(handle) = handle.filter(|_| known.as_ref() != Some(&operation)) else { return };
+        let Inner { journal, clock, .. } = self.desk.0.as_ref();
+        let (journal, clock) = (journal.clone(), clock.clone());
+        seed::spawn(async move {
+            let began = clock.now();
+            let detail = match handle.plane.checkpoint().await {
+                Ok(()) => "a checkpoint is written, clients are still served".to_owned(),
+                Err(error) => format!("no checkpoint, the stop takes longer: {error}"),
+            };
+            let took_us = u64::try_from(clock.now().since(began).as_micros()).unwrap_or(u64::MAX);
+            let (step, outcome, took_us) = (Step::Drain, StepOutcome::Started, Some(took_us));
+            let fact = Fact::Step { step, outcome, took_us, detail };
+            journal.append(&pair, epoch, Some(operation), fact);
+        });
     }
 
     /// What the core is told; `None` where this agent drives no switch.

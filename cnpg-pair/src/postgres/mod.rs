@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use continuum_domain::{Epoch, Generation, RegionId};
+use continuum_domain::{Epoch, Generation, RegionId, Tick};
 use continuum_runtime::SharedClock;
 
 use crate::guard::GuardConfig;
@@ -75,6 +75,8 @@ pub struct PostgresPlane {
     generation: AtomicU64,
     observer: Arc<Observer>,
     canary: Mutex<Option<Canary>>,
+    /// When a checkpoint was last written on demand.
+    checkpoint: Mutex<Option<Tick>>,
     /// Roles whose password this agent has set, with the password.
     roles: Mutex<BTreeSet<(RegionId, String)>>,
 }
@@ -87,6 +89,7 @@ impl PostgresPlane {
             bulk: Link::new(config.guard_socket.clone()),
             observer: Arc::new(Observer::default()),
             canary: Mutex::new(None),
+            checkpoint: Mutex::new(None),
             roles: Mutex::new(BTreeSet::new()),
             generation: AtomicU64::new(0),
             config,

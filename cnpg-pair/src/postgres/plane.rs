@@ -35,6 +35,9 @@ const PROMOTE_LIMIT: Duration = Duration::from_secs(60);
 /// A receiver ends within milliseconds; one that hangs is not waited for.
 const RECEIVER_LIMIT: Duration = Duration::from_secs(2);
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
+/// A checkpoint that was written since is not written again: a move asks for one before clients wait, and
+/// once more before it stops PostgreSQL.
+const CHECKPOINT_AGE_MAX: Duration = Duration::from_secs(3);
 const COMMIT_LIMIT: Duration = Duration::from_secs(30);
 /// Initialise, rewind, clone, save a tail.
 const JOB_LIMIT: Duration = Duration::from_secs(24 * 3_600);
@@ -282,8 +285,15 @@ impl DataPlane for PostgresPlane {
     }
 
     async fn checkpoint(&self) -> Result<(), PlaneError> {
+        let last = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| self.clock.now().since(last) < CHECKPOINT_AGE_MAX) {
+            return Ok(());
+        }
         let session = self.local_session(CHECKPOINT_LIMIT).await?;
-        session.text("writing a checkpoint", "checkpoint").await.map(drop)
+        session.text("writing a checkpoint", "checkpoint").await?;
+        let now = self.clock.now();
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        Ok(())
     }
 
     async fn ensure_replication(&self, standbys: &[RegionId]) -> Result<(), PlaneError> {

@@ -89,6 +89,8 @@ pub struct MoveFacts {
     pub drain_ms: i64,
     /// The pair's `drain_failure`.
     pub drain_failure: DrainFailure,
+    /// Since this runner last asked the old holder for a checkpoint.
+    pub checkpoint_age_ms: Option<u64>,
     /// Since this runner last asked agents to hold clients back for the operation.
     pub drain_age_ms: Option<u64>,
 }
@@ -144,6 +146,8 @@ pub enum CoreOrder {
         /// A person approved a loss for exactly this epoch.
         allow_data_loss: bool,
     },
+    /// Write a checkpoint, so that the stop that follows is short.
+    Checkpoint,
     /// Hold clients back at the traffic switches.
     HoldTraffic {
         /// Milliseconds from receipt that open transactions may take to end.

@@ -110,6 +110,12 @@ fn draining(method: Method) -> World {
     let mut world = World::new(switchover(method), true);
     world.switches.insert(region("fsn"));
     world.look(None);
+    if method == Method::Clean {
+        assert_eq!(orders(&world), [CoreOrder::Checkpoint], "while clients are still served");
+        world.happen(Event::Directive { index: 0, again: false });
+        world.happen(Event::Fact { index: 0, again: false });
+        world.look(None);
+    }
     world
 }
 
@@ -123,7 +129,8 @@ fn clients_are_held_back_before_writes_stop_and_the_order_is_repeated_until_an_a
         let mut world = draining(method);
         let hold = |drain_ms| CoreOrder::HoldTraffic { drain_ms, hold_ms: drain_ms + 15_000 };
         assert_eq!(orders(&world), [hold(2_000)]);
-        assert_eq!(lines(&world.operation)[1..], [(Step::Drain, StepOutcome::Started)]);
+        let (step, outcome) = lines(&world.operation).pop().expect("lines");
+        assert_eq!((step, outcome), (Step::Drain, StepOutcome::Started));
         world.now_ms += 400;
         world.look(None);
         assert_eq!(orders(&world), [hold(2_000)], "not asked twice a moment apart");
@@ -193,6 +200,17 @@ fn a_move_called_off_lets_clients_through_before_and_after_writes_stopped() {
     late.look(None);
     assert!(matches!(late.operation.state, OperationState::Undone { .. }), "{:?}", late.operation);
     assert_eq!(orders(&late).last(), Some(&CoreOrder::ReleaseTraffic));
+}
+
+#[test]
+fn a_checkpoint_that_is_never_told_of_holds_nobody_up_for_ever() {
+    let mut world = World::new(switchover(Method::Clean), true);
+    world.switches.insert(region("fsn"));
+    for _ in 0..61 {
+        world.look(None);
+        world.now_ms += 1_000;
+    }
+    assert!(matches!(orders(&world).last(), Some(CoreOrder::HoldTraffic { .. })));
 }
 
 #[test]

@@ -135,6 +135,7 @@ impl Coverage {
                 CoreEffect::Send { order: CoreOrder::HoldTraffic { .. }, .. } => {
                     "send hold-traffic".into()
                 }
+                CoreEffect::Send { order: CoreOrder::Checkpoint, .. } => "send checkpoint".into(),
                 CoreEffect::Send { order: CoreOrder::ReleaseTraffic, .. } => {
                     "send release-traffic".into()
                 }

@@ -10,7 +10,7 @@ use continuum_witness_backends::WitnessAccess;
 
 use super::guard::GuardFile;
 use super::loader::{Checks, Document};
-use super::{Issue, Reading, pair, witness_access};
+use super::{Issue, Reading, pair, traffic, witness_access};
 
 /// An agent's configuration with what all roles share.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
     check_providers(config, checks);
     check_peers(config, checks);
     check_pairs(config, checks);
+    traffic::check(config, checks);
     checks.tls("tls", &config.tls, Role::Region, Some(config.region.as_str()));
 }
 

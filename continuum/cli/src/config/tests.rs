@@ -327,3 +327,50 @@ fn write(directory: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     fs::write(&file, text).unwrap();
     file
 }
+
+/// The switches of the agent's example, which stand there as comments.
+fn switches() -> String {
+    let (rest, switches) =
+        examples::example(Kind::Agent).split_once("# [[traffic]]").expect("they are there");
+    let plain = |line: &str| format!("{}\n", line.strip_prefix("# ").unwrap_or(line));
+    format!("{rest}[[traffic]]{}", switches.lines().map(plain).collect::<String>())
+}
+
+#[test]
+fn traffic_switches_are_checked_one_by_one() {
+    assert_eq!(lines(Kind::Agent, &switches(), NO_FILES).1, [""; 0]);
+    for (from, to, says) in [
+        (
+            "pair = \"app\"\nurl",
+            "pair = \"shop\"\nurl",
+            "traffic[1].pair: pair shop is not one that this agent runs",
+        ),
+        (
+            "name = \"balancer\"",
+            "name = \"pooler\"",
+            "traffic[1].name: name pooler is already given at traffic[0].name",
+        ),
+        ("https://", "ftp://", "traffic[1].url: must begin with http:// or https://"),
+        ("127.0.0.1:6432", "6432", "traffic[0].admin: \"6432\" is neither host:port"),
+        (
+            "dbname=app pool_size=20",
+            "host=10.0.0.1",
+            "traffic[0].databases.app: host is what the agent writes",
+        ),
+        (
+            "admin_user",
+            "admin_usr",
+            "traffic[0].admin_usr: unknown key; known here: name, pair, admin",
+        ),
+        (
+            "kind = \"webhook\"",
+            "kind = \"mail\"",
+            "traffic[1].kind: unknown variant 'mail', expected",
+        ),
+    ] {
+        let text = switches();
+        assert!(text.contains(from), "{from}");
+        let (_, found) = lines(Kind::Agent, &text.replacen(from, to, 1), NO_FILES);
+        assert!(found.len() == 1 && found[0].contains(says), "{to}: {found:?}\nwant {says}");
+    }
+}

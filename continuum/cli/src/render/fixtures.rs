@@ -151,6 +151,7 @@ pub fn pair() -> PairView {
         .into(),
         not_understood: BTreeMap::new(),
         acceptors: BTreeMap::new(),
+        traffic: BTreeMap::new(),
         automation: None,
         operation: None,
         takeover: TakeoverView {

@@ -11,6 +11,7 @@ pub mod status;
 pub mod style;
 pub mod takeover;
 pub mod text;
+pub mod traffic;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -9,6 +9,7 @@ use continuum_domain::spec::{Durability, PairMode};
 use super::style::{Style, Tone};
 use super::text::*;
 use super::{acceptors, names, operation, takeover};
+use super::{acceptors, operation, takeover, traffic};
 
 /// The whole page.
 pub fn page(status: &Status, now_ms: i64, style: Style) -> String {
@@ -50,6 +51,7 @@ pub fn pair_block(pair: &PairView, style: Style) -> String {
     }
     let told =
         [takeover::remarks(pair), acceptors::remarks(pair), names::remarks(pair), remarks(pair)];
+        [takeover::remarks(pair), acceptors::remarks(pair), traffic::remarks(pair), remarks(pair)];
     for line in told.into_iter().flatten() {
         let tone = if line.starts_with("  ") { Tone::Strong } else { Tone::Bad };
         out.push_str(&format!("  {}\n", style.paint(tone, &line)));

@@ -27,6 +27,7 @@ pub(super) async fn measure(core: &Core, operation: &Operation, ages: &Ages) -> 
         directive_age_ms: ages.directive,
         aborting_for_ms: ages.aborting,
         drain_age_ms: ages.drain,
+        checkpoint_age_ms: ages.checkpoint,
         ..MoveFacts::default()
     };
     // A pair whose spec was removed meanwhile is carried on by its last one.

@@ -36,6 +36,7 @@ struct Memory {
     directive_sent: Option<Tick>,
     aborting_since: Option<Tick>,
     drain_sent: Option<Tick>,
+    checkpoint_sent: Option<Tick>,
 }
 
 /// Runs until the node stops.
@@ -135,6 +136,7 @@ struct Ages {
     directive: Option<u64>,
     aborting: Option<u64>,
     drain: Option<u64>,
+    checkpoint: Option<u64>,
 }
 
 fn ages(core: &Core, memory: &Memory) -> Ages {
@@ -144,6 +146,7 @@ fn ages(core: &Core, memory: &Memory) -> Ages {
         directive: age(memory.directive_sent),
         aborting: age(memory.aborting_since),
         drain: age(memory.drain_sent),
+        checkpoint: age(memory.checkpoint_sent),
     }
 }
 
@@ -174,10 +177,15 @@ fn send(
     if order == CoreOrder::AbortSwitchOver {
         memory.aborting_since.get_or_insert(now);
     }
-    let is_drain = matches!(order, CoreOrder::HoldTraffic { .. } | CoreOrder::ReleaseTraffic);
+    let remembered = match order {
+        CoreOrder::Checkpoint => &mut memory.checkpoint_sent,
+        CoreOrder::HoldTraffic { .. } | CoreOrder::ReleaseTraffic => &mut memory.drain_sent,
+        _ => &mut memory.directive_sent,
+    };
     let order = match order {
         CoreOrder::HoldTraffic { drain_ms, hold_ms } => Order::HoldTraffic { drain_ms, hold_ms },
         CoreOrder::ReleaseTraffic => Order::ReleaseTraffic,
+        CoreOrder::Checkpoint => Order::Checkpoint,
         CoreOrder::SwitchOver { to, deadline_ms } => Order::SwitchOver { to, deadline_ms },
         CoreOrder::AbortSwitchOver => Order::AbortSwitchOver,
         CoreOrder::TakeOver { deadline_ms } => Order::TakeOver { deadline_ms },
@@ -193,9 +201,7 @@ fn send(
     tracing::info!(operation = %operation.id, pair = %operation.pair, epoch = %operation.at_epoch,
         region = %to, order = ?directive.order, sent, "directive");
     // One that could not be sent is tried again as soon as the agent is back.
-    match (sent, is_drain) {
-        (true, true) => memory.drain_sent = Some(now),
-        (true, false) => memory.directive_sent = Some(now),
-        (false, _) => {}
+    if sent {
+        *remembered = Some(now);
     }
 }

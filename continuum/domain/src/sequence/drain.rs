@@ -3,17 +3,22 @@
 //! What an agent says of it comes by its journal, one line for all its switches of the pair. A hold
 //! ends by itself, so that neither a lost answer nor a lost core leaves clients waiting.
 
+use super::switchover::Route;
 use super::{CoreEffect, CoreOrder, MoveFacts, RESEND_MS, core_line, journal, undone, was_moved};
 use crate::ids::RegionId;
-use crate::operation::{Operation, OperationState, Step, StepOutcome};
+use crate::operation::{Method, Operation, OperationState, Step, StepOutcome};
 use crate::traffic::DrainFailure;
 
 /// An agent that has not said by so long after the time for draining how it went says nothing.
 pub const DRAIN_WORD_MS: i64 = 500;
+/// The old holder's checkpoint, which makes its stop short, is waited for no longer than this; clients
+/// are served meanwhile.
+pub const CHECKPOINT_MS_MAX: i64 = 60_000;
 
 /// What is to be done before anything of the pair is touched; `None` when it is done.
 pub(super) fn decide(
     operation: &Operation,
+    route: Route<'_>,
     facts: &MoveFacts,
     now_ms: i64,
 ) -> Option<Vec<CoreEffect>> {
@@ -27,6 +32,8 @@ pub(super) fn decide(
         } else if facts.drain_ms == 0 {
             let detail = "the spec says drain = 0: no switch is asked".to_owned();
             journal(Step::Drain, StepOutcome::Done, detail)
+        } else if let Some(effects) = checkpoint(operation, route, facts, now_ms) {
+            effects
         } else {
             let regions = names(facts.switches.iter());
             let detail = format!("asking {regions} to hold clients back");
@@ -60,6 +67,31 @@ pub(super) fn decide(
              was touched; end what is open there, or raise drain, and ask again"
         )),
     })
+}
+
+/// A checkpoint while clients are still served: the stop that follows writes little, and they wait the
+/// less. A hot move stops nobody before it is done.
+fn checkpoint(
+    operation: &Operation,
+    route: Route<'_>,
+    facts: &MoveFacts,
+    now_ms: i64,
+) -> Option<Vec<CoreEffect>> {
+    let taken = operation.steps.iter().any(|line| {
+        line.step == Step::Drain
+            && line.outcome == StepOutcome::Started
+            && line.region.as_ref() == Some(route.from)
+    });
+    let since_ms = core_line(operation, Step::Preflight, &StepOutcome::Done).unwrap_or(now_ms);
+    let late = now_ms >= since_ms.saturating_add(CHECKPOINT_MS_MAX);
+    if route.method != Method::Clean || taken || late {
+        return None;
+    }
+    if facts.checkpoint_age_ms.is_some_and(|age| age < RESEND_MS) {
+        return Some(Vec::new());
+    }
+    let order = CoreOrder::Checkpoint;
+    Some(vec![CoreEffect::Send { to: route.from.clone(), order }])
 }
 
 /// Asks those who have not said anything yet. They hold no longer than a move takes that ends by the
@@ -105,11 +137,12 @@ pub(super) fn let_go(
     facts.switches.iter().map(release).chain(effects).collect()
 }
 
-/// What a region's agent said last of it.
+/// What a region's agent said last of how it went.
 fn word<'a>(operation: &'a Operation, region: &RegionId) -> Option<&'a StepOutcome> {
-    let mut lines = operation.steps.iter().rev();
-    let line =
-        lines.find(|line| line.step == Step::Drain && line.region.as_ref() == Some(region))?;
+    let lines = operation.steps.iter().rev();
+    let mut said =
+        lines.filter(|line| line.step == Step::Drain && line.region.as_ref() == Some(region));
+    let line = said.find(|line| line.outcome != StepOutcome::Started)?;
     Some(&line.outcome)
 }
 

@@ -96,7 +96,7 @@ fn prepare(
     if let Some(effects) = preflight(operation, facts, now_ms) {
         return effects;
     }
-    if let Some(effects) = drain::decide(operation, facts, now_ms) {
+    if let Some(effects) = drain::decide(operation, route, facts, now_ms) {
         return effects;
     }
     if planted(Bug::StopUnannounced) && facts.directive_age_ms.is_none() {

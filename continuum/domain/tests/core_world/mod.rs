@@ -79,6 +79,7 @@ pub struct World {
     pub sent_ms: Option<i64>,
     pub aborting_ms: Option<i64>,
     pub drain_sent_ms: Option<i64>,
+    pub checkpoint_sent_ms: Option<i64>,
     /// Regions whose agents drive switches, and what the spec says of draining them.
     pub switches: BTreeSet<RegionId>,
     pub drain_ms: i64,
@@ -112,6 +113,7 @@ impl World {
             sent_ms: None,
             aborting_ms: None,
             drain_sent_ms: None,
+            checkpoint_sent_ms: None,
             switches: BTreeSet::new(),
             drain_ms: 2_000,
             drain_failure: DrainFailure::Proceed,
@@ -155,6 +157,7 @@ impl World {
             drain_ms: self.drain_ms,
             drain_failure: self.drain_failure,
             drain_age_ms: age(self.drain_sent_ms),
+            checkpoint_age_ms: age(self.checkpoint_sent_ms),
             register,
         };
         if matches!(
@@ -191,6 +194,12 @@ impl World {
                     });
                 assert!(announced && self.switches.contains(&to), "a directive without its line");
                 self.drain_sent_ms = Some(self.now_ms);
+                self.directives.push((self.operation.at_epoch, order));
+            }
+            CoreEffect::Send { to, order: order @ CoreOrder::Checkpoint } => {
+                assert!(!self.moved_seen && !self.is_hot() && !self.switches.is_empty());
+                assert_eq!(to, region("fsn"));
+                self.checkpoint_sent_ms = Some(self.now_ms);
                 self.directives.push((self.operation.at_epoch, order));
             }
             CoreEffect::Send { order: order @ CoreOrder::ReleaseTraffic, .. } => {
@@ -257,7 +266,8 @@ impl World {
             let again = effects.iter().any(|effect| !matches!(effect, CoreEffect::Send { .. }));
             for effect in effects {
                 if effects_left == 0 {
-                    (self.sent_ms, self.aborting_ms, self.drain_sent_ms) = (None, None, None);
+                    (self.sent_ms, self.aborting_ms) = (None, None);
+                    (self.drain_sent_ms, self.checkpoint_sent_ms) = (None, None);
                     return;
                 }
                 effects_left -= 1;
@@ -312,6 +322,7 @@ impl World {
                 self.stage = 1;
                 self.fact("fsn", Step::StopWrites, StepOutcome::Started);
             }
+            CoreOrder::Checkpoint => self.fact("fsn", Step::Drain, StepOutcome::Started),
             // All switches in one region: the order says nothing of where it goes.
             CoreOrder::HoldTraffic { hold_ms, .. } => {
                 let until_ms = self.now_ms + i64::try_from(*hold_ms).unwrap();
