@@ -21,6 +21,7 @@ pub mod lab;
 pub mod ledger;
 pub mod names;
 pub mod process;
+pub mod stall;
 pub mod wan;
 pub mod workload;
 

@@ -12,6 +12,7 @@ use crate::history::Attempt;
 use crate::ledger::{self, Move, Survivors, Verdict};
 use crate::names::NameWatch;
 use crate::progress::{outcome_name, step_name};
+use crate::stall::StallReport;
 
 /// Something that was done to the pair, as it was recorded when it was done.
 #[derive(Clone, Debug)]
@@ -99,6 +100,9 @@ pub struct LabReport {
     pub durability: continuum_domain::spec::Durability,
     /// Each event in order.
     pub events: Vec<EventReport>,
+    /// Planned moves as clients behind poolers saw them, by method; empty without poolers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalls: Vec<StallReport>,
     /// The judge's findings.
     pub verdict: Verdict,
     /// Everything that broke an invariant; empty when all held.
@@ -282,6 +286,17 @@ fn verdict_lines(report: &LabReport) -> String {
         late.late,
         late.missing.len()
     ));
+    for stall in &report.stalls {
+        text.push_str(&format!(
+            "behind poolers, {} {} moves: {} statements failed, longest statement of a move: median \
+             {:.0} ms, worst {:.0} ms\n",
+            stall.moves,
+            stall.method_name(),
+            stall.failed,
+            stall.median_ms,
+            stall.longest_ms.last().copied().unwrap_or_default(),
+        ));
+    }
     if report.violations.is_empty() {
         text.push_str(
             "I1 single writer, I2 no lost acknowledgement, I3 names follow the lease: held",
@@ -334,6 +349,7 @@ mod tests {
             durability: Durability::Available,
             events: vec![event],
             verdict: Verdict::of(&[], &Survivors::new(), &[], &[], Duration::ZERO, 0),
+            stalls: Vec::new(),
             violations: Vec::new(),
         };
         assert!(!report.passed(), "a gap that never ended is no pass");

@@ -11,11 +11,14 @@ use continuum_runtime::{BootClock, SharedClock, durable};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{LabArgs, LabNames, LabOptions, LabWitness};
+use crate::args::{LabArgs, LabOptions, LabWitness};
+use crate::history::Attempt;
 use crate::judge::Judged;
 use crate::lab::{Error, Lab};
 use crate::layout::NAME;
 use crate::progress::{self, Progress};
 use crate::report::{self, Event, Evidence, LabReport};
+use crate::stall::{self, StallReport};
 
 /// All invariants held and everything happened.
 pub const EXIT_HELD: u8 = 0;
@@ -28,6 +31,8 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Writes go on for this long before and between events, so that there is something to lose.
 const UNDISTURBED: Duration = Duration::from_secs(3);
+/// With poolers: how often the pair goes there and back by each method.
+const POOLED_ROUNDS: usize = 3;
 /// How long a planned move may take, redundancy restored.
 const MOVE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a rejoin may take, with a rewind or a new clone.
@@ -139,11 +144,14 @@ async fn scenario(lab: &mut Lab, args: &LabArgs, progress: &Progress) -> Result<
     lab.wait_acknowledged(None, MOVE_LIMIT).await?;
     progress.line(&format!("{} writers write through {NAME}", args.writers));
     tokio::time::sleep(UNDISTURBED).await;
-    let mut events = vec![planned_move(lab, &home, &away, progress).await?];
+    let pooled = pooled_moves(lab, &home, &away, progress).await?;
+    let mut events: Vec<Event> = pooled.iter().map(|(_, event)| event.clone()).collect();
+    events.push(planned_move(lab, (&home, &away), None, progress).await?);
     tokio::time::sleep(UNDISTURBED).await;
     events.push(lost_region(lab, &away, &home, progress).await?);
     tokio::time::sleep(UNDISTURBED).await;
-    let report = judge(lab, args, &events).await?;
+    let methods: Vec<Method> = pooled.iter().map(|(method, _)| *method).collect();
+    let report = judge(lab, args, &events, &methods).await?;
     progress::print(&format!("\n{}", report::table(&report)));
     if let Some(file) = &args.json {
         durable::write_json(file, &report)
@@ -152,17 +160,41 @@ async fn scenario(lab: &mut Lab, args: &LabArgs, progress: &Progress) -> Result<
     Ok(report.passed())
 }
 
-/// (1) A planned switchover through the API.
+/// In a lab with poolers: there and back several times by each method, for what clients see of it.
+async fn pooled_moves(
+    lab: &Lab,
+    home: &RegionId,
+    away: &RegionId,
+    progress: &Progress,
+) -> Result<Vec<(Method, Event)>, Error> {
+    let mut moves = Vec::new();
+    let rounds = if lab.options.pooler { POOLED_ROUNDS } else { 0 };
+    for method in [Method::Clean, Method::Hot] {
+        let possible = method == Method::Clean || lab.options.durability.is_synchronous();
+        for _ in (0..rounds).filter(|_| possible) {
+            for route in [(home, away), (away, home)] {
+                moves.push((method, planned_move(lab, route, Some(method), progress).await?));
+                tokio::time::sleep(UNDISTURBED).await;
+            }
+        }
+    }
+    Ok(moves)
+}
+
+/// (1) A planned switchover through the API; without a method, by the one that the lab is to show.
 async fn planned_move(
     lab: &Lab,
-    from: &RegionId,
-    to: &RegionId,
+    (from, to): (&RegionId, &RegionId),
+    method: Option<Method>,
     progress: &Progress,
 ) -> Result<Event, Error> {
+    if method == Some(Method::Hot) {
+        lab.wait_hot(to, MOVE_LIMIT).await?;
+    }
     progress.line(&format!("switchover {from} -> {to} asked for through the API"));
     let (at, wall_ms) = (lab.clock.now(), lab.clock.wall_ms());
     // Hot where the lab shows what the ledger makes possible, else by the steps of every durability.
-    let method = (lab.options.takeover == Takeover::Ttl).then_some(Method::Clean);
+    let method = method.or((lab.options.takeover == Takeover::Ttl).then_some(Method::Clean));
     let operation = lab.switchover(to, method, "the lab's planned move").await?;
     let operation = follow(lab, &operation.id, MOVE_LIMIT, progress).await?;
     require_done(&operation)?;
@@ -248,11 +280,16 @@ async fn follow(
 }
 
 /// Stops the writers and judges the whole run.
-async fn judge(lab: &mut Lab, args: &LabArgs, events: &[Event]) -> Result<LabReport, Error> {
+async fn judge(
+    lab: &mut Lab,
+    args: &LabArgs,
+    events: &[Event],
+    pooled: &[Method],
+) -> Result<LabReport, Error> {
     let moves = report::moves(events, |region| lab.layout.address(region));
     // What had not reached the standby when its region's peer was killed; a planned move may lose
     // nothing, whatever the durability.
-    let kill = events.get(1).map(|event| event.at - UNDISTURBED);
+    let kill = events.last().map(|event| event.at - UNDISTURBED);
     let Judged { attempts, survivors, verdict } = lab.judge(&moves, kill).await?;
     let evidence = Evidence { attempts: &attempts, survivors: &survivors, names: lab.names() };
     let timing = lab.options.timing();
@@ -261,15 +298,33 @@ async fn judge(lab: &mut Lab, args: &LabArgs, events: &[Event]) -> Result<LabRep
         let until = events.get(index + 1).map(|next| next.at);
         Some(report::event_report(event, to, until, &evidence))
     });
+    let stalls = stalls(&attempts, events, pooled);
+    let mut violations = verdict.violations();
+    violations.extend(stalls.iter().filter(|stall| stall.failed > 0).map(|stall| {
+        let (failed, method) = (stall.failed, stall.method_name());
+        format!("{failed} statements failed in {method} moves that a pooler was to hide")
+    }));
     Ok(LabReport {
         ttl_ms: timing.ttl.as_millis().try_into().unwrap_or(u64::MAX),
         renew_ms: timing.renew.as_millis().try_into().unwrap_or(u64::MAX),
         writers: args.writers,
         durability: lab.options.durability,
         events: reports.collect(),
-        violations: verdict.violations(),
+        stalls,
+        violations,
         verdict,
     })
+}
+
+/// What clients saw of the moves that poolers were to hide, which are the first of the events.
+fn stalls(attempts: &[Attempt], events: &[Event], pooled: &[Method]) -> Vec<StallReport> {
+    let by = |wanted: Method| {
+        let moves = pooled.iter().enumerate().filter(|(_, method)| **method == wanted);
+        let until = |index: usize| events.get(index + 1).map(|next| next.at);
+        let moves: Vec<_> = moves.map(|(index, _)| (events[index].at, until(index))).collect();
+        (!moves.is_empty()).then(|| stall::report(attempts, wanted, &moves))
+    };
+    [Method::Clean, Method::Hot].into_iter().filter_map(by).collect()
 }
 
 /// Keeps the lab and fresh writers running until a signal, and tells what becomes of writes.

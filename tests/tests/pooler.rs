@@ -6,6 +6,7 @@ use std::time::Duration;
 use continuum_chaos::history::{Attempt, Outcome as Said};
 use continuum_chaos::lab::Error;
 use continuum_chaos::process::signal_all;
+use continuum_chaos::stall;
 use continuum_chaos::workload::{Connection, OWNER_ROLE};
 use continuum_chaos::{Lab, LabOptions};
 use continuum_control_api::link::SwitchStanding;
@@ -31,14 +32,6 @@ fn failed(attempts: &[Attempt]) -> Vec<String> {
     failed.map(|attempt| format!("{attempt:?}")).collect()
 }
 
-/// The longest that one statement took which was under way between two instants.
-fn longest(attempts: &[Attempt], from: Tick, until: Option<Tick>) -> Duration {
-    let under_way = attempts
-        .iter()
-        .filter(|attempt| attempt.done > from && until.is_none_or(|until| attempt.sent < until));
-    under_way.map(|attempt| attempt.done.since(attempt.sent)).max().unwrap_or_default()
-}
-
 async fn moves(rounds: usize) -> Outcome {
     let mut lab = writing(pooled()).await?;
     let mut moves = Vec::new();
@@ -59,15 +52,10 @@ async fn moves(rounds: usize) -> Outcome {
     let steps: Vec<_> = moves.iter().map(|(_, step)| *step).collect();
     let judged = judge(&mut lab, "behind poolers", &steps, None).await?;
     for wanted in [Method::Clean, Method::Hot] {
-        let stalls = moves.iter().enumerate().filter(|(_, (method, _))| *method == wanted);
-        let mut stalls: Vec<Duration> = stalls
-            .map(|(index, (_, step))| {
-                longest(&judged.attempts, step.at, steps.get(index + 1).map(|next| next.at))
-            })
-            .collect();
-        stalls.sort_unstable();
-        let median = stalls[stalls.len() / 2];
-        println!("{wanted:?}: longest statement of each move {stalls:?}, median {median:?}");
+        let until = |index: usize| steps.get(index + 1).map(|next| next.at);
+        let by = moves.iter().enumerate().filter(|(_, (method, _))| *method == wanted);
+        let by: Vec<_> = by.map(|(index, (_, step))| (step.at, until(index))).collect();
+        println!("{:?}", stall::report(&judged.attempts, wanted, &by));
     }
     assert_eq!(failed(&judged.attempts), Vec::<String>::new(), "a planned move costs no error");
     assert_eq!(trouble, None, "no connection was lost");
@@ -138,37 +126,28 @@ async fn a_lost_region_keeps_no_client_behind_a_pooler() -> Outcome {
     lab.start_workload_at(&hel(), WRITERS).await?;
     lab.wait_acknowledged(None, LIMIT).await?;
     undisturbed().await;
-    let mut steps = Vec::new();
-    let mut firsts = Vec::new();
-    for (what, lost, survivor) in [("frozen", fsn(), hel()), ("killed", fsn(), hel())] {
-        if what == "killed" {
-            // Back to where it began, with the pooler that clients use in the other region.
-            let (step, _) = switch_over(&lab, &hel(), &fsn(), Method::Hot).await?;
-            steps.push(step);
-            undisturbed().await;
-        }
-        let at = lab.clock.now();
-        match what {
-            "frozen" => assert!(lab.freeze(&lost) > 0),
-            _ => lab.kill_region(&lost).await?,
-        }
-        let address = lab.address(&survivor)?;
-        let first = lab.wait_acknowledged(Some(address), WHOLE_LIMIT).await?;
-        println!("{what}: the first acknowledgement came {:?} after the loss", first.since(at));
-        firsts.push((what, first));
-        steps.push(moved(&lab, at, &lost, &survivor)?);
-        undisturbed().await;
-        match what {
-            "frozen" => lab.thaw(&lost),
-            _ => lab.start_region(&lost).await?,
-        }
-        lab.wait_healthy(WHOLE_LIMIT).await?;
-        undisturbed().await;
-    }
+    let frozen_at = lab.clock.now();
+    assert!(lab.freeze(&fsn()) > 0);
+    let frozen = lab.wait_acknowledged(Some(lab.address(&hel())?), WHOLE_LIMIT).await?;
+    println!("frozen: first acknowledgement {:?} after it", frozen.since(frozen_at));
+    undisturbed().await;
+    lab.thaw(&fsn());
+    lab.wait_healthy(WHOLE_LIMIT).await?;
+    // The pooler that is killed with its region takes its clients along: others watch from fsn.
+    let pooler = lab.pooler(&fsn())?;
+    lab.workload()?.pooled(&[pooler], 0);
+    lab.workload()?.pooled(&[pooler], 0);
+    undisturbed().await;
+    let killed_at = lab.clock.now();
+    lab.kill_region(&hel()).await?;
+    let killed = lab.wait_acknowledged(Some(lab.address(&fsn())?), WHOLE_LIMIT).await?;
+    println!("killed: first acknowledgement {:?} after it", killed.since(killed_at));
+    undisturbed().await;
+    lab.start_region(&hel()).await?;
+    let steps = [moved(&lab, frozen_at, &fsn(), &hel())?, moved(&lab, killed_at, &hel(), &fsn())?];
     let judged = judge(&mut lab, "lost regions", &steps, None).await?;
-    for (what, first) in firsts {
-        nobody_hung(&judged.attempts, first, what);
-    }
+    nobody_hung(&judged.attempts, frozen, "frozen");
+    nobody_hung(&judged.attempts, killed, "killed");
     lab.stop().await
 }
 

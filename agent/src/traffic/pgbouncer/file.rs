@@ -92,13 +92,13 @@ impl DatabasesFile {
         change: impl FnOnce(&mut State) -> Result<(), SwitchError>,
     ) -> Result<(), SwitchError> {
         let _lock = self.lock()?;
-        let before = self.read()?;
-        let mut state = before.clone();
+        let mut state = self.read()?;
         change(&mut state)?;
-        if state == before && self.path.exists() {
+        let text = self.render(&state)?;
+        // By its text and not by its state: a line that somebody changed is made right.
+        if fs::read_to_string(&self.path).is_ok_and(|found| found == text) {
             return Ok(());
         }
-        let text = self.render(&state)?;
         durable::write_atomic_as(&self.path, text.as_bytes(), MODE)
             .map_err(|error| self.failed("writing", error))
     }
@@ -189,6 +189,11 @@ mod tests {
                 "plain = host=10.2.0.5 port=5432",
             ]
         );
+        let path = directory.path().join("app.ini");
+        fs::write(&path, text.replace("10.2.0.5 port=5432 dbname", "10.9.9.9 port=5432 dbname"))
+            .unwrap();
+        file.point(&to(8, "hel", "10.2.0.5")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "a line changed by hand");
         // The same holder at another address, as a changed spec says.
         file.point(&to(8, "hel", "10.2.0.6")).unwrap();
         assert_eq!(file.read().unwrap().target, Some(to(8, "hel", "10.2.0.6")));
