@@ -95,6 +95,11 @@ fn from_agent() -> Vec<Value> {
                 "answered_age_ms": 1, "failures": 2, "last_error": [3, "unanswered"], "p50_us": 4,
                 "p99_us": 5,
             } },
+            "traffic": { "pooler": {
+                "pair": "app", "kind": "pgbouncer", "can_hold": true, "target": [7, "fsn"],
+                "wanted": 7, "success_age_ms": 1, "held_age_ms": 2, "held_by_others": false,
+                "last_error": [3, "e"],
+            } },
         }),
         json!({
             "type": "grant-request", "request": 1, "pair": "app", "epoch": 7, "trigger": "t",
@@ -123,6 +128,9 @@ fn to_agent() -> Vec<Value> {
         directive(json!({ "order": "abort-switch-over" })),
         directive(json!({ "order": "take-over", "deadline_ms": 1 })),
         directive(json!({ "order": "fail-over", "allow_data_loss": false })),
+        directive(json!({ "order": "checkpoint" })),
+        directive(json!({ "order": "hold-traffic", "drain_ms": 1, "hold_ms": 2 })),
+        directive(json!({ "order": "release-traffic" })),
         json!({ "type": "journal-ack", "seq": 4 }),
     ]
 }
@@ -136,6 +144,7 @@ fn peer_asks() -> Vec<Value> {
         json!({ "ask": "nudge", "pair": "app" }),
         json!({ "ask": "identify", "pair": "app", "epoch": 7 }),
         json!({ "ask": "promise", "pair": "app", "epoch": 7, "hold_ms": 1 }),
+        json!({ "ask": "writable", "pair": "app", "epoch": 7, "wait_ms": 1 }),
     ]
 }
 
@@ -146,6 +155,7 @@ fn peer_answers() -> Vec<Value> {
         json!({ "answer": "noted" }),
         json!({ "answer": "identity", "data_directory": "d-1" }),
         json!({ "answer": "promised" }),
+        json!({ "answer": "writable" }),
         json!({ "answer": "refused", "reason": "r" }),
     ]
 }
@@ -165,6 +175,7 @@ fn operator_answers() -> Vec<Value> {
 
 /// Objects whose keys are names of things and not fields.
 const MAPS: [&str; 11] = [
+const MAPS: [&str; 9] = [
     "members",
     "not_understood",
     "specs",
@@ -176,6 +187,7 @@ const MAPS: [&str; 11] = [
     "names",
     "places",
     "authorities",
+    "traffic",
 ];
 
 /// `message` with an unknown field in one object, for each of its objects.
@@ -264,9 +276,10 @@ fn what_the_samples_say_is_understood_in_full() {
                 assert_eq!(entries.len(), facts().len());
                 assert!(entries.iter().all(|entry| entry.understood().is_some()), "{entries:?}");
             }
-            FromAgent::Report { members, not_understood, acceptors } => {
+            FromAgent::Report { members, not_understood, acceptors, traffic } => {
                 assert_eq!((members.len(), not_understood.len()), (1, 1));
                 assert_eq!(acceptors.map(|acceptors| acceptors.len()), Some(1));
+                assert_eq!(traffic.map(|switches| switches.len()), Some(1));
             }
             FromAgent::Hello { .. } | FromAgent::GrantRequest { .. } => {}
         }
@@ -331,10 +344,10 @@ fn a_report_of_a_newer_agent_is_taken_as_far_as_it_is_understood() {
     let mut odd = report();
     odd["record"] = json!("moved to another place");
     let message = json!({ "type": "report", "members": { "app": elsewhere, "shop": odd } });
-    let FromAgent::Report { members, not_understood, acceptors } = read(&message) else {
+    let FromAgent::Report { members, not_understood, acceptors, traffic } = read(&message) else {
         panic!("a report")
     };
-    assert_eq!(acceptors, None, "an agent that does not say");
+    assert_eq!((acceptors, traffic), (None, None), "an agent that does not say");
     assert_eq!(members.keys().collect::<Vec<_>>(), [&pair()]);
     assert_eq!(members[&pair()].role, MemberRole::Unknown);
     assert!(not_understood.is_empty());

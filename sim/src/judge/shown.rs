@@ -99,6 +99,7 @@ mod tests {
             members: Map::from([(RegionId::new("fsn").unwrap(), age_ms.map(report))]),
             not_understood: Map::new(),
             acceptors: Map::new(),
+            traffic: Map::new(),
             automation: None,
             operation: None,
             takeover: TakeoverView::default(),
