@@ -52,8 +52,7 @@ verify: fmt-check clippy ## everything that only looks: format and lints
 test: verify postgres etcd powerdns pgbouncer npm-parts ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
-test-long: postgres etcd powerdns npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness
-test-long: postgres etcd pgbouncer npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness
+test-long: postgres etcd powerdns pgbouncer npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness
 	./scripts/test-rust.sh long
 
 test-cut: postgres namespaces ## end-to-end tests whose regions are cut off, in network namespaces of their own

@@ -69,16 +69,14 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
 }
 
 /// Writes all files below the layout's directory and lists the parts, none of which runs yet.
-/// `azurite` is the object store's program, where the layout has one, and `authority` a name
-/// server of others.
-/// `azurite` is the object store's program and `pgbouncer` the poolers', where the layout has any.
+/// The programs are those of the object store and the poolers, where the layout has any, and
+/// `authority` is a name server of others.
 pub fn write(
     layout: &Layout,
     options: &LabOptions,
     binary: &Path,
-    azurite: Option<&Path>,
+    (azurite, pgbouncer): (Option<&Path>, Option<&Path>),
     authority: Option<&Authority>,
-    pgbouncer: Option<&Path>,
 ) -> io::Result<Manifest> {
     durable::write_atomic(&password_file(layout), format!("{}\n", seed::random_id(32)).as_bytes())?;
     let spec = serde_json::to_value(spec(layout, options)).map_err(io::Error::other)?;
@@ -400,7 +398,6 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         }],
         "names": names,
         "name_provider": providers,
-        "names": [named("dns", at_hub(layout, layout.dns.1))],
         "traffic": pooler::section(layout, region),
     })
 }

@@ -25,8 +25,7 @@ use crate::names::{Name, NameWatch};
 use crate::supervise::{self, Supervisor};
 use crate::wan::Wan;
 use crate::workload::{self, Workload};
-use crate::{authority, azurite, config, health, process};
-use crate::{config, health, pooler, process};
+use crate::{authority, azurite, config, health, pooler, process};
 
 /// How often a condition is looked at while it is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -135,12 +134,10 @@ impl Lab {
         if let Some(authority) = &authority {
             authority.prepare(&layout).await.map_err(failed("the name server's zone"))?;
         }
-        let manifest =
-            config::write(&layout, &options, &binary, azurite.as_deref(), authority.as_ref())
-                .map_err(failed("configuration files"))?;
         let programs = (azurite.as_deref(), pgbouncer.as_deref());
-        let manifest = config::write(&layout, &options, &binary, programs.0, programs.1)
-            .map_err(failed("configuration files"))?;
+        let manifest =
+            config::write(&layout, &options, &binary, programs, authority.as_ref())
+                .map_err(failed("configuration files"))?;
         let mut supervisor = Supervisor::new(manifest)?;
         for node in &layout.core {
             supervisor.set_environment(&node.name, options.server_env.clone());

@@ -18,9 +18,8 @@ pub const MARK: &str = "CONTINUUM_LAB";
 pub struct Part {
     /// Unique name: `core-1`, `witness`, `dns`, `fsn-guard`, `fsn-agent`, ...
     pub name: String,
-    /// `server`, `witness`, `dns`, `guard`, `agent`; `object-store`,
-    /// `powerdns` and `bind` are of others.
-    /// `server`, `witness`, `dns`, `guard`, `agent`, ...
+    /// `server`, `witness`, `dns`, `guard`, `agent`; `object-store`, `powerdns`, `bind` and
+    /// `pooler` are of others.
     pub role: String,
     /// The region it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

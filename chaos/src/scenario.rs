@@ -11,7 +11,6 @@ use continuum_runtime::{BootClock, SharedClock, durable};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{LabArgs, LabNames, LabOptions, LabWitness};
-use crate::args::{LabArgs, LabOptions, LabWitness};
 use crate::history::Attempt;
 use crate::judge::Judged;
 use crate::lab::{Error, Lab};

@@ -174,8 +174,7 @@ fn operator_answers() -> Vec<Value> {
 }
 
 /// Objects whose keys are names of things and not fields.
-const MAPS: [&str; 11] = [
-const MAPS: [&str; 9] = [
+const MAPS: [&str; 12] = [
     "members",
     "not_understood",
     "specs",

@@ -4,8 +4,7 @@ use continuum_control_api::rest::{PairView, SpecVersion};
 
 use super::style::Style;
 use super::text::*;
-use super::{names, status, takeover};
-use super::{status, takeover, traffic};
+use super::{names, status, takeover, traffic};
 
 /// `pair list`.
 pub fn listing(pairs: &[PairView], style: Style) -> String {
@@ -40,10 +39,10 @@ pub fn page(pair: &PairView, style: Style) -> String {
     let block = status::pair_block(pair, style);
     let takeover = takeover::section(pair, style);
     let names = names::section(pair, style);
-    format!("{block}\n{takeover}\n{names}spec, version {}:\n{}", pair.version, indent(&spec))
     let traffic = traffic::section(pair);
     let gap = if traffic.is_empty() { "" } else { "\n" };
-    format!("{block}\n{takeover}{gap}{traffic}\nspec, version {}:\n{}", pair.version, indent(&spec))
+    let spec = format!("spec, version {}:\n{}", pair.version, indent(&spec));
+    format!("{block}\n{takeover}{gap}{traffic}\n{names}{spec}")
 }
 
 /// `pair history`.

@@ -8,8 +8,7 @@ use continuum_domain::spec::{Durability, PairMode};
 
 use super::style::{Style, Tone};
 use super::text::*;
-use super::{acceptors, names, operation, takeover};
-use super::{acceptors, operation, takeover, traffic};
+use super::{acceptors, names, operation, takeover, traffic};
 
 /// The whole page.
 pub fn page(status: &Status, now_ms: i64, style: Style) -> String {
@@ -50,8 +49,7 @@ pub fn pair_block(pair: &PairView, style: Style) -> String {
         out.push_str(&format!("  {line}\n"));
     }
     let told =
-        [takeover::remarks(pair), acceptors::remarks(pair), names::remarks(pair), remarks(pair)];
-        [takeover::remarks(pair), acceptors::remarks(pair), traffic::remarks(pair), remarks(pair)];
+        [takeover::remarks, acceptors::remarks, names::remarks, traffic::remarks, remarks].map(|of| of(pair));
     for line in told.into_iter().flatten() {
         let tone = if line.starts_with("  ") { Tone::Strong } else { Tone::Bad };
         out.push_str(&format!("  {}\n", style.paint(tone, &line)));
