@@ -411,7 +411,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let options = LabOptions { rpo_bytes: None, ..LabOptions::default() };
         let layout = Layout::create(directory.path().to_owned(), &options, None).unwrap();
-        let manifest = write(&layout, &options, Path::new("/bin/continuum"), None, None).unwrap();
+        let manifest =
+            write(&layout, &options, Path::new("/bin/continuum"), (None, None), None).unwrap();
         let names: Vec<&str> = manifest.parts.iter().map(|part| part.name.as_str()).collect();
         let expected = [
             "core-1",

@@ -135,9 +135,8 @@ impl Lab {
             authority.prepare(&layout).await.map_err(failed("the name server's zone"))?;
         }
         let programs = (azurite.as_deref(), pgbouncer.as_deref());
-        let manifest =
-            config::write(&layout, &options, &binary, programs, authority.as_ref())
-                .map_err(failed("configuration files"))?;
+        let manifest = config::write(&layout, &options, &binary, programs, authority.as_ref())
+            .map_err(failed("configuration files"))?;
         let mut supervisor = Supervisor::new(manifest)?;
         for node in &layout.core {
             supervisor.set_environment(&node.name, options.server_env.clone());

@@ -48,8 +48,8 @@ pub fn pair_block(pair: &PairView, style: Style) -> String {
     if let Some(line) = takeover::as_wanted(pair) {
         out.push_str(&format!("  {line}\n"));
     }
-    let told =
-        [takeover::remarks, acceptors::remarks, names::remarks, traffic::remarks, remarks].map(|of| of(pair));
+    let told = [takeover::remarks, acceptors::remarks, names::remarks, traffic::remarks, remarks]
+        .map(|of| of(pair));
     for line in told.into_iter().flatten() {
         let tone = if line.starts_with("  ") { Tone::Strong } else { Tone::Bad };
         out.push_str(&format!("  {}\n", style.paint(tone, &line)));
