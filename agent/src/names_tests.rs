@@ -127,7 +127,7 @@ fn desk(spec: &PairSpec, servers: &[Arc<Server>]) -> NameDesk {
 }
 
 fn report(desk: &NameDesk) -> NameReport {
-    desk.seen().report(BootClock.now()).remove(NAME).unwrap()
+    desk.seen().report(BootClock.now()).unwrap().remove(NAME).unwrap()
 }
 
 async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
@@ -195,6 +195,14 @@ async fn what_others_wrote_is_undone_counted_and_told() {
     assert_eq!(code, "newer-epoch");
     assert!(text.contains("epoch 9"), "{text}");
     assert_eq!(server.stands().await.companion, later);
+}
+
+#[tokio::test]
+async fn names_of_the_embedded_servers_are_not_reported() {
+    let embedded = spec(NameSpec::new(NAME, Duration::from_secs(1)));
+    let mut desk = desk(&embedded, &[]);
+    desk.publish(Epoch(1), &status(&embedded));
+    assert_eq!(desk.seen().report(BootClock.now()), None);
 }
 
 #[tokio::test]

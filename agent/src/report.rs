@@ -45,7 +45,7 @@ pub(crate) fn member_report(
         spec_version: status.spec_version,
         takeover_refusals: Some(status.takeover_refusals.clone()),
         peers: beats.report(now),
-        names: Some(names.report(now)),
+        names: names.report(now),
     }
 }
 

@@ -374,8 +374,8 @@ pub struct MemberReport {
     /// The other regions' agents, as this one hears them.
     #[serde(default)]
     pub peers: BTreeMap<RegionId, PeerLinkReport>,
-    /// The names that follow the lease, as the spec has them and as seen from here. Absent: the agent
-    /// does not say.
+    /// The pair's names at providers, as seen from here. Absent: there are none, or the agent does not
+    /// say.
     #[serde(
         default,
         deserialize_with = "understood_by_name",

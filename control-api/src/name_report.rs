@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use continuum_domain::Epoch;
 use serde::{Deserialize, Serialize};
 
-/// A name that follows the lease, as one agent sees it. Only the holder writes it; the others say
+/// A name at a provider, as one agent sees it. Only the holder writes it; the others say
 /// whether they could. Ages are in milliseconds at the time of sending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameReport {
@@ -19,8 +19,7 @@ pub struct NameReport {
     /// Time to live of the records, seconds.
     #[serde(default)]
     pub ttl: u32,
-    /// The records that it wants, each as `TYPE content`; empty where a name server answers from the
-    /// lease itself.
+    /// The records that it wants, each as `TYPE content`.
     #[serde(default)]
     pub records: Vec<String>,
     /// Where it is written, by what people call the place.

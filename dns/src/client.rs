@@ -56,10 +56,6 @@ impl RpcNameService {
 
 #[async_trait]
 impl NameService for RpcNameService {
-    fn label(&self) -> String {
-        format!("{} at {}", self.server.name, self.address)
-    }
-
     async fn publish(&self, change: &NameChange) -> Result<Published, NameError> {
         let request = proto::PublishRequest {
             pair: change.pair.to_string(),

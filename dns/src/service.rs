@@ -73,9 +73,4 @@ impl NameError {
 pub trait NameService: Send + Sync + 'static {
     /// Makes the name point at the holder, unless a newer epoch stands.
     async fn publish(&self, change: &NameChange) -> Result<Published, NameError>;
-
-    /// What people call it.
-    fn label(&self) -> String {
-        "a name server".into()
-    }
 }

@@ -82,7 +82,7 @@ impl NameDesk {
         desk
     }
 
-    /// What was seen of the names so far; a handle that goes on showing it.
+    /// What was seen of the names at providers; a handle that goes on showing it.
     pub fn seen(&self) -> NamesSeen {
         self.seen.clone()
     }
@@ -92,9 +92,7 @@ impl NameDesk {
     pub fn spec_changed(&mut self, spec: &PairSpec) {
         self.embedded = spec.names.iter().filter(|name| name.provider.is_none()).cloned().collect();
         let mut before = std::mem::take(&mut self.followed);
-        let services = || self.services.iter().map(|service| service.label()).collect();
-        let mut all: BTreeMap<String, Result<BTreeSet<String>, String>> =
-            self.embedded.iter().map(|name| (name.name.clone(), Ok(services()))).collect();
+        let mut all = BTreeMap::new();
         for name in spec.names.iter().filter(|name| name.provider.is_some()) {
             let key = absolute(&name.name);
             let stays =
@@ -187,13 +185,12 @@ impl NameDesk {
 
     fn publish_embedded(&self, epoch: Epoch, name: &NameSpec) {
         let change = change(&self.pair, &self.region, epoch, name);
-        self.seen.wants(&name.name, epoch, &Records::default());
         for service in &self.services {
             let (service, change) = (service.clone(), change.clone());
-            let (seen, clock) = (self.seen.clone(), self.clock.clone());
             seed::spawn(async move {
-                let told = service.publish(&change).await.map(|_| None);
-                seen.published(&change, &service.label(), told, clock.now());
+                if let Err(error) = service.publish(&change).await {
+                    tracing::warn!(name = change.name, %epoch, %error, "name not published");
+                }
             });
         }
     }

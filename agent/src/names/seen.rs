@@ -1,4 +1,4 @@
-//! What was seen of a pair's names: for people; nothing is decided by it.
+//! What was seen of a pair's names at providers: for people; nothing is decided by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -129,9 +129,11 @@ impl NamesSeen {
         seen.authorities = verdicts.map(|(server, verdict)| (server, (now, verdict))).collect();
     }
 
-    /// What is reported at `now`.
-    pub fn report(&self, now: Tick) -> BTreeMap<String, NameReport> {
-        self.all().iter().map(|(name, seen)| (name.clone(), seen.report(now))).collect()
+    /// What is reported at `now`; nothing where no name is at a provider.
+    pub fn report(&self, now: Tick) -> Option<BTreeMap<String, NameReport>> {
+        let all = self.all();
+        let report = |(name, seen): (&String, &NameSeen)| (name.clone(), seen.report(now));
+        (!all.is_empty()).then(|| all.iter().map(report).collect())
     }
 }
 

@@ -58,12 +58,16 @@ pub fn kind(name: &NameSpec) -> String {
 pub fn section(pair: &PairView, style: Style) -> String {
     let mut out = String::new();
     for name in &pair.spec.names {
+        if name.provider.is_none() {
+            out.push_str(&format!("  {}: {}\n", name.name, kind(name)));
+            continue;
+        }
         out.push_str(&format!("  {} ({}): {}\n", name.name, kind(name), word(pair, name)));
         let Some((report, age_ms)) = by_holder(pair, name) else { continue };
         if !report.records.is_empty() {
             let records = report.records.join(", ");
             out.push_str(&format!("    {}, ttl {} s\n", one_line(&records), report.ttl));
-        } else if name.provider.is_some() && report.epoch.is_some() {
+        } else if report.epoch.is_some() {
             out.push_str("    no records: no standby is known to be near enough\n");
         }
         for (place, seen) in &report.places {
@@ -122,7 +126,7 @@ fn place_line(seen: &PlaceReport, age_ms: u64) -> String {
 /// Names that do not say what they should, or could not after a move, each with what to do below it.
 pub fn remarks(pair: &PairView) -> Vec<String> {
     let mut lines = Vec::new();
-    for name in &pair.spec.names {
+    for name in pair.spec.names.iter().filter(|name| name.provider.is_some()) {
         by_others(pair, name, &mut lines);
         let Some(holder) = &pair.holder else { continue };
         match (standing(pair, name), by_holder(pair, name)) {
@@ -133,8 +137,7 @@ pub fn remarks(pair: &PairView) -> Vec<String> {
             (NameStanding::NotPublished, Some((report, age_ms))) => {
                 not_published(holder, name, report, age_ms, &mut lines);
             }
-            // Of a name without a provider an agent of an older version says nothing.
-            (_, told) if name.provider.is_some() => {
+            (_, told) => {
                 let why = match told {
                     Some(_) => "it was not confirmed lately",
                     None => "its agent does not say",
@@ -148,7 +151,6 @@ pub fn remarks(pair: &PairView) -> Vec<String> {
                     pair.spec.id
                 ));
             }
-            _ => {}
         }
     }
     lines
@@ -174,10 +176,7 @@ fn not_published(
     age_ms: u64,
     lines: &mut Vec<String>,
 ) {
-    let leads = match name.provider {
-        Some(_) => "clients may be led elsewhere",
-        None => "its server answers by what it reads of the lease itself",
-    };
+    let leads = "clients may be led elsewhere";
     if let Some(problem) = &report.problem {
         let problem = one_line(problem);
         lines.push(format!("! {holder}: {} is not published, {leads}: {problem}", name.name));
@@ -303,6 +302,15 @@ names:
 
 ";
         assert_eq!(section(&pair, Style::PLAIN), expected);
+        assert_eq!(remarks(&pair), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_names_without_a_provider_nothing_is_claimed() {
+        let mut pair = pair(None);
+        pair.spec.names = vec![NameSpec::new(NAME, Duration::from_secs(1))];
+        let text = section(&pair, Style::PLAIN);
+        assert_eq!(text, "names:\n  app.db.example: answered from the lease itself\n\n");
         assert_eq!(remarks(&pair), Vec::<String>::new());
     }
 
