@@ -69,6 +69,20 @@ struct Inner {
 pub(super) struct Desk(Arc<Inner>);
 
 impl Desk {
+    pub fn new(driven: &[Driven], journal: &Journal, clock: &SharedClock) -> Self {
+        let about = |driven: &Driven| {
+            let can_hold = driven.switch.can_hold();
+            (driven.name.clone(), (driven.pair.clone(), driven.kind, can_hold))
+        };
+        Self(Arc::new(Inner {
+            journal: journal.clone(),
+            clock: clock.clone(),
+            switches: driven.iter().map(about).collect(),
+            states: Mutex::default(),
+            drains: Mutex::default(),
+        }))
+    }
+
     /// Changes what is known of a switch.
     pub fn note(&self, name: &str, change: impl FnOnce(&mut State)) {
         change(locked(&self.0.states).entry(name.to_owned()).or_default());
@@ -114,7 +128,7 @@ impl Desk {
         self.0.journal.append(&drain.pair, drain.epoch, Some(operation.clone()), fact);
     }
 
-    fn begin(&self, pair: &PairId, operation: &OperationId, epoch: Epoch, limit: Duration) {
+    pub fn begin(&self, pair: &PairId, operation: &OperationId, epoch: Epoch, limit: Duration) {
         let now = self.0.clock.now();
         let mut drains = locked(&self.0.drains);
         // Moves of a pair come one after the other: what an older one left is of no use.
@@ -189,17 +203,7 @@ impl TrafficDesk {
         journal: &Journal,
         clock: &SharedClock,
     ) -> Self {
-        let about = |driven: &Driven| {
-            let can_hold = driven.switch.can_hold();
-            (driven.name.clone(), (driven.pair.clone(), driven.kind, can_hold))
-        };
-        let desk = Desk(Arc::new(Inner {
-            journal: journal.clone(),
-            clock: clock.clone(),
-            switches: driven.iter().map(about).collect(),
-            states: Mutex::default(),
-            drains: Mutex::default(),
-        }));
+        let desk = Desk::new(&driven, journal, clock);
         let mut by_pair: BTreeMap<PairId, Vec<Driven>> = BTreeMap::new();
         for switch in driven {
             by_pair.entry(switch.pair.clone()).or_default().push(switch);

@@ -85,19 +85,13 @@ impl Keeper {
     async fn round(&mut self, wish: &Wish) -> Result<(Seen, Round), SwitchError> {
         let switch = self.driven.switch.clone();
         let mut seen = switch.look().await?;
-        if let Some(to) = &wish.pointing
-            && (seen.target.as_ref() != Some(to) || !seen.in_force)
-        {
-            switch.point(to).await?;
-            tracing::info!(switch = self.driven.name, pair = %to.pair, epoch = %to.epoch,
-                holder = %to.holder, "traffic switch leads there");
-            seen = switch.look().await?;
-            if !seen.in_force {
-                return Err(SwitchError::refused(
-                    "leading clients to the holder",
-                    "it was told to, and does not",
-                ));
+        let open = wish.wanted.gate == Gate::Open;
+        if let Err(error) = self.lead(wish, &mut seen).await {
+            // Where clients are led is one thing; that nobody waits past the bound is another.
+            if open && matches!(seen.held, Held::Ours { .. }) {
+                switch.let_through().await?;
             }
+            return Err(error);
         }
         if !switch.can_hold() {
             return Ok((seen, Round::Settled));
@@ -111,23 +105,45 @@ impl Keeper {
                 self.tell_drain(operation, &seen);
             }
         }
-        if self.is_stale_for_long(&seen) {
+        let mut ended = Ok(());
+        let stale_for_long = self.is_stale_for_long(&seen);
+        if stale_for_long {
             tracing::warn!(
                 switch = self.driven.name,
                 sessions = seen.stale,
                 "ending sessions at a server that does not hold the pair any more"
             );
-            switch.end_stale().await?;
+            ended = switch.end_stale().await;
             self.stale_since = None;
-            seen = switch.look().await?;
         }
-        let open = wish.wanted.gate == Gate::Open;
-        if open && seen.stale == 0 && matches!(seen.held, Held::Ours { .. }) {
+        let may_pass = seen.stale == 0 || stale_for_long;
+        if open && may_pass && matches!(seen.held, Held::Ours { .. }) {
             switch.let_through().await?;
-            seen = switch.look().await?;
         }
+        ended?;
+        seen = switch.look().await?;
         let emptying = seen.stale > 0 || (!open && seen.sessions > 0);
         Ok((seen, if emptying { Round::Emptying } else { Round::Settled }))
+    }
+
+    /// Has it lead clients where they should go.
+    async fn lead(&self, wish: &Wish, seen: &mut Seen) -> Result<(), SwitchError> {
+        let switch = &self.driven.switch;
+        let Some(to) = &wish.pointing else { return Ok(()) };
+        if seen.target.as_ref() == Some(to) && seen.in_force {
+            return Ok(());
+        }
+        switch.point(to).await?;
+        tracing::info!(switch = self.driven.name, pair = %to.pair, epoch = %to.epoch,
+            holder = %to.holder, "traffic switch leads there");
+        *seen = switch.look().await?;
+        match seen.in_force {
+            true => Ok(()),
+            false => Err(SwitchError::refused(
+                "leading clients to the holder",
+                "it was told to, and does not",
+            )),
+        }
     }
 
     /// Whether sessions have been at a former holder for longer than they get.
@@ -199,3 +215,7 @@ fn reason(why: &Why) -> String {
         Why::Takeover(epoch) => format!("epoch {epoch}"),
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

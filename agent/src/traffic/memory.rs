@@ -15,6 +15,7 @@ struct Content {
     /// Holders of the sessions whose transaction is open.
     open: Vec<Pointing>,
     down: bool,
+    refusing: bool,
     calls: Vec<String>,
 }
 
@@ -56,6 +57,11 @@ impl MemorySwitch {
     /// From now on it answers nobody, or does.
     pub fn set_down(&self, down: bool) {
         self.content().down = down;
+    }
+
+    /// From now on it refuses to lead elsewhere, or does not.
+    pub fn set_refusing(&self, refusing: bool) {
+        self.content().refusing = refusing;
     }
 
     /// What it was told so far, in order.
@@ -100,6 +106,9 @@ impl TrafficSwitch for MemorySwitch {
     async fn point(&self, to: &Pointing) -> Result<(), SwitchError> {
         let mut content = self.up()?;
         may_point(content.target.as_ref(), to)?;
+        if content.refusing {
+            return Err(SwitchError::refused("leading elsewhere", "it was told to refuse"));
+        }
         content.calls.push(format!("point {} {}", to.epoch, to.holder));
         content.target = Some(to.clone());
         Ok(())
