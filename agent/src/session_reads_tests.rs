@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use continuum_domain::Version;
-use continuum_runtime::Clock;
+use continuum_runtime::{Clock, seed};
 use continuum_witness::{Answer, StoreError};
 use tokio::sync::Semaphore;
 
@@ -72,7 +72,7 @@ async fn pairs_that_ask_together_share_one_read() {
     let reads = SessionReads::new(store.clone(), Arc::new(Steps::default()));
     let ask = || {
         let reads = reads.clone();
-        tokio::spawn(async move { reads.read(&hel(), Tick(0)).await })
+        seed::spawn(async move { reads.read(&hel(), Tick(0)).await })
     };
     let asking: Vec<_> = (0..1_000).map(|_| ask()).collect();
     store.let_through.add_permits(1_000);

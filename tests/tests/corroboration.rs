@@ -9,6 +9,7 @@ use std::time::Duration;
 use continuum_control_api::rest::ApplyPair;
 use continuum_domain::corroborate::{Corroborate, CorroborationEffect, Resolver};
 use continuum_domain::operation::Step;
+use continuum_runtime::seed;
 use continuum_tests::*;
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, SOA};
@@ -39,7 +40,7 @@ impl Zone {
         let address = socket.local_addr().expect("it is bound");
         let (up, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
         let (state, count) = (up.clone(), asked.clone());
-        let task = tokio::spawn(async move {
+        let task = seed::spawn(async move {
             let mut buffer = [0; 2048];
             while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
                 let question = Message::from_vec(&buffer[..length]).expect("a question");
