@@ -85,6 +85,8 @@ async fn the_old_primary_returns_with_a_tail_that_is_saved_before_it_is_rewound(
     let apart = lab.clock.now();
     lab.signal_receiver(&hel(), Signal::STOP)?;
     tokio::time::sleep(APART).await;
+    // On a disk that stands still nothing is acknowledged, and there is nothing to lose yet.
+    lab.wait_acknowledged(Some(lab.address(&fsn())?), WHOLE_LIMIT).await?;
     let at = lab.clock.now();
     lab.kill_region(&fsn()).await?;
     lab.signal_receiver(&hel(), Signal::KILL)?;
@@ -99,6 +101,7 @@ async fn a_standby_that_starts_alone_after_its_primary_is_lost_can_be_given_the_
     let apart = lab.clock.now();
     lab.kill_region(&hel()).await?;
     tokio::time::sleep(APART).await;
+    lab.wait_acknowledged(Some(lab.address(&fsn())?), WHOLE_LIMIT).await?;
     let before = epoch(&lab.pair().await?);
     let at = lab.clock.now();
     lab.kill_region(&fsn()).await?;
