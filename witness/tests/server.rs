@@ -10,7 +10,7 @@ use continuum_domain::{Epoch, PairRecord, RegionId, SessionRecord, Version};
 use continuum_runtime::SharedNetwork;
 use continuum_runtime::net::{TlsFiles, TlsNetwork};
 use continuum_witness::{Answer, RegisterStore, StoreError, WitnessConfig};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 mod common;
 
@@ -132,8 +132,13 @@ impl Process {
             .unwrap();
         Self(child)
     }
+    /// Returns from stopping it when it stands still: until then one of its threads may go on.
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).unwrap();
+        let pid = Pid::from_child(&self.0);
+        kill_process(pid, signal).unwrap();
+        if signal == Signal::STOP {
+            waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+        }
     }
 }
 

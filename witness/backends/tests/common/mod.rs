@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 pub mod wire;
 
@@ -37,8 +37,13 @@ impl Process {
         Self { child, log: log.to_owned() }
     }
 
+    /// Returns from stopping it when it stands still: until then one of its threads may go on.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+        if signal == Signal::STOP {
+            waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+        }
     }
 
     pub fn ended(&mut self) -> bool {
