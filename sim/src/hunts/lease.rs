@@ -56,7 +56,7 @@ pub(super) const HUNTS: &[Hunt] = &[
         variant: "",
         rule: "R7",
         says: "I1",
-        seeds: 8,
+        seeds: 40,
         plan: verdict_kept,
     },
     Hunt {
