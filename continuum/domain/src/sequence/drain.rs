@@ -3,10 +3,12 @@
 //! What an agent says of it comes by its journal, one line for all its switches of the pair. A hold
 //! ends by itself, so that neither a lost answer nor a lost core leaves clients waiting.
 
+use std::collections::BTreeSet;
+
 use super::switchover::Route;
 use super::{CoreEffect, CoreOrder, MoveFacts, RESEND_MS, core_line, journal, undone, was_moved};
 use crate::ids::RegionId;
-use crate::operation::{Method, Operation, OperationState, Step, StepOutcome};
+use crate::operation::{Method, Operation, OperationState, Step, StepOutcome, StepRecord};
 use crate::traffic::DrainFailure;
 
 /// An agent that has not said by so long after the time for draining how it went says nothing.
@@ -35,18 +37,17 @@ pub(super) fn decide(
         } else if let Some(effects) = checkpoint(operation, route, facts, now_ms) {
             effects
         } else {
-            let regions = names(facts.switches.iter());
-            let detail = format!("asking {regions} to hold clients back");
-            journal(Step::Drain, StepOutcome::Started, detail)
+            journal(Step::Drain, StepOutcome::Started, asking(&facts.switches))
         });
     };
+    let asked = asked(operation, facts);
     let silent: Vec<&RegionId> =
-        facts.switches.iter().filter(|region| word(operation, region).is_none()).collect();
+        asked.iter().filter(|region| word(operation, region).is_none()).collect();
     let end_ms = began_ms.saturating_add(facts.drain_ms).saturating_add(DRAIN_WORD_MS);
     if !silent.is_empty() && now_ms < end_ms {
         return Some(ask(facts, &silent, began_ms, now_ms));
     }
-    let told = facts.switches.iter().filter_map(|region| match word(operation, region)? {
+    let told = asked.iter().filter_map(|region| match word(operation, region)? {
         StepOutcome::Failed { reason } => Some(format!("{region}: {reason}")),
         _ => None,
     });
@@ -134,7 +135,29 @@ pub(super) fn let_go(
         to: region.clone(),
         order: CoreOrder::ReleaseTraffic,
     };
-    facts.switches.iter().map(release).chain(effects).collect()
+    asked(operation, facts).iter().map(release).chain(effects).collect()
+}
+
+/// The line that announces the hold. It is read again ([`asked`]), by later leaders too.
+const ASKING: (&str, &str) = ("asking ", " to hold clients back");
+
+fn asking(regions: &BTreeSet<RegionId>) -> String {
+    let regions = regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!("{}{regions}{}", ASKING.0, ASKING.1)
+}
+
+/// Whose switches hold clients, or may: those that the journal says were asked, and those that are known
+/// now. A new leader has heard of none yet, and an agent that fell silent has not let go of its clients.
+fn asked(operation: &Operation, facts: &MoveFacts) -> BTreeSet<RegionId> {
+    let ours = |line: &&StepRecord| line.region.is_none() && line.step == Step::Drain;
+    let line = operation
+        .steps
+        .iter()
+        .filter(ours)
+        .find_map(|line| line.detail.strip_prefix(ASKING.0)?.strip_suffix(ASKING.1));
+    let names = line.into_iter().flat_map(|names| names.split(", "));
+    let named = names.filter_map(|name| RegionId::new(name).ok());
+    named.chain(facts.switches.iter().cloned()).collect()
 }
 
 /// What a region's agent said last of how it went.
@@ -144,8 +167,4 @@ fn word<'a>(operation: &'a Operation, region: &RegionId) -> Option<&'a StepOutco
         lines.filter(|line| line.step == Step::Drain && line.region.as_ref() == Some(region));
     let line = said.find(|line| line.outcome != StepOutcome::Started)?;
     Some(&line.outcome)
-}
-
-fn names<'a>(regions: impl Iterator<Item = &'a RegionId>) -> String {
-    regions.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
