@@ -1,5 +1,5 @@
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use continuum_control_api::link::NameReport;
@@ -121,9 +121,13 @@ fn status(spec: &PairSpec) -> PairStatus {
 }
 
 fn desk(spec: &PairSpec, servers: &[Arc<Server>]) -> NameDesk {
+    desk_by(Arc::new(BootClock), spec, servers)
+}
+
+fn desk_by(clock: SharedClock, spec: &PairSpec, servers: &[Arc<Server>]) -> NameDesk {
     let provider: Arc<dyn Places> = Arc::new(Provider(servers.to_vec()));
     let providers = [("pdns".to_owned(), provider)].into();
-    NameDesk::new((region("fsn"), Arc::new(BootClock)), Vec::new(), providers, spec)
+    NameDesk::new((region("fsn"), clock), Vec::new(), providers, spec)
 }
 
 fn report(desk: &NameDesk) -> NameReport {
@@ -161,6 +165,39 @@ async fn a_server_that_hangs_holds_up_nobody_and_gets_the_newest_when_it_answers
     until("the newest to be written", async || hanging.epoch().await == Some(Epoch(9))).await;
     assert_eq!(hanging.most_inside.load(Ordering::SeqCst), 1, "one in flight");
     assert_eq!(hanging.reads.load(Ordering::SeqCst), 2, "the newest wins");
+}
+
+/// Shows what it is told to.
+#[derive(Debug, Default)]
+struct Set(AtomicU64);
+
+impl Clock for Set {
+    fn now(&self) -> Tick {
+        Tick(self.0.load(Ordering::SeqCst))
+    }
+
+    fn wall_ms(&self) -> i64 {
+        0
+    }
+}
+
+#[tokio::test]
+async fn what_was_wanted_long_ago_is_not_written_when_a_server_wakes_up() {
+    let (server, clock) = (Server::new(0), Arc::new(Set::default()));
+    let spec = spec(name(1));
+    let mut desk = desk_by(clock.clone(), &spec, std::slice::from_ref(&server));
+    let status = status(&spec);
+    desk.publish(Epoch(1), &status);
+    until("the first publish to hang", async || server.reads.load(Ordering::SeqCst) == 1).await;
+    desk.publish(Epoch(2), &status);
+    // The lease was lost meanwhile: nobody wants epoch 2 any more.
+    clock.0.store(5_000_000_000, Ordering::SeqCst);
+    server.turns.add_permits(3);
+    until("the one in flight to end", async || server.epoch().await == Some(Epoch(1))).await;
+    until("it to be told", async || report(&desk).places["server 0"].epoch == Some(Epoch(1))).await;
+    desk.publish(Epoch(3), &status);
+    until("the newest to be written", async || server.epoch().await == Some(Epoch(3))).await;
+    assert_eq!(server.reads.load(Ordering::SeqCst), 2, "epoch 2 was written although too old");
 }
 
 #[tokio::test]

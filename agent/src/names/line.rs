@@ -31,6 +31,8 @@ const ABANDONED: Duration = Duration::from_secs(5);
 pub(super) struct Job {
     pub change: NameChange,
     pub records: Records,
+    /// When it was last wanted.
+    pub at: Tick,
 }
 
 /// Writes the newest of what is due, one after the other, until the name is not followed any more.
@@ -42,7 +44,11 @@ pub(super) async fn keep(
 ) {
     let names = RecordNames::new(place, Default::default());
     while jobs.changed().await.is_ok() {
-        let Some(Job { change, records }) = jobs.borrow_and_update().clone() else { continue };
+        let Some(Job { change, records, at }) = jobs.borrow_and_update().clone() else { continue };
+        // Behind a server that hung: by now another may hold the lease, and not every place is a fence.
+        if clock.now().since(at) >= ABANDONED {
+            continue;
+        }
         let records = [(change.holder.clone(), records)].into();
         names.follow(&change.name, FollowedName { pair: change.pair.clone(), records });
         let told = names.publish_told(&change).await;

@@ -205,7 +205,7 @@ impl Followed {
             holder: change.holder.clone(),
             records: records.clone(),
         };
-        let job = Job { change, records };
+        let job = Job { change, records, at: now };
         for line in self.lines.values() {
             line.send_replace(Some(job.clone()));
         }

@@ -108,16 +108,17 @@ async fn moving_world(number: u64, members: usize) -> Result<u64, String> {
     tokio::time::sleep(Duration::from_millis(rng.random_range(0..300))).await;
     // Of five another one loses its state before that is done, or while it is.
     let second = (members > 3).then_some(1);
-    if let Some(second) = second {
+    let wiping = second.map(|second| {
         let (store, at) = (moving.stores[second].clone(), rng.random_range(0..2_000));
-        users.push(seed::spawn(async move {
+        seed::spawn(async move {
             tokio::time::sleep(Duration::from_millis(at)).await;
             store.cells.wipe();
-        }));
-    }
+            second
+        })
+    });
     moving.replace(0, new, &mut rng).await.map_err(|why| format!("{turn:?}: {why}"))?;
-    if let Some(second) = second {
-        tokio::time::sleep(Duration::from_millis(2_000)).await;
+    if let Some(wiping) = wiping {
+        let second = wiping.await.map_err(|error| error.to_string())?;
         moving.replace(second, second, &mut rng).await.map_err(|why| format!("second: {why}"))?;
     }
     tokio::time::sleep(Duration::from_millis(rng.random_range(0..500))).await;
