@@ -20,37 +20,43 @@ esac
 # These need no lab and no binary of ours.
 if [ "$part" = kube ]; then
     if cargo nextest --version >/dev/null 2>&1; then
-        exec cargo nextest run -p continuum-witness-backends --test kubernetes --run-ignored only
+        exec cargo nextest run --workspace --test backends --run-ignored only -E 'test(/^kubernetes::/)'
     fi
-    exec cargo test -p continuum-witness-backends --test kubernetes -- --ignored --test-threads=1
+    exec cargo test --workspace --test backends kubernetes:: -- --ignored --test-threads=1
 fi
 
-# The labs start this binary; cargo builds it for its own package's tests only.
-cargo build --quiet -p continuum
-
+# Always the whole workspace, and then a filter: packages asked for by name would have their
+# dependencies built once more, with other features.
 if cargo nextest --version >/dev/null 2>&1; then
-    if [ "$part" = short ]; then
+    case "$part" in
+    short)
         # Apart from the rest: this feature takes single rules out of the machines, to show that
         # the properties notice, and must not be in the binary that the labs start.
         cargo nextest run -p continuum-domain --features planted-bugs
         exec cargo nextest run --workspace --exclude continuum-domain
-    fi
-    if [ "$part" = cut ]; then
-        exec cargo nextest run --profile long -p continuum-chaos --run-ignored only
-    fi
-    cargo nextest run --profile long -p continuum-witness-backends --test quorum --test object_store --run-ignored only
-    cargo nextest run --profile long -p continuum-control --test core_cells --run-ignored only
-    exec cargo nextest run --profile long -p continuum-tests --run-ignored only
+        ;;
+    long)
+        exec cargo nextest run --workspace --exclude continuum-domain --profile long --run-ignored only \
+            -E 'not (binary(cut_lines) or test(/^kubernetes::/) or test(child_witness))'
+        ;;
+    cut)
+        exec cargo nextest run --workspace --exclude continuum-domain --profile long --run-ignored only \
+            -E 'binary(cut_lines)'
+        ;;
+    esac
 fi
 
-if [ "$part" = short ]; then
+case "$part" in
+short)
     cargo test -p continuum-domain --features planted-bugs
     cargo test --workspace --exclude continuum-tests --exclude continuum-domain
-    exec cargo test -p continuum-tests -- --test-threads=1
-fi
-if [ "$part" = cut ]; then
-    exec cargo test -p continuum-chaos -- --ignored --test-threads=1
-fi
-cargo test -p continuum-witness-backends --test quorum --test object_store -- --ignored --test-threads=1
-cargo test -p continuum-control --test core_cells -- --ignored --test-threads=1
-exec cargo test -p continuum-tests -- --ignored --test-threads=1
+    exec cargo test --workspace --test end_to_end -- --test-threads=1
+    ;;
+long)
+    exec cargo test --workspace --exclude continuum-domain --test backends --test core --test witness --test end_to_end \
+        -- --ignored --test-threads=1 --skip kubernetes:: --skip child_witness
+    ;;
+cut)
+    exec cargo test --workspace --test cut_lines -- --ignored --test-threads=1
+    ;;
+esac

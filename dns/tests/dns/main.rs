@@ -1,0 +1,12 @@
+//! The tests over this crate's public surface, linked once.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
+
+mod authority;
+mod common;
+mod health_names;
+mod lua_records;
+mod packets;
+mod places;
+mod powerdns_api;
+mod rfc2136;
+mod verify;

@@ -1,0 +1,158 @@
+//! What an agent's file says, on real servers: names at PowerDNS and BIND by one provider, LUA records by
+//! the API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authority::bind::Bind;
+use crate::authority::powerdns::{KEY, PowerDns, ZONE};
+use crate::authority::{KEYS, TIMEOUT};
+use continuum_dns::provider::config::ProviderConfig;
+use continuum_dns::provider::places::{OpenProvider, Places};
+use continuum_dns::provider::publish::{FollowedName, RecordNames};
+use continuum_dns::records::due::due;
+use continuum_dns::records::{Records, Wanted};
+use continuum_dns::verify::{Resolved, Verdict, resolved, shown, verify};
+use continuum_dns::{NameChange, NameError};
+use continuum_domain::spec::{NamePolicy, NameSpec};
+use continuum_domain::{Epoch, PairId, RegionId};
+use continuum_runtime::BootClock;
+
+const NAME: &str = "app.db.example";
+
+fn region(name: &str) -> RegionId {
+    RegionId::new(name).unwrap()
+}
+
+fn pair() -> PairId {
+    PairId::new("app").unwrap()
+}
+
+fn name() -> NameSpec {
+    let address = |last| [IpAddr::from([192, 0, 2, last])].into();
+    let addresses = [(region("fsn"), address(1)), (region("hel"), address(2))].into();
+    NameSpec::at_provider(NAME, Duration::from_secs(5), ("x", "db.example"), addresses)
+}
+
+fn write_key(directory: &Path, (name, secret): (&str, &str)) -> String {
+    let file = directory.join(format!("{name}.key"));
+    let text = format!("key \"{name}\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n");
+    std::fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
+fn opened(toml: &str) -> OpenProvider {
+    let config: ProviderConfig = toml::from_str(toml).unwrap();
+    config.check().unwrap();
+    config.check_key().unwrap();
+    OpenProvider::open(&config, Arc::new(BootClock)).unwrap()
+}
+
+/// What `holder` wants at the name, and the result of publishing it at every place.
+async fn publish(
+    provider: &OpenProvider,
+    name: &NameSpec,
+    (epoch, holder): (u64, &str),
+) -> (Wanted, BTreeMap<String, Result<(), NameError>>) {
+    let records = due(&pair(), name, &region(holder), &BTreeSet::new()).unwrap();
+    let change = NameChange {
+        pair: pair(),
+        name: NAME.into(),
+        epoch: Epoch(epoch),
+        holder: region(holder),
+        ttl: name.ttl,
+    };
+    let mut told = BTreeMap::new();
+    let mut wanted = None;
+    for place in provider.in_zone("DB.example").unwrap() {
+        let names = RecordNames::new(place.records, BTreeMap::new());
+        let records = [(region(holder), records.clone())].into();
+        names.follow(NAME, FollowedName { pair: pair(), records });
+        wanted = Some(names.wanted(&change).unwrap());
+        told.insert(place.label, names.publish_told(&change).await.map(drop));
+    }
+    (wanted.unwrap(), told)
+}
+
+#[tokio::test]
+async fn one_provider_keeps_a_name_at_powerdns_and_bind_with_the_key_of_a_region() {
+    let (powerdns, bind) = (PowerDns::start().await, Bind::start().await);
+    let directory = tempfile::tempdir().unwrap();
+    let of = |key: &str| {
+        opened(&format!(
+            "name = \"both\"\nkind = \"rfc2136\"\nservers = [\"{}\", \"{}\"]\nkey_file = {key:?}\n",
+            powerdns.dns, bind.dns
+        ))
+    };
+    let [fsn, hel] = KEYS.map(|key| of(&write_key(directory.path(), key)));
+    assert_eq!(fsn.authorities(), [powerdns.dns, bind.dns]);
+    assert!(!fsn.takes_lua());
+    let (old, told) = publish(&fsn, &name(), (1, "fsn")).await;
+    let labels = [powerdns.dns, bind.dns].map(|server| format!("both at {server}"));
+    assert_eq!(told, labels.clone().map(|label| (label, Ok(()))).into());
+    let (new, _) = publish(&hel, &name(), (2, "hel")).await;
+    let (_, late) = publish(&fsn, &name(), (1, "fsn")).await;
+    let refused = Err(NameError::Refused { newest: Epoch(2) });
+    assert_eq!(late, labels.map(|label| (label, refused.clone())).into());
+    for server in [powerdns.dns, bind.dns] {
+        let verdicts = verify(&[server], ZONE, &new, TIMEOUT).await;
+        assert_eq!(verdicts[&server], Verdict::Serves);
+        assert_eq!(resolved(server, &new, TIMEOUT).await, Resolved::Serves);
+        let differs = Resolved::Differs(["192.0.2.2".parse().unwrap()].into());
+        assert_eq!(resolved(server, &old, TIMEOUT).await, differs);
+        let stands = shown(server, &new.name, TIMEOUT).await.unwrap();
+        assert_eq!(stands.addresses, [("192.0.2.2".parse().unwrap(), 5)].into());
+        assert_eq!(stands.companion, [(new.stamp().to_string(), 5)].into());
+        let lame = shown(server, "app.other.example.", TIMEOUT).await.unwrap_err();
+        assert!(matches!(lame, Verdict::Lame(_)), "{lame:?}");
+    }
+}
+
+/// A key that the server does not know is refused, and the refusal says what to look at.
+#[tokio::test]
+async fn a_key_that_was_taken_away_writes_nothing() {
+    let bind = Bind::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let key = write_key(directory.path(), ("ash", KEYS[0].1));
+    let text = format!(
+        "name = \"b\"\nkind = \"rfc2136\"\nservers = [\"{}\"]\nkey_file = {key:?}\n",
+        bind.dns
+    );
+    let (wanted, told) = publish(&opened(&text), &name(), (1, "fsn")).await;
+    let error = told.into_values().next().unwrap().unwrap_err();
+    assert!(matches!(error, NameError::Unauthorised(_)), "{error:?}");
+    assert!(error.to_string().contains("check the TSIG key"), "{error}");
+    let verdicts = verify(&[bind.dns], ZONE, &wanted, TIMEOUT).await;
+    assert_eq!(verdicts[&bind.dns], Verdict::NoSuchName);
+}
+
+#[tokio::test]
+async fn a_name_that_is_followed_by_probes_is_kept_by_the_api_and_served() {
+    let server = PowerDns::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("api.key");
+    std::fs::write(&key, format!("{KEY}\n")).unwrap();
+    let provider = opened(&format!(
+        "name = \"api\"\nkind = \"powerdns\"\napi = \"{}\"\nserver = \"{}\"\nkey_file = {key:?}\n",
+        server.api_url(),
+        server.dns
+    ));
+    assert!(provider.takes_lua());
+    let (policy, health_port) = (NamePolicy::Follow, NonZeroU16::new(1));
+    let followed = NameSpec { policy, health_port, ..name() };
+    let (wanted, told) = publish(&provider, &followed, (1, "fsn")).await;
+    assert!(told.values().all(Result::is_ok), "{told:?}");
+    assert!(!wanted.records.lua.is_empty());
+    let verdicts = verify(&[server.dns], ZONE, &wanted, TIMEOUT).await;
+    assert_eq!(verdicts[&server.dns], Verdict::Serves);
+    // The same name by addresses: what is written replaces what computed.
+    let (plain, told) = publish(&provider, &name(), (1, "fsn")).await;
+    assert!(told.values().all(Result::is_ok), "{told:?}");
+    assert_eq!(plain.records, Records::plain(5, ["192.0.2.1".parse().unwrap()].into()));
+    let verdicts = verify(&[server.dns], ZONE, &plain, TIMEOUT).await;
+    assert_eq!(verdicts[&server.dns], Verdict::Serves);
+}
