@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cloudflare::{CloudflareCells, CloudflareConfig};
 use crate::etcd::{EtcdConfig, EtcdStore};
-use crate::kubernetes::{KubernetesConfig, KubernetesStore};
+use crate::kubernetes::{KubernetesConfig, KubernetesStore, MemberCluster, RefusedAcceptor};
 use crate::object_store::{ObjectCells, ObjectStoreConfig};
 
 /// Makes a register store. Each is a proposer of its own.
@@ -330,6 +330,34 @@ impl WitnessAccess {
             opened.map_err(|error| (acceptor.name().to_owned(), error))?;
         }
         Ok(())
+    }
+
+    /// Refuses a Kubernetes cluster as the only acceptor where this agent's member runs in it
+    /// (`member`, or the cluster whose pod this is): with it both would be gone. More than one
+    /// acceptor outlive a member's cluster, and nothing is refused.
+    ///
+    /// The name of the acceptor with what is wrong: [`StoreError::Misconfigured`].
+    pub async fn refuse_member_cluster(
+        &self,
+        member: Option<&MemberCluster>,
+        deadline: Duration,
+    ) -> Result<(), (String, StoreError)> {
+        let mut members = self.members();
+        let (Some(AcceptorConfig::Kubernetes(only)), None) = (members.next(), members.next())
+        else {
+            return Ok(());
+        };
+        let named = |error| (only.name.clone(), error);
+        let own = MemberCluster::identity(member, deadline).await.map_err(named)?;
+        let Some(own) = own else { return Ok(()) };
+        let config = KubernetesConfig { deadline, ..only.store.clone() };
+        let acceptor = KubernetesStore::new(&config).await.map_err(named)?.identity().await;
+        match acceptor.same_as(&own) {
+            None => Ok(()),
+            Some(same) => {
+                Err(named(StoreError::Misconfigured(RefusedAcceptor { same }.to_string())))
+            }
+        }
     }
 
     /// The acceptors, each opened by its first call.

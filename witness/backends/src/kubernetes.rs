@@ -31,7 +31,7 @@ use crate::digest::hex_digest;
 
 mod clusters;
 
-pub use clusters::{ClusterIdentity, RefusedAcceptor, Same, check_acceptor};
+pub use clusters::{ClusterIdentity, MemberCluster, RefusedAcceptor, Same};
 
 /// Label that every cell's ConfigMap has.
 const LABEL: &str = "continuum.internal/witness";
@@ -112,17 +112,14 @@ impl KubernetesStore {
         Ok(Self { client, cells, namespace, server, authority, deadline })
     }
 
-    /// What tells this cluster from others, for [`check_acceptor`]. Asks for the namespace
-    /// `kube-system` and does without it when that is refused.
-    pub async fn identity(&self) -> Result<ClusterIdentity, StoreError> {
+    /// What tells this cluster from others. Asks for the namespace `kube-system` and does without
+    /// it where that is refused or not answered: what is known without asking still tells.
+    pub async fn identity(&self) -> ClusterIdentity {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let kube_system = match self.call(namespaces.get_opt("kube-system")).await {
-            Ok(namespace) => namespace.and_then(|namespace| namespace.metadata.uid),
-            Err(Failure::Refused(status)) if status.code == 403 => None,
-            Err(failure) => return Err(failure.into()),
-        };
+        let found = self.call(namespaces.get_opt("kube-system")).await;
+        let kube_system = found.ok().flatten().and_then(|namespace| namespace.metadata.uid);
         let (server, authority) = (self.server.clone(), self.authority.clone());
-        Ok(ClusterIdentity { server, authority, kube_system })
+        ClusterIdentity { server, authority, kube_system }
     }
 
     async fn call<T>(

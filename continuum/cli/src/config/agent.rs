@@ -7,6 +7,7 @@ use continuum_dns::provider::config::ProviderConfig;
 use continuum_runtime::Role;
 use continuum_runtime::logging::LogFormat;
 use continuum_witness_backends::WitnessAccess;
+use continuum_witness_backends::kubernetes::MemberCluster;
 
 use super::guard::GuardFile;
 use super::loader::{Checks, Document};
@@ -19,6 +20,8 @@ pub struct AgentFile {
     pub config: AgentConfig,
     /// Where the witness is.
     pub witness: WitnessAccess,
+    /// The Kubernetes cluster its members run in; that of its pod by default.
+    pub member_cluster: Option<MemberCluster>,
     /// How log lines look.
     pub log: LogFormat,
 }
@@ -37,15 +40,19 @@ pub fn load_beside(
     let mut document = Document::read(file, "agent", reading.variables)?;
     let log = document.take("log").unwrap_or_default();
     let witness = witness_access::take(&mut document);
+    let member_cluster: Option<MemberCluster> = document.take("member_cluster");
     let loaded = document.typed::<AgentConfig>()?;
     let mut checks = Checks::new(&loaded.places, reading.files);
     check(&loaded.value, &mut checks);
     witness_access::check(&witness, &mut checks);
+    if let Some(cluster) = &member_cluster {
+        checks.readable("member_cluster.kubeconfig", &cluster.kubeconfig);
+    }
     for guard in guards {
         check_guard(&loaded.value, guard, &mut checks);
     }
     checks.finish()?;
-    Ok(AgentFile { config: loaded.value, witness, log })
+    Ok(AgentFile { config: loaded.value, witness, member_cluster, log })
 }
 
 fn check(config: &AgentConfig, checks: &mut Checks<'_>) {

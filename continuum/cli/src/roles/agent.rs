@@ -1,6 +1,7 @@
 //! `agent`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use continuum_agent::edges::Witness;
 use continuum_runtime::{BootClock, Identity, Role, SharedClock};
@@ -15,6 +16,9 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     super::start_log(&args, role.log);
     let network = super::network(&role.config.tls)?;
     witness_access::ready(&role.witness, &network).await?;
+    let cluster = role.member_cluster.as_ref();
+    let refused = role.witness.refuse_member_cluster(cluster, Duration::from_secs(2)).await;
+    refused.map_err(|(name, error)| Failure::usage(format!("witness acceptor {name}: {error}")))?;
     let timing = role.config.timing.timing().map_err(|(_, why)| Failure::usage(why))?;
     let me = Identity::new(Role::Region, role.config.region.as_str());
     // Two tries fit into one renewal interval.

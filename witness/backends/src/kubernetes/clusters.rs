@@ -1,6 +1,13 @@
 //! Which cluster an API server belongs to, and when a cluster may not be a pair's only acceptor.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use continuum_witness::StoreError;
+use serde::{Deserialize, Serialize};
+
+use super::{KubernetesConfig, KubernetesStore};
 
 /// What tells one cluster from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,34 +65,47 @@ impl ClusterIdentity {
 /// Why a cluster may not be the only acceptor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the only acceptor is the cluster of member {member:?} ({same}): with that cluster the lease \
-     would be lost too, and the other member could not take over; name three acceptors, or a \
+    "the only acceptor is the cluster that this member runs in ({same}): with that cluster the \
+     lease would be lost too, and the other member could not take over; name three acceptors, or a \
      cluster of neither member"
 )]
 pub struct RefusedAcceptor {
-    /// The member whose cluster it is.
-    pub member: String,
     /// By what it was recognised.
     pub same: Same,
 }
 
-/// Refuses a cluster as the only one of `acceptors` when it is the cluster of one of `members`
-/// (name and cluster); see [`ClusterIdentity::same_as`] for how that is decided. With more than
-/// one acceptor the others outlive a member's cluster, and nothing is refused.
-pub fn check_acceptor<'a>(
-    acceptor: &ClusterIdentity,
-    acceptors: usize,
-    members: impl IntoIterator<Item = (&'a str, &'a ClusterIdentity)>,
-) -> Result<(), RefusedAcceptor> {
-    if acceptors > 1 {
-        return Ok(());
-    }
-    for (member, cluster) in members {
-        if let Some(same) = acceptor.same_as(cluster) {
-            return Err(RefusedAcceptor { member: member.to_owned(), same });
+/// How an agent reaches the cluster that its member runs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberCluster {
+    /// A kubeconfig file.
+    pub kubeconfig: PathBuf,
+    /// Context of the kubeconfig; its current one by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+}
+
+impl MemberCluster {
+    /// The cluster as it is known from here: that of `named`, or else the one whose pod this
+    /// process is; `None` for a member outside of any cluster. Does without the uid of
+    /// `kube-system` where the API server does not tell it within `deadline`.
+    ///
+    /// [`StoreError::Misconfigured`] for a kubeconfig that cannot be used.
+    pub async fn identity(
+        named: Option<&Self>,
+        deadline: Duration,
+    ) -> Result<Option<ClusterIdentity>, StoreError> {
+        if named.is_none() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
+            return Ok(None);
         }
+        let config = KubernetesConfig {
+            kubeconfig: named.map(|cluster| cluster.kubeconfig.clone()),
+            context: named.and_then(|cluster| cluster.context.clone()),
+            namespace: "kube-system".into(),
+            deadline,
+        };
+        Ok(Some(KubernetesStore::new(&config).await?.identity().await))
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -118,17 +138,5 @@ mod tests {
         assert_eq!(store.same_as(&cluster("b:443", Some("cb"), None)), None);
         let bare = cluster("a:443", None, None);
         assert_eq!(bare.same_as(&cluster("b:443", None, None)), None);
-    }
-
-    #[test]
-    fn only_a_single_acceptor_is_refused() {
-        let (east, west) = (cluster("e:443", None, Some("e")), cluster("w:443", None, Some("w")));
-        let third = cluster("t:443", None, Some("t"));
-        let members = || [("east", &east), ("west", &west)];
-        let refused = check_acceptor(&west, 1, members()).unwrap_err();
-        assert_eq!((refused.member.as_str(), refused.same), ("west", Same::KubeSystem));
-        assert!(refused.to_string().contains("cluster of member \"west\""), "{refused}");
-        assert_eq!(check_acceptor(&west, 3, members()), Ok(()));
-        assert_eq!(check_acceptor(&third, 1, members()), Ok(()));
     }
 }
