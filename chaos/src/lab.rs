@@ -335,7 +335,7 @@ impl Lab {
 
     /// Waits until the failover that superseded `before` is known to the core, and returns it.
     pub async fn failover_after(&self, before: Epoch, limit: Duration) -> Result<Operation, Error> {
-        let query = OperationsQuery { pair: Some(self.layout.pair()) };
+        let query = OperationsQuery { pair: Some(self.layout.pair()), ..Default::default() };
         let fits = |operation: &Operation| {
             operation.at_epoch >= before && matches!(operation.kind, OperationKind::Failover { .. })
         };

@@ -1,7 +1,7 @@
 //! The client of `/api/v1`.
 //!
-//! It tries the control nodes in turn, beginning with the one that answered last. Requests are safe
-//! to repeat: an operation that is under way with the same target is answered, not started twice.
+//! It tries the control nodes in turn, beginning with the one that answered last. Every change carries
+//! a key of its own, so that a node that is asked after another one gave no answer repeats it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,16 +10,19 @@ use std::time::Duration;
 use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
 use continuum_runtime::net::TlsFiles;
-use continuum_runtime::{Identity, Role};
+use continuum_runtime::{Identity, Role, seed};
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::problem::Problem;
 use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
-    FailoverRequest, OperationsQuery, PairView, PauseQuery, PauseRequest, Problem, ReasonBody,
-    SpecVersion, Started, Status, SwitchoverRequest,
+    DiffQuery, FailoverRequest, Fleet, OperationsQuery, PairView, PairsQuery, PauseQuery,
+    PauseRequest, ReasonBody, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
+    SwitchoverRequest,
 };
+use crate::routes::IDEMPOTENCY_KEY;
 
 /// How long one endpoint may take to be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,12 +38,12 @@ pub enum ClientError {
     #[error("the API client could not be set up: {0}")]
     Setup(String),
     /// The core answered with an error.
-    #[error("{}: {}", problem.code, problem.message)]
+    #[error("{}: {}", problem.code, problem.detail)]
     Problem {
         /// HTTP status.
         status: u16,
         /// What it said.
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// No control node answered.
     #[error("no control node answered ({}); PostgreSQL does not depend on them", list(.tried))]
@@ -106,13 +109,15 @@ impl ApiClient {
             Ok(body) => body,
             Err(error) => return Err(ClientError::Setup(error.to_string())),
         };
+        // One key for all nodes that are asked.
+        let key = (method != Method::GET).then(|| seed::random_id(20));
         let mut tried = Vec::new();
         let mut busy = None;
         let first = self.preferred.load(Ordering::Relaxed);
         for offset in 0..self.targets.len() {
             let index = (first + offset) % self.targets.len();
             let Some(target) = self.targets.get(index) else { continue };
-            match target.ask(&method, path, body.as_deref()).await {
+            match target.ask(&method, path, body.as_deref(), key.as_deref()).await {
                 Err(why) => tried.push((target.label.clone(), why)),
                 // This node has no leader in sight; another one may.
                 Ok((503, bytes)) => busy = Some(understand::<T>(target, 503, &bytes)),
@@ -129,9 +134,31 @@ impl ApiClient {
         self.call(Method::GET, path, None::<&()>).await
     }
 
-    /// `GET /pairs`.
-    pub async fn pairs(&self) -> Result<Vec<PairView>, ClientError> {
-        self.get("/pairs").await
+    /// `GET /pairs`: a page.
+    pub async fn pairs(&self, query: &PairsQuery) -> Result<Vec<PairView>, ClientError> {
+        self.get(&with_query("/pairs", query)?).await
+    }
+
+    /// `GET /pairs`, page by page.
+    pub async fn all_pairs(&self, selector: Option<&str>) -> Result<Vec<PairView>, ClientError> {
+        const PAGE: usize = 500;
+        let mut query =
+            PairsQuery { selector: selector.map(Into::into), limit: Some(PAGE), cursor: None };
+        let mut all = Vec::new();
+        loop {
+            let page = self.pairs(&query).await?;
+            let is_full = page.len() >= PAGE;
+            query.cursor = page.last().map(|last| last.spec.id.to_string());
+            all.extend(page);
+            if !is_full {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// `GET /fleet`.
+    pub async fn fleet(&self, query: &PairsQuery) -> Result<Fleet, ClientError> {
+        self.get(&with_query("/fleet", query)?).await
     }
 
     /// `GET /pairs/{id}`.
@@ -153,9 +180,29 @@ impl ApiClient {
         self.call(Method::DELETE, &format!("/pairs/{pair}"), Some(&because(reason))).await
     }
 
-    /// `GET /pairs/{id}/history`.
-    pub async fn history(&self, pair: &PairId) -> Result<Vec<SpecVersion>, ClientError> {
-        self.get(&format!("/pairs/{pair}/history")).await
+    /// `PUT /pairs/{id}` as a dry run.
+    pub async fn check_pair(&self, body: &ApplyPair) -> Result<SpecDiff, ClientError> {
+        let path = format!("/pairs/{}?dry_run=true", body.spec.id);
+        self.call(Method::PUT, &path, Some(body)).await
+    }
+
+    /// `GET /pairs/{id}/versions`.
+    pub async fn versions(&self, pair: &PairId) -> Result<Vec<SpecVersion>, ClientError> {
+        self.get(&format!("/pairs/{pair}/versions")).await
+    }
+
+    /// `GET /pairs/{id}/diff`.
+    pub async fn diff(&self, pair: &PairId, query: &DiffQuery) -> Result<SpecDiff, ClientError> {
+        self.get(&with_query(&format!("/pairs/{pair}/diff"), query)?).await
+    }
+
+    /// `POST /pairs/{id}/rollback`.
+    pub async fn roll_back(
+        &self,
+        pair: &PairId,
+        body: &RollbackRequest,
+    ) -> Result<SpecVersion, ClientError> {
+        self.call(Method::POST, &format!("/pairs/{pair}/rollback"), Some(body)).await
     }
 
     /// `POST /pairs/{id}/switchover`.
@@ -178,8 +225,7 @@ impl ApiClient {
 
     /// `GET /operations`.
     pub async fn operations(&self, query: &OperationsQuery) -> Result<Vec<Operation>, ClientError> {
-        let filter = query.pair.as_ref().map_or_else(String::new, |pair| format!("?pair={pair}"));
-        self.get(&format!("/operations{filter}")).await
+        self.get(&with_query("/operations", query)?).await
     }
 
     /// `GET /operations/{id}`.
@@ -223,19 +269,13 @@ impl ApiClient {
         query: &PauseQuery,
         reason: &str,
     ) -> Result<Vec<AutomationPause>, ClientError> {
-        let filter = query.pair.as_ref().map_or_else(String::new, |pair| format!("?pair={pair}"));
-        let path = format!("/automation/pause{filter}");
+        let path = with_query("/automation/pause", query)?;
         self.call(Method::DELETE, &path, Some(&because(reason))).await
     }
 
     /// `GET /audit`.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>, ClientError> {
-        let mut parts = Vec::new();
-        parts.extend(query.pair.as_ref().map(|pair| format!("pair={pair}")));
-        parts.extend(query.after.map(|after| format!("after={after}")));
-        parts.extend(query.limit.map(|limit| format!("limit={limit}")));
-        let filter = if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) };
-        self.get(&format!("/audit{filter}")).await
+        self.get(&with_query("/audit", query)?).await
     }
 
     /// `GET /audit/verify`.
@@ -262,6 +302,13 @@ impl ApiClient {
     pub async fn remove_node(&self, id: u64) -> Result<CoreView, ClientError> {
         self.call(Method::DELETE, &format!("/core/members/{id}"), None::<&()>).await
     }
+}
+
+/// A path with a query's fields; those that are not set are left out.
+fn with_query(path: &str, query: &impl Serialize) -> Result<String, ClientError> {
+    let wrong = |error: serde_urlencoded::ser::Error| ClientError::Setup(error.to_string());
+    let text = serde_urlencoded::to_string(query).map_err(wrong)?;
+    Ok(if text.is_empty() { path.to_owned() } else { format!("{path}?{text}") })
 }
 
 fn because(reason: &str) -> ReasonBody {
@@ -320,8 +367,12 @@ impl Target {
         method: &Method,
         path: &str,
         body: Option<&[u8]>,
+        key: Option<&str>,
     ) -> Result<(u16, Vec<u8>), String> {
         let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
+        if let Some(key) = key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
         if path.starts_with("/core/members") {
             request = request.timeout(MEMBERSHIP_TIMEOUT);
         }

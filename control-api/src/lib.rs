@@ -1,12 +1,19 @@
 //! Wire contracts (protobuf), REST types and routes, and the client of the control core.
 
+pub mod ask;
 pub mod client;
 mod dialect;
 pub mod heard;
 pub mod link;
 mod name_report;
+pub mod openapi;
+mod posture;
+pub mod problem;
+mod reference;
 pub mod rest;
 pub mod routes;
+pub mod selector;
+pub mod spec_diff;
 
 /// Generated protobuf and gRPC types.
 pub mod pb {

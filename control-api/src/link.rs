@@ -10,6 +10,7 @@ use continuum_domain::spec::PairSpec;
 use continuum_domain::{
     DataDirectoryId, Epoch, Lsn, OperationId, PairId, PairRecord, RegionId, TimelineId, Version,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::dialect::{Dialect, pack};
@@ -154,7 +155,7 @@ pub enum GrantAnswer {
 }
 
 /// An order from the core. It carries the epoch it was decided at and is refused at any other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Directive {
     /// The operation it belongs to.
     pub operation: OperationId,
@@ -167,7 +168,7 @@ pub struct Directive {
 }
 
 /// Kinds of orders.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "order")]
 pub enum Order {
     /// To the holder: stop, prove, hand over. After `deadline_ms` from receipt without a commit the
@@ -224,7 +225,7 @@ pub struct JournalEntry {
 }
 
 /// What can happen in a region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "fact")]
 pub enum Fact {
     /// A step of a move.
@@ -305,7 +306,7 @@ pub enum Fact {
 }
 
 /// A named state that a person should know of, with what to do (I5).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Blocked {
     /// Stable code, for example `data-loss-approval`.
     pub code: String,
@@ -316,7 +317,7 @@ pub struct Blocked {
 }
 
 /// What a member is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MemberRole {
     /// Lease held, PostgreSQL accepts writes.
@@ -338,7 +339,7 @@ pub enum MemberRole {
 
 /// One member's state as its agent knows it. Ages are in milliseconds at the time of sending; what
 /// was never measured is absent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberReport {
     /// Role.
     pub role: MemberRole,
@@ -385,7 +386,7 @@ pub struct MemberReport {
 }
 
 /// The link to another region's agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerLinkReport {
     /// Since it last answered; absent when it never did.
     pub heard_age_ms: Option<u64>,
@@ -397,7 +398,7 @@ pub struct PeerLinkReport {
 
 /// An acceptor of the witness's quorum as one agent sees it. Ages are in milliseconds at the time of
 /// sending.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AcceptorReport {
     /// Since it last answered as an acceptor of this quorum; absent when it never did.
     pub answered_age_ms: Option<u64>,
@@ -442,7 +443,7 @@ impl AcceptorReport {
 
 /// A traffic switch as the agent that drives it sees it. Ages are in milliseconds at the time of
 /// sending.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SwitchReport {
     /// Whose clients it leads.
     pub pair: PairId,
@@ -496,7 +497,7 @@ impl SwitchReport {
 }
 
 /// One agent asks another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "ask")]
 pub enum PeerAsk {
     /// Has your PostgreSQL replayed to `lsn` on `timeline`? Waits up to `wait_ms`.
@@ -551,7 +552,7 @@ pub enum PeerAsk {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "answer")]
 pub enum PeerAnswer {
     /// Yes, with this member's data directory.
@@ -585,7 +586,7 @@ pub enum PeerAnswer {
 }
 
 /// An operator asks an agent directly, without the core.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "ask")]
 pub enum OperatorAsk {
     /// Stop PostgreSQL here and keep it stopped until unfenced.
@@ -610,7 +611,7 @@ pub enum OperatorAsk {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "answer")]
 pub enum OperatorAnswer {
     /// Done; the mark is on disk and, for a fence, no process of PostgreSQL is left.

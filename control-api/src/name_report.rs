@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use continuum_domain::Epoch;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A name at a provider, as one agent sees it. Only the holder writes it; the others say
 /// whether they could. Ages are in milliseconds at the time of sending.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NameReport {
     /// Why this agent cannot keep it; absent when nothing speaks against it.
     #[serde(default)]
@@ -35,7 +36,7 @@ pub struct NameReport {
 }
 
 /// One place where a name is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlaceReport {
     /// Since the name last was made to say what was wanted, or found so; absent when it never was.
     #[serde(default)]
@@ -59,7 +60,7 @@ pub struct PlaceReport {
 }
 
 /// One authoritative server of a name, asked from a holder's agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuthorityReport {
     /// Since it was asked.
     pub age_ms: u64,

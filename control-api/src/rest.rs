@@ -5,29 +5,17 @@ use std::collections::BTreeMap;
 use continuum_domain::operation::{Method, Operation};
 use continuum_domain::spec::{PairSpec, Takeover};
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::link::{AcceptorReport, Blocked, MemberReport, SwitchReport};
+pub use crate::posture::{Fleet, PairPosture, Posture};
 
 /// Version prefix of every route.
 pub const API: &str = "/api/v1";
 
-/// An error answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// Stable code, for example `pair-not-found`.
-    pub code: String,
-    /// What happened, what it means for the data, what to do next.
-    pub message: String,
-    /// One line per reason, where there are several.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reasons: Vec<String>,
-    /// Whether the same request may succeed later.
-    pub retryable: bool,
-}
-
 /// One version of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpecVersion {
     /// 1, 2, 3, ...
     pub version: u64,
@@ -42,7 +30,7 @@ pub struct SpecVersion {
 }
 
 /// A pair with everything known of it. `GET /pairs/{id}`; a list of them `GET /pairs`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairView {
     /// Its spec.
     pub spec: PairSpec,
@@ -80,7 +68,7 @@ pub struct PairView {
 
 /// When a standby would take over if the holder were lost now, from fresh reports and the newest
 /// register only.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TakeoverView {
     /// As the spec says.
     pub configured: Takeover,
@@ -100,7 +88,7 @@ pub struct TakeoverView {
 }
 
 /// How a planned switchover would be made if none is asked for by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedMove {
     /// The method.
     pub method: Method,
@@ -109,7 +97,7 @@ pub struct PlannedMove {
 }
 
 /// A report and how old it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AgedReport {
     /// Milliseconds since the core received it.
     pub age_ms: u64,
@@ -118,7 +106,7 @@ pub struct AgedReport {
 }
 
 /// What one agent says of the acceptors, and how old it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgedAcceptors {
     /// Milliseconds since the core received it.
     pub age_ms: u64,
@@ -127,7 +115,7 @@ pub struct AgedAcceptors {
 }
 
 /// What one agent says of the traffic switches of a pair, and how old it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgedSwitches {
     /// Milliseconds since the core received it.
     pub age_ms: u64,
@@ -136,7 +124,7 @@ pub struct AgedSwitches {
 }
 
 /// `PUT /pairs/{id}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyPair {
     /// The whole spec.
@@ -146,8 +134,73 @@ pub struct ApplyPair {
     pub reason: String,
 }
 
+/// `PUT /pairs/{pair}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyQuery {
+    /// Only check and compare: nothing is changed.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What comes of `PUT /pairs/{pair}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Applied {
+    /// The version in force.
+    Version(Box<SpecVersion>),
+    /// A dry run: what would change.
+    Diff(SpecDiff),
+}
+
+/// `GET /pairs/{pair}/diff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiffQuery {
+    /// The older version.
+    pub from: u64,
+    /// The newer one; the newest when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// What differs between two specs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SpecDiff {
+    /// Version of the older one; absent when there is none.
+    pub from: Option<u64>,
+    /// Version of the newer one; absent when it is not in force.
+    pub to: Option<u64>,
+    /// Every field that differs, by path.
+    pub changes: Vec<FieldChange>,
+}
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FieldChange {
+    /// Where, for example `members.hel.port`.
+    pub path: String,
+    /// What was there; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<serde_json::Value>,
+    /// What is there; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<serde_json::Value>,
+}
+
+/// `POST /pairs/{pair}/rollback`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The version whose spec is wanted.
+    pub version: u64,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
 /// `POST /pairs/{id}/switchover`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchoverRequest {
     /// The target.
@@ -164,7 +217,7 @@ pub struct SwitchoverRequest {
 }
 
 /// `POST /pairs/{id}/failover`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailoverRequest {
     /// The target.
@@ -175,13 +228,16 @@ pub struct FailoverRequest {
     /// The epoch the approval is for; needed with `allow_data_loss`.
     #[serde(default)]
     pub epoch: Option<Epoch>,
+    /// Only plan: nothing is touched.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Why.
     #[serde(default)]
     pub reason: String,
 }
 
 /// What a move would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// From which region.
     pub from: Option<RegionId>,
@@ -204,7 +260,7 @@ pub struct Plan {
 }
 
 /// Answer to a request that starts an operation (202), or to a dry run (200).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Started {
     /// It was accepted.
@@ -214,7 +270,7 @@ pub enum Started {
 }
 
 /// `PUT /automation/pause`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseRequest {
     /// One pair, or all when absent.
@@ -227,7 +283,7 @@ pub struct PauseRequest {
 }
 
 /// A pause of automation in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AutomationPause {
     /// One pair, or all when absent.
     pub pair: Option<PairId>,
@@ -240,7 +296,7 @@ pub struct AutomationPause {
 }
 
 /// One line of the audit chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditRecord {
     /// Position, from 1.
     pub index: u64,
@@ -269,7 +325,7 @@ pub struct AuditRecord {
 }
 
 /// One control node as the answering node sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CoreNodeView {
     /// Name.
     pub name: String,
@@ -284,7 +340,7 @@ pub struct CoreNodeView {
 }
 
 /// `GET /core`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CoreView {
     /// The answering node.
     pub node: String,
@@ -299,7 +355,7 @@ pub struct CoreView {
 }
 
 /// `POST /core/members`: adds a node as a voter once it has caught up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddCoreNode {
     /// Name, as in its certificate.
@@ -313,7 +369,7 @@ pub struct AddCoreNode {
 }
 
 /// `GET /status`: the page read at three in the morning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The core.
     pub core: CoreView,
@@ -327,7 +383,7 @@ pub struct Status {
 
 /// Body of requests that carry nothing but a reason: cancel, approve, resume, remove. May be left
 /// out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReasonBody {
     /// Why.
@@ -336,16 +392,93 @@ pub struct ReasonBody {
 }
 
 /// `GET /operations`, filtered by query.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperationsQuery {
     /// Only operations on this pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<PairId>,
+    /// At most this many (1 to 1000). Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Where the page before this one ended, as its `Link` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// `GET /pairs` and `GET /fleet`, filtered by query.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PairsQuery {
+    /// Only pairs whose labels fit: `env=prod,tier!=bronze,team`, all of which must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// At most this many (1 to 1000). Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Where the page before this one ended, as its `Link` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A page of a list, and the query of the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// The query that asks for what follows; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// `GET /events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// Only records on this pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<PairId>,
+    /// Begin after this position, as far back as records are kept; with what comes now when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+/// One line of `GET /leases`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeaseView {
+    /// The pair.
+    pub pair: PairId,
+    /// Newest known epoch; absent when no agent ever reported it.
+    pub epoch: Option<Epoch>,
+    /// Who holds the lease; absent when unknown or vacant.
+    pub holder: Option<RegionId>,
+    /// Age in milliseconds of that knowledge.
+    pub record_age_ms: Option<u64>,
+    /// Until the holder must have renewed it, milliseconds, by its own agent's last word; absent when
+    /// that is not known.
+    pub remaining_ms: Option<u64>,
+    /// The in-sync ledger; absent when unknown.
+    pub in_sync: Option<Vec<RegionId>>,
+}
+
+/// One line of `GET /regions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RegionView {
+    /// The region.
+    pub region: RegionId,
+    /// Whether its agent is connected to the core's leader.
+    pub connected: bool,
+    /// Since it last reported, milliseconds; absent when it never did to this leader.
+    pub report_age_ms: Option<u64>,
+    /// Pairs it has a member of.
+    pub pairs: Vec<PairId>,
+    /// Pairs it holds the lease of, as far as is known.
+    pub holds: Vec<PairId>,
+    /// Whether its agent reaches the witness; absent when it did not say lately.
+    pub witness_reachable: Option<bool>,
 }
 
 /// `DELETE /automation/pause`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseQuery {
     /// The pause of one pair, or the one of all pairs when absent.
@@ -354,7 +487,7 @@ pub struct PauseQuery {
 }
 
 /// `GET /audit`: a page of the chain, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
     /// Only records on this pair.
@@ -369,7 +502,7 @@ pub struct AuditQuery {
 }
 
 /// `GET /audit/verify`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditVerdict {
     /// Whether every record hashes to what it says and names its predecessor.
     pub intact: bool,

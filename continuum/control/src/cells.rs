@@ -51,7 +51,7 @@ impl NodeCells {
     }
 
     async fn propose(&self, change: Change) -> Result<Reply, StoreError> {
-        let command = Command { at_ms: self.clock.wall_ms(), actor: ACTOR.into(), change };
+        let command = Command::new(self.clock.wall_ms(), ACTOR, change);
         self.node.propose(command).await.map_err(store_error)
     }
 

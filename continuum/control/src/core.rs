@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use continuum_control_api::ask::{Ask, RequestKey};
 use continuum_control_api::rest::{CoreNodeView, CoreView};
 use continuum_control_api::routes::ApiError;
 use continuum_domain::record::pair_key;
@@ -11,6 +12,7 @@ use continuum_runtime::clock::SharedClock;
 use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::seed;
 use continuum_witness::RegisterStore;
+use tokio::sync::Semaphore;
 
 use crate::config::CoreConfig;
 use crate::crash::CrashPoint;
@@ -34,6 +36,8 @@ pub struct Core {
     pub(crate) asks: Asks,
     pub(crate) crash: Option<CrashPoint>,
     pub(crate) onlooker: Option<Onlooker>,
+    /// Streams of events that may still be opened here.
+    pub(crate) streams: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Core {
@@ -56,8 +60,19 @@ impl Core {
 
     /// Proposes a change; it is committed when this returns `Ok`.
     pub(crate) async fn propose(&self, actor: &str, change: Change) -> Result<Reply, ProposeError> {
+        self.propose_once(actor, change, None).await
+    }
+
+    /// The same for a request that has a name.
+    async fn propose_once(
+        &self,
+        actor: &str,
+        change: Change,
+        key: Option<RequestKey>,
+    ) -> Result<Reply, ProposeError> {
         let reaches_state = matches!(change, Change::Start { .. } | Change::Become { .. });
-        let command = Command { at_ms: self.clock.wall_ms(), actor: actor.to_owned(), change };
+        let at_ms = self.clock.wall_ms();
+        let command = Command { at_ms, actor: actor.to_owned(), change, key };
         let reply = self.node.propose(command).await?;
         self.crash_if_drilled(&reply, reaches_state);
         Ok(reply)
@@ -79,11 +94,23 @@ impl Core {
     }
 
     /// Proposes a change for an API caller.
-    pub(crate) async fn change(&self, actor: &str, change: Change) -> Result<Reply, ApiError> {
-        match self.propose(actor, change).await.map_err(|error| api_error(&error))? {
+    pub(crate) async fn change(&self, ask: &Ask, change: Change) -> Result<Reply, ApiError> {
+        let proposed = self.propose_once(&ask.actor(), change, ask.key.clone()).await;
+        match proposed.map_err(|error| api_error(&error))? {
             Reply::Refused(error) => Err(error),
             reply => Ok(reply),
         }
+    }
+
+    /// What the request was answered before, if it was: asked first where more than the replicated
+    /// state decides about it.
+    pub(crate) async fn answered(&self, ask: &Ask) -> Result<Option<Reply>, ApiError> {
+        let Some(key) = &ask.key else { return Ok(None) };
+        self.fresh().await?;
+        let actor = ask.actor();
+        self.node
+            .read(|state| state.remembered(&actor, key).map(|found| found.cloned()))
+            .transpose()
     }
 
     /// Makes sure that what is read next is not older than now.

@@ -19,7 +19,7 @@ use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::net::{Caller, Listening, SharedNetwork};
 use continuum_runtime::seed;
 use continuum_witness::{RegisterStore, cell_service};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -39,6 +39,8 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Dead connections are found after this long.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// How long open requests may take once the node is told to stop.
+/// Most streams of events that a node keeps open.
+const STREAMS_MAX: usize = 2_000;
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a control node did not start or stopped.
@@ -172,6 +174,7 @@ pub async fn serve_edges(
         asks: link::Asks::default(),
         crash,
         onlooker,
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);

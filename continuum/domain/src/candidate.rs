@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DataDirectoryId, Lsn, RegionId};
@@ -14,7 +15,7 @@ use crate::record::PairRecord;
 pub const REPORT_AGE_MS_MAX: u64 = 3_000;
 
 /// What is known of one standby. `None` means it was not measured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CandidateFacts {
     /// Higher is preferred.
     pub priority: u32,

@@ -5,12 +5,14 @@
 //! live; and where they do not answer, nothing is known. So it can speak against a failover, and never
 //! for one: whatever it says, nobody takes over who could not without it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -27,7 +29,9 @@ const DEADLINE_MIN: Duration = Duration::from_millis(100);
 const DEADLINE_MAX: Duration = Duration::from_secs(5);
 
 /// A recursive resolver: an address, and a port if not 53.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Resolver(pub SocketAddr);
 
@@ -64,7 +68,7 @@ impl fmt::Display for Resolver {
 }
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The members' health names, at resolvers.
@@ -73,7 +77,7 @@ pub enum Source {
 }
 
 /// What comes of the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CorroborationEffect {
     /// It is recorded, and nothing else.
@@ -98,6 +102,20 @@ pub struct Corroborate {
     /// How long an answer is waited for.
     #[serde(with = "duration_text")]
     pub deadline: Duration,
+}
+
+impl JsonSchema for Corroborate {
+    fn schema_name() -> Cow<'static, str> {
+        "Corroborate".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<Table>();
+        json_schema!({
+            "description": "A second opinion before an automatic failover: `\"dns\"` with its defaults, or a table.",
+            "anyOf": [{ "const": "dns" }, table],
+        })
+    }
 }
 
 impl Default for Corroborate {
@@ -128,6 +146,28 @@ impl<'de> Deserialize<'de> for Corroborate {
     }
 }
 
+/// The long form.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "CorroborateTable")]
+struct Table {
+    /// What is asked.
+    by: Source,
+    /// What comes of the answer.
+    #[serde(default)]
+    effect: CorroborationEffect,
+    /// Who is asked.
+    #[serde(default = "default_resolvers")]
+    resolvers: Vec<Resolver>,
+    /// How many must say the same; by default the smallest majority.
+    #[serde(default)]
+    agree: Option<usize>,
+    /// How long an answer is waited for.
+    #[serde(default = "default_deadline", with = "duration_text")]
+    #[schemars(with = "String")]
+    deadline: Duration,
+}
+
 /// Reads `"dns"` and the long form alike, so that what is wrong is said of the form that was used.
 struct WordOrTable;
 
@@ -146,19 +186,6 @@ impl<'de> Visitor<'de> for WordOrTable {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Corroborate, A::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Table {
-            by: Source,
-            #[serde(default)]
-            effect: CorroborationEffect,
-            #[serde(default = "default_resolvers")]
-            resolvers: Vec<Resolver>,
-            #[serde(default)]
-            agree: Option<usize>,
-            #[serde(default = "default_deadline", with = "duration_text")]
-            deadline: Duration,
-        }
         let table =
             Table::deserialize(MapAccessDeserializer::new(map)).map_err(A::Error::custom)?;
         let Table { by, effect, resolvers, agree, deadline } = table;
@@ -207,7 +234,7 @@ pub fn name_problem(name: &str) -> Option<String> {
 }
 
 /// What is known of a health name. Unknown is neither of the others (I7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NameState {
     /// It has an address.
@@ -232,7 +259,7 @@ impl NameState {
 }
 
 /// What one resolver said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResolverAnswer {
     /// What it makes of the name.
     pub state: NameState,
@@ -263,7 +290,7 @@ pub fn verdict(answers: &BTreeMap<Resolver, ResolverAnswer>, needed: usize) -> N
 }
 
 /// A second opinion as it is recorded and shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Corroboration {
     /// The name that was asked for.
     pub name: String,

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::corroborate::{Resolver, name_problem};
@@ -20,7 +21,7 @@ const TTL_MAX: Duration = Duration::from_secs(3600);
 const AUTHORITIES_MAX: usize = 16;
 
 /// How a name at a provider follows the lease.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NamePolicy {
     /// Only addresses that are right now are in the records; they are written anew when that changes.
@@ -31,7 +32,7 @@ pub enum NamePolicy {
 }
 
 /// Whom a name leads to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NameRole {
     /// The holder.
@@ -42,7 +43,9 @@ pub enum NameRole {
 }
 
 /// What a newer PowerDNS knows. An older one says nothing about it and answers any address instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum LuaFeature {
     /// `backupSelector='empty'`: no answer rather than a wrong one when nothing is up.
@@ -53,13 +56,14 @@ pub enum LuaFeature {
 
 /// A name that clients use. All but `name` and `ttl` is for names at a provider, and left out of what
 /// is sent where it is not used, so that agents which do not know it understand the spec.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NameSpec {
     /// Fully qualified name.
     pub name: String,
     /// Time to live of the records.
     #[serde(with = "duration_text")]
+    #[schemars(with = "String")]
     pub ttl: Duration,
     /// Who keeps the records: a `name_provider` of the agents' files. Without one the embedded name
     /// servers answer for the name.
@@ -73,6 +77,7 @@ pub struct NameSpec {
     pub role: NameRole,
     /// `role = "standby"`: a standby further behind is left out.
     #[serde(default, with = "duration_text::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub lag_max: Option<Duration>,
     /// How it follows.
     #[serde(default, skip_serializing_if = "is_default")]

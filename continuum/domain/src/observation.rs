@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DataDirectoryId, Epoch, Lsn, RegionId, TimelineId};
 use crate::time::Tick;
 
 /// What the guard knows of the PostgreSQL process, without SQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProcessState {
     /// No process; `pg_control` says whether the last stop was clean.
@@ -24,7 +25,7 @@ pub enum ProcessState {
 }
 
 /// The guard's state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActuatorStatus {
     /// State of the process.
     pub process: ProcessState,
@@ -56,7 +57,7 @@ impl ActuatorStatus {
 }
 
 /// Replication state of one standby, as its primary sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StandbyView {
     /// `pg_stat_replication.state = 'streaming'`.
     pub streaming: bool,
@@ -71,7 +72,7 @@ pub struct StandbyView {
 }
 
 /// One look by SQL at a running member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SqlView {
     /// `pg_is_in_recovery()`.
     pub in_recovery: bool,
@@ -104,7 +105,7 @@ pub struct SqlView {
 }
 
 /// Everything the agent knows of its member, each part with the instant it was measured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Observation {
     /// Last answer by SQL.
     pub sql: Option<(Tick, SqlView)>,
@@ -115,7 +116,7 @@ pub struct Observation {
 }
 
 /// What `pg_control` says; readable while PostgreSQL is stopped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ControlData {
     /// `Database system identifier`.
     pub system_identifier: u64,
@@ -130,7 +131,7 @@ pub struct ControlData {
 }
 
 /// How a member's history relates to its new primary's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Lineage {
     /// An ancestor: it can follow as it is.

@@ -1,11 +1,14 @@
 //! Operations: what was asked or decided, step by step, as the journal keeps it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, OperationId, PairId, RegionId};
 
 /// A step of a move, in the order they happen (section 6 of the design).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Everything the move needs is checked; nothing is touched.
@@ -37,7 +40,7 @@ pub enum Step {
 }
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "result")]
 pub enum StepOutcome {
     /// Journalled before acting.
@@ -54,7 +57,7 @@ pub enum StepOutcome {
 }
 
 /// One journalled line of an operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepRecord {
     /// Which step.
     pub step: Step,
@@ -71,7 +74,7 @@ pub struct StepRecord {
 }
 
 /// How a planned move is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// The old primary is stopped, its last WAL proven at the target, the lease handed over. For every
@@ -84,7 +87,7 @@ pub enum Method {
 }
 
 /// What kind of operation it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum OperationKind {
     /// Planned move; loses nothing.
@@ -113,7 +116,7 @@ pub enum OperationKind {
 }
 
 /// Where an operation stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum OperationState {
     /// Going on.
@@ -147,7 +150,7 @@ impl OperationState {
 }
 
 /// One operation with its journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Operation {
     /// Its name.
     pub id: OperationId,

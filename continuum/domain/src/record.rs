@@ -3,13 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DataDirectoryId, Epoch, PairId, RegionId};
 
 /// Version of a register: 0 means absent, and each accepted change raises it.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(transparent)]
 pub struct Version(pub u64);
@@ -21,7 +33,7 @@ impl Version {
 
 /// `session/<region>`: proof that the region's agent is alive, one per region whatever the number
 /// of pairs. Only that region's agent writes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionRecord {
     /// Raised at each start of the agent and after each lapse.
     pub incarnation: u64,
@@ -48,7 +60,7 @@ impl SessionRecord {
 }
 
 /// `pair/<id>`: who may write, and who has every acknowledged commit. Written only on change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PairRecord {
     /// Fencing token; rises with each change of holder.
     pub epoch: Epoch,

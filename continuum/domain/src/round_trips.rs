@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Tick;
@@ -39,7 +40,7 @@ impl Default for Counts {
 }
 
 /// What it shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoundTripsView {
     /// Answered questions that it is made of, of the last ten to twenty minutes.
     pub count: u64,

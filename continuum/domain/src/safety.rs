@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::corroborate::{Corroboration, CorroborationEffect, NameState};
@@ -14,7 +15,7 @@ use crate::mutation::{Bug, planted};
 use crate::spec::{PairMode, PairSpec};
 
 /// One reason, with a code that stays the same while its numbers change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// Stable code, for example `anti-flap`.
     pub code: String,
@@ -30,7 +31,7 @@ impl Reason {
 }
 
 /// A pause of automation in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pause {
     /// One pair, or all when absent.
     pub pair: Option<PairId>,

@@ -21,6 +21,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, OperationId, RegionId};
@@ -96,7 +97,7 @@ pub struct MoveFacts {
 }
 
 /// What the runner is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "effect")]
 pub enum CoreEffect {
     /// Write a line into the journal, then decide again.
@@ -123,7 +124,7 @@ pub enum CoreEffect {
 }
 
 /// Orders of the core to an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "order")]
 pub enum CoreOrder {
     /// Stop, prove, hand over to `to`; return alone after `deadline_ms` (R17).

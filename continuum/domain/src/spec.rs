@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::corroborate::{self, Corroborate};
@@ -14,7 +15,7 @@ pub use crate::name_spec::{LuaFeature, NamePolicy, NameRole, NameSpec};
 use crate::traffic::{DRAIN_DEFAULT, DRAIN_MAX, DrainFailure};
 
 /// What a commit acknowledged to a client survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
     /// Never fewer than two copies: writes wait, after a takeover too (R22).
@@ -34,7 +35,7 @@ impl Durability {
 }
 
 /// How far automation goes on its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PairMode {
     /// Fails over by itself.
@@ -49,7 +50,7 @@ pub enum PairMode {
 }
 
 /// What the holder does when it cannot renew its session because the witness is out of reach.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WitnessLossPolicy {
     /// Stop PostgreSQL by the deadline.
@@ -60,7 +61,7 @@ pub enum WitnessLossPolicy {
 }
 
 /// When a listed standby may take over from a holder that is silent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Takeover {
     /// When the holder's ttl has run out.
@@ -72,7 +73,7 @@ pub enum Takeover {
 }
 
 /// One member of a pair.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemberSpec {
     /// Higher is preferred when several standbys could take over.
@@ -94,19 +95,26 @@ fn default_priority() -> u32 {
 
 /// A standing approval for an `async` pair (R21): automatic failover is allowed while the measured
 /// lag is at or under the bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LossApproval {
     /// Most bytes of WAL that may be lost.
     pub rpo_bytes: u64,
 }
 
+/// Most labels of a pair.
+const LABELS_MAX: usize = 32;
+
 /// The spec of one pair. Every field that is left out takes the documented default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PairSpec {
     /// Name of the pair.
     pub id: PairId,
+    /// What people sort pairs by, for example `env = "prod"`; nothing here acts on it. Left out of
+    /// what is sent where there is none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Members by region.
     pub members: BTreeMap<RegionId, MemberSpec>,
     /// The region whose data directory is created as the first primary.
@@ -122,15 +130,19 @@ pub struct PairSpec {
     pub autonomous: bool,
     /// How long an agent asks for the core's answer before it goes alone.
     #[serde(default = "default_core_grace", with = "duration_text")]
+    #[schemars(with = "String")]
     pub core_grace: Duration,
     /// `available`: how long commits may wait for a standby before the ledger shrinks.
     #[serde(default = "default_stall_timeout", with = "duration_text")]
+    #[schemars(with = "String")]
     pub stall_timeout: Duration,
     /// Automatic failovers closer together than this are refused.
     #[serde(default = "default_anti_flap", with = "duration_text")]
+    #[schemars(with = "String")]
     pub anti_flap: Duration,
     /// How long a switchover may keep the old primary stopped before it returns by itself (R17).
     #[serde(default = "default_switchover_deadline", with = "duration_text")]
+    #[schemars(with = "String")]
     pub switchover_deadline: Duration,
     /// Preflight refuses a target further behind than this.
     #[serde(default = "default_max_lag")]
@@ -140,10 +152,12 @@ pub struct PairSpec {
     pub restarts_in_place: u32,
     /// Longest time one restart in place may take.
     #[serde(default = "default_restart_budget", with = "duration_text")]
+    #[schemars(with = "String")]
     pub restart_budget: Duration,
     /// A holder whose writes have not reached its disk for so long lets go of the lease, if another
     /// member is in sync.
     #[serde(default = "default_write_stall", with = "duration_text")]
+    #[schemars(with = "String")]
     pub write_stall_timeout: Duration,
     /// When a listed standby may take over from a silent holder.
     #[serde(default)]
@@ -151,6 +165,7 @@ pub struct PairSpec {
     /// `takeover = "ledger"`: for how long the holder must have been silent, at the witness and to
     /// the standby's agent, before it is suspected. Longer where the link is slower.
     #[serde(default = "default_suspect_after", with = "duration_text")]
+    #[schemars(with = "String")]
     pub suspect_after: Duration,
     /// A second opinion before an automatic failover. Left out of what is sent when it is not asked
     /// for, so that agents which do not know it understand the spec.
@@ -172,6 +187,7 @@ pub struct PairSpec {
         skip_serializing_if = "is_default_drain",
         with = "duration_text"
     )]
+    #[schemars(with = "String")]
     pub drain: Duration,
     /// What becomes of the move when one has not by then.
     #[serde(default, skip_serializing_if = "is_default_drain_failure")]
@@ -223,7 +239,7 @@ const SUSPECT_MIN: Duration = Duration::from_millis(200);
 const SUSPECT_MAX: Duration = Duration::from_secs(60);
 
 /// Why a spec is refused, with the path of the field.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema)]
 #[error("{path}: {problem}")]
 pub struct SpecError {
     /// Path of the field, dotted.
@@ -241,6 +257,7 @@ impl PairSpec {
     ) -> Self {
         Self {
             id,
+            labels: BTreeMap::new(),
             members,
             first_primary,
             durability: Durability::default(),
@@ -310,8 +327,27 @@ impl PairSpec {
         if self.durability.is_synchronous() && self.loss_approval.is_some() {
             return fail("loss_approval", "is only for durability async");
         }
+        self.check_labels()?;
         self.check_names()?;
         self.check_corroboration()
+    }
+
+    fn check_labels(&self) -> Result<(), SpecError> {
+        let fits = |text: &str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+            (1..=63).contains(&text.len()) && text.bytes().all(allowed)
+        };
+        if self.labels.len() > LABELS_MAX {
+            return Err(SpecError {
+                path: "labels".into(),
+                problem: format!("at most {LABELS_MAX} are accepted"),
+            });
+        }
+        let odd = self.labels.iter().find(|(key, value)| !fits(key) || !fits(value));
+        odd.map_or(Ok(()), |(key, _)| {
+            let problem = "key and value have 1 to 63 letters, digits and -_./";
+            Err(SpecError { path: format!("labels.{key}"), problem: problem.into() })
+        })
     }
 
     fn check_names(&self) -> Result<(), SpecError> {

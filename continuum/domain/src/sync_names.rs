@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::RegionId;
@@ -10,7 +11,7 @@ use crate::mutation::{Bug, planted};
 
 /// The standbys a commit must wait for: every one listed, never a quorum of them, so that "in the
 /// ledger" means "has every acknowledged commit".
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncNames {
     /// Members that must acknowledge.
     pub members: BTreeSet<RegionId>,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Tick;
 
 /// Lease timing. Equal in all regions of a deployment is usual but not needed: a challenger uses
 /// the `ttl` written in the holder's own session record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     /// How long a session renewal counts, from the instant it was sent.
     pub ttl: Duration,

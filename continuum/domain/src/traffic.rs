@@ -18,6 +18,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, OperationId, RegionId};
@@ -34,7 +35,7 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(2);
 
 /// What becomes of a planned move when a switch was not drained in time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DrainFailure {
     /// It goes on: who has a transaction open then gets an error, as everybody does without a drain.
@@ -45,7 +46,7 @@ pub enum DrainFailure {
 }
 
 /// Whom a switch leads to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// The epoch under which the region holds the lease.
     pub epoch: Epoch,
@@ -54,7 +55,7 @@ pub struct Target {
 }
 
 /// Why clients are held back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// A planned move is about to begin, or goes on.

@@ -193,7 +193,13 @@ impl Operator {
                 let view: Option<PairView> = self.get(&format!("/pairs/{}", pair())).await;
                 let epoch = view.and_then(|view| view.epoch).filter(|_| allow_data_loss);
                 self.users.learnt().approved.extend(epoch);
-                let body = FailoverRequest { to: region(&to), allow_data_loss, epoch, reason };
+                let body = FailoverRequest {
+                    to: region(&to),
+                    allow_data_loss,
+                    epoch,
+                    dry_run: false,
+                    reason,
+                };
                 self.change("POST", &format!("/pairs/{}/failover", pair()), &body).await;
             }
             Fault::PauseAutomation { span } => {

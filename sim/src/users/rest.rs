@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use continuum_control_api::rest::{API, Problem};
+use continuum_control_api::problem::Problem;
+use continuum_control_api::rest::API;
 use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::{Identity, Role};
 use serde::Serialize;

@@ -39,10 +39,11 @@ async fn approve_loss(lab: &Lab, before: Epoch) -> Outcome {
         to: hel(),
         allow_data_loss: true,
         epoch: Some(before),
+        dry_run: false,
         reason: "fsn is lost, its tail with it".into(),
     };
     let pair = lab.layout.pair();
-    let query = OperationsQuery { pair: Some(pair.clone()) };
+    let query = OperationsQuery { pair: Some(pair.clone()), ..Default::default() };
     lab.until("an approved failover to hel", Duration::from_secs(60), async || {
         let view = lab.api().pair(&pair).await.map_err(|error| error.to_string())?;
         if view.holder == Some(hel()) {

@@ -46,7 +46,9 @@ pub struct Cli {
 pub enum Command {
     /// Show pairs, members, leases and running operations, for three in the morning
     Status(StatusArgs),
-    /// Show, apply and remove pairs
+    /// Show how all pairs stand, the worst first
+    Fleet(FleetArgs),
+    /// Show, apply, compare and remove pairs
     Pair(PairArgs),
     /// Move the primary on purpose; loses nothing
     Switchover(SwitchoverArgs),

@@ -56,7 +56,11 @@ pub struct PairArgs {
 #[derive(Debug, Subcommand)]
 pub enum PairVerb {
     /// List all pairs
-    List,
+    List {
+        /// Only pairs whose labels fit, for example env=prod,tier!=bronze
+        #[arg(long, short = 'l', value_name = "LABELS")]
+        selector: Option<String>,
+    },
     /// Show one pair with its spec and members
     Show {
         /// The pair
@@ -70,6 +74,31 @@ pub enum PairVerb {
         /// The spec: TOML, or YAML or JSON by the name's ending
         #[arg(long, short, value_name = "FILE")]
         file: PathBuf,
+        /// Only check and compare: nothing is changed
+        #[arg(long)]
+        dry_run: bool,
+        /// Why; kept in history and audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Show what differs between two versions of a pair's spec
+    Diff {
+        /// The pair
+        pair: PairId,
+        /// The older version
+        #[arg(long, value_name = "VERSION")]
+        from: u64,
+        /// The newer one; the newest when left out
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u64>,
+    },
+    /// Make an older version's spec the newest
+    Rollback {
+        /// The pair
+        pair: PairId,
+        /// The version whose spec is wanted
+        #[arg(long, value_name = "VERSION")]
+        to: u64,
         /// Why; kept in history and audit
         #[arg(long, default_value = "")]
         reason: String,
@@ -87,6 +116,17 @@ pub enum PairVerb {
         #[arg(long)]
         reason: String,
     },
+}
+
+/// `fleet`.
+#[derive(Debug, Args)]
+pub struct FleetArgs {
+    /// Only pairs whose labels fit, for example env=prod,tier!=bronze
+    #[arg(long, short = 'l', value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
 }
 
 /// How a planned move is made.
@@ -146,8 +186,11 @@ pub struct FailoverArgs {
     /// The epoch the approval is for, as `status` shows it
     #[arg(long, requires = "allow_data_loss")]
     pub epoch: Option<u64>,
-    /// Print each step as it happens and wait for the end
+    /// Only plan: checks everything, touches nothing
     #[arg(long)]
+    pub dry_run: bool,
+    /// Print each step as it happens and wait for the end
+    #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
     /// Why; kept in the audit
     #[arg(long, default_value = "")]

@@ -22,6 +22,7 @@ use crate::failure::{Exit, Failure};
 pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failure> {
     match command {
         Command::Status(args) => status::run(args, variables).await,
+        Command::Fleet(args) => status::fleet(args, variables).await,
         Command::Pair(args) => pairs::run(args, variables).await,
         Command::Switchover(args) => moves::switchover(args, variables).await,
         Command::Failover(args) => moves::failover(args, variables).await,

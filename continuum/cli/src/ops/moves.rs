@@ -30,6 +30,7 @@ pub async fn failover(args: FailoverArgs, variables: &Variables) -> Result<Exit,
         to: args.to,
         allow_data_loss: args.allow_data_loss,
         epoch: args.epoch.map(Epoch),
+        dry_run: args.dry_run,
         reason: args.reason,
     };
     let started = session.ask(async || session.api.failover(&args.pair, &body).await).await?;

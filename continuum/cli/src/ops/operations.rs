@@ -16,7 +16,7 @@ pub async fn run(args: OperationArgs, variables: &Variables) -> Result<Exit, Fai
     let api = &session.api;
     match args.verb {
         OperationVerb::List { pair } => {
-            let query = OperationsQuery { pair };
+            let query = OperationsQuery { pair, limit: Some(1_000), ..Default::default() };
             let operations = session.ask(async || api.operations(&query).await).await?;
             show(session.output(), &operations, || {
                 render::operation::listing(&operations, session.now_ms(), session.style)

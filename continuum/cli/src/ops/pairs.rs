@@ -1,6 +1,6 @@
 //! `pair`.
 
-use continuum_control_api::rest::ApplyPair;
+use continuum_control_api::rest::{ApplyPair, DiffQuery, RollbackRequest};
 use continuum_domain::spec::PairSpec;
 
 use crate::args::ops::{PairArgs, PairVerb};
@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::ops::session::Session;
 use crate::render::{self, show};
 
-/// Lists, shows, applies and removes pairs.
+/// Lists, shows, applies, compares and removes pairs.
 pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure> {
     // The file is checked before anybody is asked.
     let spec = match &args.verb {
@@ -20,8 +20,8 @@ pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure>
     let session = Session::open(&args.client, variables)?;
     let (api, output, style) = (&session.api, session.output(), session.style);
     match args.verb {
-        PairVerb::List => {
-            let pairs = session.ask(async || api.pairs().await).await?;
+        PairVerb::List { selector } => {
+            let pairs = session.ask(async || api.all_pairs(selector.as_deref()).await).await?;
             show(output, &pairs, || render::pair::listing(&pairs, style))?;
         }
         PairVerb::Show { pair, spec } => {
@@ -32,15 +32,30 @@ pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure>
                 show(output, &view, || render::pair::page(&view, style))?;
             }
         }
-        PairVerb::Apply { reason, .. } => {
+        PairVerb::Apply { reason, dry_run, .. } => {
             let Some(spec) = spec else { return Ok(Exit::Done) };
             let name = spec.id.to_string();
             let body = ApplyPair { spec, reason };
+            if dry_run {
+                let diff = session.ask(async || api.check_pair(&body).await).await?;
+                show(output, &diff, || render::pair::diff(&diff))?;
+                return Ok(Exit::Done);
+            }
             let version = session.ask(async || api.apply_pair(&body).await).await?;
             show(output, &version, || render::pair::changed(&version, &name))?;
         }
+        PairVerb::Diff { pair, from, to } => {
+            let query = DiffQuery { from, to };
+            let diff = session.ask(async || api.diff(&pair, &query).await).await?;
+            show(output, &diff, || render::pair::diff(&diff))?;
+        }
+        PairVerb::Rollback { pair, to, reason } => {
+            let body = RollbackRequest { version: to, reason };
+            let version = session.ask(async || api.roll_back(&pair, &body).await).await?;
+            show(output, &version, || render::pair::changed(&version, pair.as_str()))?;
+        }
         PairVerb::History { pair } => {
-            let versions = session.ask(async || api.history(&pair).await).await?;
+            let versions = session.ask(async || api.versions(&pair).await).await?;
             show(output, &versions, || render::pair::history(&versions))?;
         }
         PairVerb::Remove { pair, reason } => {

@@ -147,7 +147,7 @@ pub fn told(error: ClientError) -> Failure {
         ClientError::Problem { status, problem } => {
             let exit = exit_of(status, &problem.code);
             let mut failure =
-                Failure::new(exit, format!("{}: {}", problem.code, one_line(&problem.message)));
+                Failure::new(exit, format!("{}: {}", problem.code, one_line(&problem.detail)));
             failure
                 .what
                 .extend(problem.reasons.iter().map(|text| format!("  - {}", one_line(text))));
@@ -173,18 +173,19 @@ pub fn exit_of(status: u16, code: &str) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use continuum_control_api::rest::Problem;
+    use continuum_control_api::problem::Problem;
 
     use super::*;
 
     fn problem(status: u16, retryable: bool) -> ClientError {
         let problem = Problem {
             code: "x".into(),
-            message: "m".into(),
+            detail: "m".into(),
             reasons: vec!["first".into(), "second".into()],
             retryable,
+            ..Problem::default()
         };
-        ClientError::Problem { status, problem }
+        ClientError::Problem { status, problem: Box::new(problem) }
     }
 
     #[test]

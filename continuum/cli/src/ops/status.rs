@@ -1,6 +1,8 @@
-//! `status`.
+//! `status` and `fleet`.
 
-use crate::args::ops::StatusArgs;
+use continuum_control_api::rest::PairsQuery;
+
+use crate::args::ops::{FleetArgs, StatusArgs};
 use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 use crate::ops::session::Session;
@@ -21,5 +23,14 @@ pub async fn run(args: StatusArgs, variables: &Variables) -> Result<Exit, Failur
     render::show(session.output(), &status, || {
         render::status::page(&status, session.now_ms(), session.style)
     })?;
+    Ok(Exit::Done)
+}
+
+/// Shows how all pairs stand.
+pub async fn fleet(args: FleetArgs, variables: &Variables) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client, variables)?;
+    let query = PairsQuery { selector: args.selector, ..PairsQuery::default() };
+    let fleet = session.ask(async || session.api.fleet(&query).await).await?;
+    render::show(session.output(), &fleet, || render::fleet::page(&fleet, session.style))?;
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ pub mod acceptors;
 pub mod audit;
 pub mod core;
 pub mod dns;
+pub mod fleet;
 pub mod names;
 pub mod operation;
 pub mod pair;

@@ -1,6 +1,6 @@
 //! Pairs and the history of their specs.
 
-use continuum_control_api::rest::{PairView, SpecVersion};
+use continuum_control_api::rest::{PairView, SpecDiff, SpecVersion};
 
 use super::style::Style;
 use super::text::*;
@@ -43,6 +43,21 @@ pub fn page(pair: &PairView, style: Style) -> String {
     let gap = if traffic.is_empty() { "" } else { "\n" };
     let spec = format!("spec, version {}:\n{}", pair.version, indent(&spec));
     format!("{block}\n{takeover}{gap}{traffic}\n{names}{spec}")
+}
+
+/// `pair diff` and `pair apply --dry-run`.
+pub fn diff(diff: &SpecDiff) -> String {
+    if diff.changes.is_empty() {
+        return "nothing differs\n".into();
+    }
+    let text = |value: &Option<serde_json::Value>| {
+        value.as_ref().map_or_else(|| NONE.into(), |value| one_line(&value.to_string()))
+    };
+    let rows = diff
+        .changes
+        .iter()
+        .map(|change| [change.path.clone(), text(&change.before), text(&change.after)]);
+    table(["FIELD", "BEFORE", "AFTER"], rows)
 }
 
 /// `pair history`.

@@ -13,12 +13,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use continuum_control_api::pb::core_node_client::CoreNodeClient;
-use continuum_control_api::pb::{ForwardReply, ForwardRequest};
+use continuum_control_api::pb::{ForwardHeader, ForwardReply, ForwardRequest};
 use continuum_control_api::rest::API;
-use continuum_control_api::routes::{self, ApiError, BODY_BYTES_MAX, Principal};
+use continuum_control_api::routes::{self, ApiError, BODY_BYTES_MAX, IDEMPOTENCY_KEY, Principal};
 use continuum_runtime::net::{Caller, channel};
-use continuum_runtime::{Identity, Role};
-use http::{Method, StatusCode, header};
+use continuum_runtime::{Identity, Role, seed};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tower::ServiceExt;
 
 use super::Service;
@@ -29,6 +29,15 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(40);
 /// Largest answer a node carries for another.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Names a request in logs and answers.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What is carried to the leader with a request, and back with an answer.
+const CARRIED: [HeaderName; 5] =
+    [header::IF_MATCH, header::IF_NONE_MATCH, IDEMPOTENCY_KEY, REQUEST_ID, TRACE_PARENT];
+const CARRIED_BACK: [HeaderName; 4] =
+    [header::CONTENT_TYPE, header::ETAG, header::LINK, header::LOCATION];
 
 /// The whole REST service of a node.
 pub(crate) fn service(core: &Arc<Core>) -> Router {
@@ -41,6 +50,7 @@ pub(crate) fn service(core: &Arc<Core>) -> Router {
         .with_state(core.clone())
         .merge(routed)
         .layer(middleware::from_fn(bound_time))
+        .layer(middleware::from_fn(name_request))
 }
 
 async fn ready(State(core): State<Arc<Core>>) -> Response {
@@ -79,6 +89,25 @@ async fn identify(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// Gives a request a name, or takes the caller's, and tells it with the answer.
+async fn name_request(mut request: Request, next: Next) -> Response {
+    let given = request.headers().get(&REQUEST_ID).filter(|name| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        (1..=64).contains(&name.len()) && name.as_bytes().iter().copied().all(fits)
+    });
+    let name = match given {
+        Some(name) => name.clone(),
+        None => HeaderValue::from_str(&seed::random_id(16)).expect("letters and digits"),
+    };
+    request.headers_mut().insert(REQUEST_ID, name.clone());
+    let text = name.to_str().unwrap_or_default().to_owned();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    tracing::debug!(request = text, %method, path, status = response.status().as_u16(), "answered");
+    response.headers_mut().insert(REQUEST_ID, name);
+    response
+}
+
 async fn bound_time(request: Request, next: Next) -> Response {
     let members = format!("{API}/core/members");
     let changes_members = request.uri().path().starts_with(&members);
@@ -99,9 +128,7 @@ struct Forwarded;
 /// Answers here when this node leads, and carries the request to the leader otherwise.
 async fn to_leader(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
     let leadership = core.leadership();
-    // Each node tells its own view of the core; with no leader that is the view to look at.
-    let own_view = request.method() == Method::GET && request.uri().path() == format!("{API}/core");
-    if leadership.i_lead || own_view {
+    if leadership.i_lead || is_answered_by_any(&request) {
         return next.run(request).await;
     }
     let leader = match leadership.leader {
@@ -117,6 +144,31 @@ async fn to_leader(State(core): State<Arc<Core>>, request: Request, next: Next) 
     }
 }
 
+/// Each node tells its own view of the core, which with no leader is the view to look at, and what it
+/// has applied itself; the documents are the same everywhere.
+fn is_answered_by_any(request: &Request) -> bool {
+    let path = request.uri().path().strip_prefix(API).unwrap_or_default();
+    let own = matches!(path, "/core" | "/events" | "/openapi.json" | "/reference");
+    own && request.method() == Method::GET
+}
+
+fn carried(headers: &HeaderMap, names: &[HeaderName]) -> Vec<ForwardHeader> {
+    let one = |name: &HeaderName| {
+        let value = headers.get(name)?.to_str().ok()?;
+        Some(ForwardHeader { name: name.to_string(), value: value.to_owned() })
+    };
+    names.iter().filter_map(one).collect()
+}
+
+/// Headers of ours among those that were carried.
+fn uncarried(headers: Vec<ForwardHeader>, names: &[HeaderName]) -> HeaderMap {
+    let one = |header: ForwardHeader| {
+        let name = names.iter().find(|name| name.as_str() == header.name)?;
+        Some((name.clone(), header.value.parse::<HeaderValue>().ok()?))
+    };
+    headers.into_iter().filter_map(one).collect()
+}
+
 async fn carry(
     core: &Core,
     leader: &crate::raft::Member,
@@ -128,6 +180,7 @@ async fn carry(
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let method = request.method().to_string();
     let is_read = request.method() == Method::GET;
+    let headers = carried(request.headers(), &CARRIED);
     let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
         let text = format!("{error}; at most {BODY_BYTES_MAX} bytes are accepted");
         ApiError::new(413, "body-unreadable", text)
@@ -135,8 +188,8 @@ async fn carry(
     let peer = Identity::new(Role::Core, leader.name.clone());
     let mut client = CoreNodeClient::new(channel(&core.network, &leader.address, &peer))
         .max_decoding_message_size(ANSWER_BYTES_MAX);
-    let forward =
-        ForwardRequest { method, path, body: body.to_vec(), principal: principal.to_string() };
+    let principal = principal.to_string();
+    let forward = ForwardRequest { method, path, body: body.to_vec(), principal, headers };
     match client.forward(forward).await {
         Ok(reply) => Ok(answer(reply.into_inner())),
         Err(status) if is_read => Err(no_leader(&format!("{}: {}", leader.name, status.message()))),
@@ -156,7 +209,12 @@ async fn carry(
 fn answer(reply: ForwardReply) -> Response {
     let status = u16::try_from(reply.status).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
-    (status, [(header::CONTENT_TYPE, "application/json")], Body::from(reply.body)).into_response()
+    let mut headers = uncarried(reply.headers, &CARRIED_BACK);
+    // A node of an older version says nothing of it.
+    headers
+        .entry(header::CONTENT_TYPE)
+        .or_insert_with(|| HeaderValue::from_static("application/json"));
+    (status, headers, Body::from(reply.body)).into_response()
 }
 
 /// Serves a request that another control node carried here.
@@ -173,20 +231,22 @@ pub(crate) async fn serve_forwarded(
     if !may_call(&principal) {
         return Err(tonic::Status::permission_denied(format!("{principal} may not call the API")));
     }
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(forward.method.as_str())
         .uri(forward.path)
         .extension(Principal(principal))
         .extension(Forwarded)
         .body(Body::from(Bytes::from(forward.body)))
         .map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+    *request.headers_mut() = uncarried(forward.headers, &CARRIED);
     let response = match router.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
     let status = u32::from(response.status().as_u16());
+    let headers = carried(response.headers(), &CARRIED_BACK);
     let body = to_bytes(response.into_body(), ANSWER_BYTES_MAX)
         .await
         .map_err(|error| tonic::Status::internal(error.to_string()))?;
-    Ok(ForwardReply { status, body: body.to_vec() })
+    Ok(ForwardReply { status, body: body.to_vec(), headers })
 }

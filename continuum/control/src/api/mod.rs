@@ -3,27 +3,26 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
-    AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
-    FailoverRequest, OperationsQuery, PairView, PauseQuery, PauseRequest, ReasonBody, SpecVersion,
-    Started, Status, SwitchoverRequest,
+    AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
+    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, LeaseView, OperationsQuery, Page,
+    PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView, RollbackRequest,
+    SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
 };
-use continuum_control_api::routes::{Api, ApiError, Principal};
+use continuum_control_api::routes::{Api, ApiError, Events};
+use continuum_control_api::spec_diff;
 use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
 
 use crate::core::{Core, api_error};
 use crate::raft::Member;
-use crate::state::{Change, Reply};
-use crate::view::pair_view;
+use crate::state::{Change, Reply, version_not_found};
 
+mod events;
 pub(crate) mod forward;
+mod look;
 mod moves;
-
-/// Records per page of the audit chain when the query names no number.
-const AUDIT_PAGE: usize = 100;
-/// Most records per page.
-const AUDIT_PAGE_MAX: usize = 1_000;
 
 /// The API's meaning.
 pub(crate) struct Service {
@@ -58,17 +57,7 @@ fn operation_of(reply: Reply) -> Result<Operation, ApiError> {
 }
 
 impl Service {
-    fn views(&self) -> Vec<PairView> {
-        let (now, now_ms) = (self.core.clock.now(), self.core.now_ms());
-        self.core.node.read(|state| {
-            state
-                .specs()
-                .map(|pair| pair_view(state, &self.core.links, pair, (now, now_ms)))
-                .collect()
-        })
-    }
-
-    async fn note(&self, who: &Principal, action: &str, before: String) {
+    async fn note(&self, ask: &Ask, action: &str, before: String) {
         let change = Change::Note {
             action: action.into(),
             reason: String::new(),
@@ -76,7 +65,7 @@ impl Service {
             after: members_text(&self.core.view()),
         };
         // The members changed already; a lost note is logged, not a reason to say they did not.
-        if let Err(error) = self.core.propose(&who.0.to_string(), change).await {
+        if let Err(error) = self.core.change(ask, change).await {
             tracing::warn!(%error, action, "the change of members could not be audited");
         }
     }
@@ -90,25 +79,23 @@ fn members_text(view: &CoreView) -> String {
 
 #[async_trait]
 impl Api for Service {
-    async fn pairs(&self) -> Result<Vec<PairView>, ApiError> {
+    async fn pairs(&self, query: PairsQuery) -> Result<Page<PairView>, ApiError> {
         self.core.fresh().await?;
-        Ok(self.views())
+        look::pairs(&self.core, &query)
     }
 
     async fn pair(&self, pair: PairId) -> Result<PairView, ApiError> {
         self.core.fresh().await?;
-        self.views()
-            .into_iter()
-            .find(|view| view.spec.id == pair)
-            .ok_or_else(|| pair_not_found(&pair))
+        look::pair(&self.core, &pair).ok_or_else(|| pair_not_found(&pair))
     }
 
     async fn apply_pair(
         &self,
-        who: Principal,
+        ask: Ask,
         pair: PairId,
+        query: ApplyQuery,
         body: ApplyPair,
-    ) -> Result<SpecVersion, ApiError> {
+    ) -> Result<Applied, ApiError> {
         if body.spec.id != pair {
             let text = format!(
                 "spec.id: is {}, but the path names {pair}; nothing was changed",
@@ -116,21 +103,32 @@ impl Api for Service {
             );
             return Err(ApiError::new(422, "spec-refused", text));
         }
-        let change = Change::ApplyPair { spec: body.spec, reason: body.reason };
-        spec_version(self.core.change(&who.0.to_string(), change).await?)
+        if query.dry_run {
+            self.core.fresh().await?;
+            let differs = |state: &crate::state::CoreState| {
+                state.check_spec(&body.spec)?;
+                let (version, old) = state.spec(&pair).unzip();
+                Ok(spec_diff::diff((version, old), (None, Some(&body.spec))))
+            };
+            return self.core.node.read(differs).map(Applied::Diff);
+        }
+        let (spec, reason, condition) = (body.spec, body.reason, ask.condition);
+        let change = Change::ApplyPair { spec, reason, condition };
+        spec_version(self.core.change(&ask, change).await?)
+            .map(|version| Applied::Version(Box::new(version)))
     }
 
     async fn remove_pair(
         &self,
-        who: Principal,
+        ask: Ask,
         pair: PairId,
         body: ReasonBody,
     ) -> Result<SpecVersion, ApiError> {
-        let change = Change::RemovePair { pair, reason: body.reason };
-        spec_version(self.core.change(&who.0.to_string(), change).await?)
+        let change = Change::RemovePair { pair, reason: body.reason, condition: ask.condition };
+        spec_version(self.core.change(&ask, change).await?)
     }
 
-    async fn history(&self, pair: PairId) -> Result<Vec<SpecVersion>, ApiError> {
+    async fn versions(&self, pair: PairId) -> Result<Vec<SpecVersion>, ApiError> {
         self.core.fresh().await?;
         self.core
             .node
@@ -138,34 +136,50 @@ impl Api for Service {
             .ok_or_else(|| pair_not_found(&pair))
     }
 
+    async fn diff(&self, pair: PairId, query: DiffQuery) -> Result<SpecDiff, ApiError> {
+        let versions = self.versions(pair.clone()).await?;
+        let newest = versions.last().map_or(0, |last| last.version);
+        let find = |wanted: u64| {
+            let found = versions.iter().find(|one| one.version == wanted);
+            found.ok_or_else(|| version_not_found(&pair, wanted))
+        };
+        let (from, to) = (find(query.from)?, find(query.to.unwrap_or(newest))?);
+        let side = |version: &'_ SpecVersion| Some(version.version);
+        Ok(spec_diff::diff((side(from), from.spec.as_ref()), (side(to), to.spec.as_ref())))
+    }
+
+    async fn roll_back(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: RollbackRequest,
+    ) -> Result<SpecVersion, ApiError> {
+        let RollbackRequest { version, reason } = body;
+        let change = Change::RollBack { pair, version, reason, condition: ask.condition };
+        spec_version(self.core.change(&ask, change).await?)
+    }
+
     async fn switchover(
         &self,
-        who: Principal,
+        ask: Ask,
         pair: PairId,
         body: SwitchoverRequest,
     ) -> Result<Started, ApiError> {
-        moves::switchover(&self.core, &who, &pair, body).await
+        moves::switchover(&self.core, &ask, &pair, body).await
     }
 
     async fn failover(
         &self,
-        who: Principal,
+        ask: Ask,
         pair: PairId,
         body: FailoverRequest,
     ) -> Result<Started, ApiError> {
-        moves::failover(&self.core, &who, &pair, body).await
+        moves::failover(&self.core, &ask, &pair, body).await
     }
 
-    async fn operations(&self, query: OperationsQuery) -> Result<Vec<Operation>, ApiError> {
+    async fn operations(&self, query: OperationsQuery) -> Result<Page<Operation>, ApiError> {
         self.core.fresh().await?;
-        let mut found: Vec<Operation> = self.core.node.read(|state| {
-            let wanted = |operation: &&Operation| {
-                query.pair.as_ref().is_none_or(|pair| *pair == operation.pair)
-            };
-            state.operations().filter(wanted).cloned().collect()
-        });
-        found.sort_by(|a, b| (b.created_ms, &b.id).cmp(&(a.created_ms, &a.id)));
-        Ok(found)
+        look::operations(&self.core, &query)
     }
 
     async fn operation(&self, id: OperationId) -> Result<Operation, ApiError> {
@@ -177,22 +191,27 @@ impl Api for Service {
 
     async fn cancel(
         &self,
-        who: Principal,
+        ask: Ask,
         operation: OperationId,
         body: ReasonBody,
     ) -> Result<Operation, ApiError> {
         let change = Change::Cancel { operation, reason: body.reason };
-        operation_of(self.core.change(&who.0.to_string(), change).await?)
+        operation_of(self.core.change(&ask, change).await?)
     }
 
     async fn approve(
         &self,
-        who: Principal,
+        ask: Ask,
         operation: OperationId,
         body: ReasonBody,
     ) -> Result<Operation, ApiError> {
         let change = Change::Approve { operation, reason: body.reason };
-        operation_of(self.core.change(&who.0.to_string(), change).await?)
+        operation_of(self.core.change(&ask, change).await?)
+    }
+
+    async fn approvals(&self) -> Result<Vec<Operation>, ApiError> {
+        self.core.fresh().await?;
+        Ok(look::approvals(&self.core))
     }
 
     async fn pauses(&self) -> Result<Vec<AutomationPause>, ApiError> {
@@ -201,9 +220,9 @@ impl Api for Service {
         Ok(self.core.node.read(|state| state.pauses(now_ms)))
     }
 
-    async fn pause(&self, who: Principal, body: PauseRequest) -> Result<AutomationPause, ApiError> {
+    async fn pause(&self, ask: Ask, body: PauseRequest) -> Result<AutomationPause, ApiError> {
         let change = Change::Pause { pair: body.pair, reason: body.reason, for_ms: body.for_ms };
-        match self.core.change(&who.0.to_string(), change).await? {
+        match self.core.change(&ask, change).await? {
             Reply::Pause(pause) => Ok(pause),
             other => Err(unexpected(&other)),
         }
@@ -211,44 +230,42 @@ impl Api for Service {
 
     async fn resume(
         &self,
-        who: Principal,
+        ask: Ask,
         query: PauseQuery,
         body: ReasonBody,
     ) -> Result<Vec<AutomationPause>, ApiError> {
         let change = Change::Resume { pair: query.pair, reason: body.reason };
-        self.core.change(&who.0.to_string(), change).await?;
+        self.core.change(&ask, change).await?;
         let now_ms = self.core.now_ms();
         Ok(self.core.node.read(|state| state.pauses(now_ms)))
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, ApiError> {
-        let limit = query.limit.unwrap_or(AUDIT_PAGE);
-        if !(1..=AUDIT_PAGE_MAX).contains(&limit) {
-            let text = format!("limit: 1 to {AUDIT_PAGE_MAX} is accepted");
-            return Err(ApiError::new(400, "query-refused", text));
-        }
+        let limit = look::limit(query.limit)?;
         self.core.fresh().await?;
         let wanted = |record: &&AuditRecord| query.pair.is_none() || record.pair == query.pair;
-        Ok(self.core.node.read(|state| match query.after {
-            Some(after) => state
-                .audit()
-                .filter(|record| record.index > after)
-                .filter(wanted)
-                .take(limit)
-                .cloned()
-                .collect(),
+        self.core.node.read(|state| match query.after {
+            Some(after) => {
+                let records =
+                    state.audit_after(after).map_err(|first| events::dropped(after, first))?;
+                Ok(records.filter(wanted).take(limit).cloned().collect())
+            }
             None => {
                 let mut newest: Vec<_> =
                     state.audit().rev().filter(wanted).take(limit).cloned().collect();
                 newest.reverse();
-                newest
+                Ok(newest)
             }
-        }))
+        })
     }
 
     async fn verify_audit(&self) -> Result<AuditVerdict, ApiError> {
         self.core.fresh().await?;
         Ok(self.core.node.read(|state| state.verify_audit()))
+    }
+
+    async fn events(&self, pair: Option<PairId>, after: Option<u64>) -> Result<Events, ApiError> {
+        events::follow(&self.core, pair, after)
     }
 
     async fn status(&self) -> Result<Status, ApiError> {
@@ -258,14 +275,32 @@ impl Api for Service {
             .core
             .node
             .read(|state| (state.pauses(now_ms), state.unfinished().cloned().collect::<Vec<_>>()));
-        Ok(Status { core: self.core.view(), pairs: self.views(), automation, operations })
+        Ok(Status { core: self.core.view(), pairs: look::all(&self.core), automation, operations })
+    }
+
+    async fn fleet(&self, query: PairsQuery) -> Result<Fleet, ApiError> {
+        self.core.fresh().await?;
+        look::fleet(&self.core, &query)
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseView>, ApiError> {
+        self.core.fresh().await?;
+        Ok(look::leases(&self.core))
+    }
+
+    async fn regions(&self) -> Result<Vec<RegionView>, ApiError> {
+        self.core.fresh().await?;
+        Ok(look::regions(&self.core))
     }
 
     async fn core(&self) -> Result<CoreView, ApiError> {
         Ok(self.core.view())
     }
 
-    async fn add_node(&self, who: Principal, body: AddCoreNode) -> Result<CoreView, ApiError> {
+    async fn add_node(&self, ask: Ask, body: AddCoreNode) -> Result<CoreView, ApiError> {
+        if self.core.answered(&ask).await?.is_some() {
+            return Ok(self.core.view());
+        }
         let before = members_text(&self.core.view());
         let member = Member {
             id: body.id,
@@ -274,14 +309,17 @@ impl Api for Service {
             api_address: body.api_address,
         };
         self.core.node.add_member(member).await.map_err(|error| api_error(&error))?;
-        self.note(&who, "core.add-member", before).await;
+        self.note(&ask, "core.add-member", before).await;
         Ok(self.core.view())
     }
 
-    async fn remove_node(&self, who: Principal, id: u64) -> Result<CoreView, ApiError> {
+    async fn remove_node(&self, ask: Ask, id: u64) -> Result<CoreView, ApiError> {
+        if self.core.answered(&ask).await?.is_some() {
+            return Ok(self.core.view());
+        }
         let before = members_text(&self.core.view());
         self.core.node.remove_member(id).await.map_err(|error| api_error(&error))?;
-        self.note(&who, "core.remove-member", before).await;
+        self.note(&ask, "core.remove-member", before).await;
         Ok(self.core.view())
     }
 }

@@ -1,8 +1,9 @@
 //! Starting moves: plan on fresh facts, then propose.
 
+use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{FailoverRequest, Plan, Started, SwitchoverRequest};
-use continuum_control_api::routes::{ApiError, Principal};
-use continuum_domain::operation::OperationKind;
+use continuum_control_api::routes::ApiError;
+use continuum_domain::operation::{Operation, OperationKind};
 use continuum_domain::sequence::TRIGGER_ORDERED;
 use continuum_domain::{Epoch, PairId, PairRecord, RegionId};
 
@@ -14,12 +15,14 @@ use crate::view::Reports;
 
 pub(super) async fn switchover(
     core: &Core,
-    who: &Principal,
+    ask: &Ask,
     pair: &PairId,
     body: SwitchoverRequest,
 ) -> Result<Started, ApiError> {
-    let looked =
-        look(core, pair, &body.to, Wish::Switchover(body.method), &who.0.to_string()).await?;
+    if let Some(operation) = answered(core, ask).await? {
+        return Ok(Started::Operation(operation));
+    }
+    let looked = look(core, pair, &body.to, Wish::Switchover(body.method), &ask.actor()).await?;
     if body.dry_run {
         return Ok(Started::Plan(looked.plan));
     }
@@ -32,17 +35,23 @@ pub(super) async fn switchover(
     };
     let method = looked.plan.method.unwrap_or_default();
     let kind = OperationKind::Switchover { from: from.clone(), to: body.to, method };
-    start(core, who, (pair, kind, record.epoch), body.reason).await
+    start(core, ask, (pair, kind, record.epoch), body.reason).await
 }
 
 pub(super) async fn failover(
     core: &Core,
-    who: &Principal,
+    ask: &Ask,
     pair: &PairId,
     body: FailoverRequest,
 ) -> Result<Started, ApiError> {
+    if let Some(operation) = answered(core, ask).await? {
+        return Ok(Started::Operation(operation));
+    }
     let wish = Wish::Failover { allow_data_loss: body.allow_data_loss, loss_epoch: body.epoch };
-    let looked = look(core, pair, &body.to, wish, &who.0.to_string()).await?;
+    let looked = look(core, pair, &body.to, wish, &ask.actor()).await?;
+    if body.dry_run {
+        return Ok(Started::Plan(looked.plan));
+    }
     if let Some(running) = looked.same {
         return Ok(Started::Operation(running));
     }
@@ -64,14 +73,22 @@ pub(super) async fn failover(
         autonomous: false,
         allow_data_loss: body.allow_data_loss,
     };
-    start(core, who, (pair, kind, record.epoch), body.reason).await
+    start(core, ask, (pair, kind, record.epoch), body.reason).await
+}
+
+/// The operation that the same request started before, as it stands now.
+async fn answered(core: &Core, ask: &Ask) -> Result<Option<Operation>, ApiError> {
+    let Some(reply) = core.answered(ask).await? else { return Ok(None) };
+    let then = operation_of(reply)?;
+    let now = core.node.read(|state| state.operation(&then.id).cloned());
+    Ok(Some(now.unwrap_or(then)))
 }
 
 struct Looked {
     plan: Plan,
     record: Option<PairRecord>,
     /// The same request's operation, when the answer to it was lost.
-    same: Option<continuum_domain::operation::Operation>,
+    same: Option<Operation>,
 }
 
 async fn look(
@@ -120,13 +137,13 @@ async fn look(
 
 async fn start(
     core: &Core,
-    who: &Principal,
+    ask: &Ask,
     (pair, kind, at_epoch): (&PairId, OperationKind, Epoch),
     reason: String,
 ) -> Result<Started, ApiError> {
     let change =
         Change::Start { id: new_operation_id(), pair: pair.clone(), kind, at_epoch, reason };
-    let reply = core.change(&who.0.to_string(), change).await?;
+    let reply = core.change(ask, change).await?;
     Ok(Started::Operation(operation_of(reply)?))
 }
 

@@ -26,6 +26,7 @@ struct Region {
     not_understood: BTreeMap<PairId, Blocked>,
     acceptors: Option<(Tick, BTreeMap<String, AcceptorReport>)>,
     traffic: Option<(Tick, BTreeMap<String, SwitchReport>)>,
+    heard: Option<Tick>,
 }
 
 #[derive(Default)]
@@ -112,6 +113,7 @@ impl Links {
         let mut inner = self.lock();
         let known = inner.regions.entry(region.clone()).or_default();
         (known.members, known.not_understood) = (members, not_understood);
+        known.heard = Some(now);
         drop(inner);
         self.touch();
     }
@@ -158,6 +160,11 @@ impl Links {
         let inner = self.lock();
         let (at, switches) = inner.regions.get(region)?.traffic.as_ref()?;
         Some((now.since(*at), switches.clone()))
+    }
+
+    /// Since a region's agent last reported.
+    pub fn heard(&self, region: &RegionId, now: Tick) -> Option<Duration> {
+        Some(now.since(self.lock().regions.get(region)?.heard?))
     }
 
     /// What a region's agent said last about a spec of the pair that it does not understand.

@@ -77,6 +77,17 @@ impl AuditChain {
         self.records.iter()
     }
 
+    /// Records after a position, oldest first; an error with the first position that is kept where
+    /// some of them were dropped.
+    pub fn after(&self, after: u64) -> Result<impl Iterator<Item = &AuditRecord>, u64> {
+        let first = self.records.front().map_or(after + 1, |record| record.index);
+        if after + 1 < first {
+            return Err(first);
+        }
+        let skipped = usize::try_from(after + 1 - first).unwrap_or(usize::MAX);
+        Ok(self.records.range(skipped.min(self.records.len())..))
+    }
+
     /// Walks the chain: every record must hash to what it says, name its predecessor's hash and
     /// stand one position after it.
     pub fn verify(&self) -> AuditVerdict {
@@ -185,6 +196,22 @@ mod tests {
             chain.records.remove(place);
             assert!(!chain.verify().intact, "record {place} is missing unseen");
         }
+    }
+
+    #[test]
+    fn records_after_a_position_begin_where_it_ends() {
+        let mut chain = chain();
+        let after = |chain: &AuditChain, index| {
+            chain.after(index).map(|records| records.map(|record| record.index).collect::<Vec<_>>())
+        };
+        assert_eq!(after(&chain, 18), Ok(vec![19, 20]));
+        assert_eq!(after(&chain, 0).map(|all| all.len()), Ok(20));
+        assert_eq!(after(&chain, 20), Ok(vec![]));
+        assert_eq!(after(&chain, 99), Ok(vec![]));
+        chain.records.drain(..5);
+        assert_eq!(after(&chain, 4), Err(6));
+        assert_eq!(after(&chain, 5).map(|all| all.len()), Ok(15));
+        assert_eq!(after(&AuditChain::default(), 7), Ok(vec![]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use continuum_control_api::ask::{Condition, RequestKey};
 use continuum_control_api::link::{GrantAnswer, JournalEntry};
 use continuum_control_api::rest::{AutomationPause, SpecVersion};
 use continuum_control_api::routes::ApiError;
@@ -25,6 +26,9 @@ pub struct Command {
     pub actor: String,
     /// What.
     pub change: Change,
+    /// By which a repetition of the request is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<RequestKey>,
 }
 
 /// What a command changes.
@@ -37,6 +41,9 @@ pub enum Change {
         spec: PairSpec,
         /// Why.
         reason: String,
+        /// On which version in force.
+        #[serde(default, skip_serializing_if = "Condition::is_none")]
+        condition: Condition,
     },
     /// Removal of a pair's spec.
     RemovePair {
@@ -44,6 +51,21 @@ pub enum Change {
         pair: PairId,
         /// Why.
         reason: String,
+        /// On which version in force.
+        #[serde(default, skip_serializing_if = "Condition::is_none")]
+        condition: Condition,
+    },
+    /// The spec of an older version of a pair becomes the newest.
+    RollBack {
+        /// The pair.
+        pair: PairId,
+        /// The version.
+        version: u64,
+        /// Why.
+        reason: String,
+        /// On which version in force.
+        #[serde(default, skip_serializing_if = "Condition::is_none")]
+        condition: Condition,
     },
     /// An operation a person asked for.
     Start {
@@ -173,6 +195,13 @@ pub struct FailoverAsk {
     pub objections: Vec<Reason>,
 }
 
+impl Command {
+    /// A change that is no request of a person.
+    pub fn new(at_ms: i64, actor: &str, change: Change) -> Self {
+        Self { at_ms, actor: actor.to_owned(), change, key: None }
+    }
+}
+
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} by {}", self.change.label(), self.actor)
@@ -185,6 +214,7 @@ impl Change {
         match self {
             Change::ApplyPair { .. } => "apply-pair",
             Change::RemovePair { .. } => "remove-pair",
+            Change::RollBack { .. } => "roll-back",
             Change::Start { .. } => "start",
             Change::RequestFailover(_) => "request-failover",
             Change::Line { .. } => "line",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use continuum_control_api::ask::Condition;
 use continuum_domain::Lsn;
 use continuum_domain::spec::{Durability, MemberSpec, PairSpec};
 
@@ -31,14 +32,18 @@ impl Core {
     /// fsn holds epoch 1.
     fn new(durability: Durability) -> Self {
         let mut core = Self { state: CoreState::default(), index: 0, seq: 0 };
-        core.apply(Change::ApplyPair { spec: spec(durability), reason: "test".into() });
+        core.apply(Change::ApplyPair {
+            spec: spec(durability),
+            reason: "test".into(),
+            condition: Condition::None,
+        });
         core.tell("fsn", 1, acquired("created", None));
         core
     }
 
     fn apply(&mut self, change: Change) {
         self.index += 1;
-        let command = Command { at_ms: 1_000, actor: "operator/test".into(), change };
+        let command = Command::new(1_000, "operator/test", change);
         self.state.apply(self.index, command);
     }
 

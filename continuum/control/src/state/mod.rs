@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use continuum_control_api::ask::RequestKey;
 use continuum_control_api::rest::{AuditRecord, AuditVerdict, AutomationPause, SpecVersion};
+use continuum_control_api::routes::ApiError;
 use continuum_domain::operation::{Method, Operation, OperationKind, OperationState, StepRecord};
 use continuum_domain::safety::Pause;
 use continuum_domain::sequence::failover::waits_for_approval;
@@ -22,12 +24,15 @@ mod facts;
 mod failover;
 mod operations;
 mod pairs;
+mod remembered;
 
 pub use cells::{Blob, CellPut, CellState};
 pub use command::{AddedLine, Change, Command, FailoverAsk, Reply};
 pub use failover::Judgement;
+pub(crate) use pairs::version_not_found;
 
 use audit::{AuditChain, Line};
+use remembered::Remembered;
 
 /// Ended operations kept; older ones live on in the audit chain only.
 const ENDED_MAX: usize = 1_000;
@@ -100,6 +105,9 @@ pub struct CoreState {
     /// What this core keeps as one acceptor of the witness. Absent in snapshots of older nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     cells: BTreeMap<String, CellState>,
+    /// Requests that were answered. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "Remembered::is_empty")]
+    remembered: Remembered,
 }
 
 impl Machine for CoreState {
@@ -109,10 +117,32 @@ impl Machine for CoreState {
     fn apply(&mut self, index: u64, command: Command) -> Reply {
         let now_ms = self.last_ms.max(command.at_ms);
         self.last_ms = now_ms;
-        let actor = command.actor.as_str();
-        match command.change {
-            Change::ApplyPair { spec, reason } => self.apply_pair(now_ms, actor, spec, reason),
-            Change::RemovePair { pair, reason } => self.remove_pair(now_ms, actor, &pair, reason),
+        let Command { actor, change, key, .. } = command;
+        let Some(key) = key else { return self.change(index, (now_ms, &actor), change) };
+        match self.remembered.find(&actor, &key) {
+            Some(Ok(reply)) => return reply.clone(),
+            Some(Err(error)) => return Reply::Refused(error),
+            None => {}
+        }
+        let reply = self.change(index, (now_ms, &actor), change);
+        self.remembered.keep(now_ms, &actor, key, &reply);
+        reply
+    }
+}
+
+impl CoreState {
+    fn change(&mut self, index: u64, (now_ms, actor): (i64, &str), change: Change) -> Reply {
+        let by = (now_ms, actor);
+        match change {
+            Change::ApplyPair { spec, reason, condition } => {
+                self.apply_pair(by, "pair.apply", spec, (reason, condition))
+            }
+            Change::RemovePair { pair, reason, condition } => {
+                self.remove_pair(by, &pair, (reason, condition))
+            }
+            Change::RollBack { pair, version, reason, condition } => {
+                self.roll_back(by, &pair, version, (reason, condition))
+            }
             Change::Start { id, pair, kind, at_epoch, reason } => self.start(
                 now_ms,
                 actor,
@@ -162,9 +192,12 @@ impl Machine for CoreState {
             Change::DeleteCell { key, expected } => self.delete_cell(&key, &expected),
         }
     }
-}
 
-impl CoreState {
+    /// What a request was answered under its key; an error where another request had it.
+    pub fn remembered(&self, actor: &str, key: &RequestKey) -> Option<Result<&Reply, ApiError>> {
+        self.remembered.find(actor, key)
+    }
+
     /// The core's time at `wall_ms`: it never goes back.
     pub fn now_ms(&self, wall_ms: i64) -> i64 {
         self.last_ms.max(wall_ms)
@@ -263,6 +296,12 @@ impl CoreState {
     /// Newest journal entry of a region that is in the replicated log.
     pub fn journal_seq(&self, region: &RegionId) -> u64 {
         self.journal_seq.get(region).copied().unwrap_or(0)
+    }
+
+    /// Records of the audit chain after a position, oldest first; an error with the first position
+    /// that is kept where some of them were dropped.
+    pub fn audit_after(&self, after: u64) -> Result<impl Iterator<Item = &AuditRecord>, u64> {
+        self.audit.after(after)
     }
 
     /// The audit chain, oldest first.

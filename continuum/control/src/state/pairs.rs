@@ -1,5 +1,6 @@
 //! Pair specs and pauses of automation.
 
+use continuum_control_api::ask::Condition;
 use continuum_control_api::rest::SpecVersion;
 use continuum_control_api::routes::ApiError;
 use continuum_domain::PairId;
@@ -16,14 +17,23 @@ pub(super) fn pair_not_found(pair: &PairId) -> ApiError {
     ApiError::new(404, "pair-not-found", format!("there is no pair {pair}"))
 }
 
+/// A pair has no spec of this version.
+pub(crate) fn version_not_found(pair: &PairId, version: u64) -> ApiError {
+    let text = format!("pair {pair} has no spec of version {version}; its versions are listed");
+    ApiError::new(404, "version-not-found", text)
+}
+
 impl CoreState {
     pub(super) fn apply_pair(
         &mut self,
-        now_ms: i64,
-        actor: &str,
+        (now_ms, actor): (i64, &str),
+        action: &str,
         spec: PairSpec,
-        reason: String,
+        (reason, condition): (String, Condition),
     ) -> Reply {
+        if let Err(error) = self.check_condition(&spec.id, condition) {
+            return Reply::Refused(error);
+        }
         if let Err(error) = self.check_spec(&spec) {
             return Reply::Refused(error);
         }
@@ -33,7 +43,7 @@ impl CoreState {
         }
         let before = pair.versions.last().and_then(|last| last.spec.as_ref()).map(spec_text);
         let line = Line {
-            action: "pair.apply".into(),
+            action: action.into(),
             pair: Some(spec.id.clone()),
             reason: reason.clone(),
             before: before.unwrap_or_else(|| "none".into()),
@@ -52,7 +62,38 @@ impl CoreState {
         Reply::Pair(version)
     }
 
-    fn check_spec(&self, spec: &PairSpec) -> Result<(), ApiError> {
+    pub(super) fn roll_back(
+        &mut self,
+        by: (i64, &str),
+        pair: &PairId,
+        version: u64,
+        why: (String, Condition),
+    ) -> Reply {
+        let Some(known) = self.pairs.get(pair).filter(|known| known.spec().is_some()) else {
+            return Reply::Refused(pair_not_found(pair));
+        };
+        let wanted = known.versions.iter().find(|one| one.version == version);
+        match wanted.and_then(|version| version.spec.clone()) {
+            Some(spec) => self.apply_pair(by, "pair.rollback", spec, why),
+            None => Reply::Refused(version_not_found(pair, version)),
+        }
+    }
+
+    fn check_condition(&self, pair: &PairId, condition: Condition) -> Result<(), ApiError> {
+        let version = self.spec(pair).map(|(version, _)| version);
+        if condition.holds(version) {
+            return Ok(());
+        }
+        let stands = match version {
+            Some(version) => format!("pair {pair} is at version {version}"),
+            None => format!("there is no pair {pair}"),
+        };
+        let text = format!("{stands}; nothing was changed; look at what changed and ask again");
+        Err(ApiError::new(412, "precondition-failed", text))
+    }
+
+    /// What speaks against a spec as the next version of its pair.
+    pub fn check_spec(&self, spec: &PairSpec) -> Result<(), ApiError> {
         let refuse = |path: &str, problem: &str| {
             let text = format!("{path}: {problem}; the spec in force stays as it is");
             Err(ApiError::new(422, "spec-refused", text))
@@ -81,12 +122,14 @@ impl CoreState {
 
     pub(super) fn remove_pair(
         &mut self,
-        now_ms: i64,
-        actor: &str,
+        (now_ms, actor): (i64, &str),
         pair: &PairId,
-        reason: String,
+        (reason, condition): (String, Condition),
     ) -> Reply {
         let Some((_, spec)) = self.spec(pair) else { return Reply::Refused(pair_not_found(pair)) };
+        if let Err(error) = self.check_condition(pair, condition) {
+            return Reply::Refused(error);
+        }
         if let Some(operation) = self.running(pair).next() {
             return Reply::Refused(under_way(operation.id.as_str()));
         }

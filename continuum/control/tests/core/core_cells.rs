@@ -245,7 +245,7 @@ async fn changes_of_large_cells_do_not_fill_the_disk() {
         let content = Blob(vec![u8::try_from(at % 251).unwrap(); CELL_BYTES_MAX]);
         let (key, nonce) = ("probe/large".to_owned(), "n".to_owned());
         let change = Change::PutCell(CellPut { key, expected, content, nonce });
-        let command = Command { at_ms: 0, actor: "cells".into(), change };
+        let command = Command::new(0, "cells", change);
         match node.propose(command).await.unwrap() {
             Reply::CellWritten(tag) => expected = Some(tag),
             other => panic!("{other}"),

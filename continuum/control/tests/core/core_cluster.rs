@@ -240,11 +240,11 @@ async fn a_failover_without_the_core_is_recorded_when_it_is_back() {
     })
     .await;
     assert_eq!(refused.code, "no-leader");
-    assert!(refused.retryable && refused.message.contains("writes to PostgreSQL go on"));
+    assert!(refused.retryable && refused.detail.contains("writes to PostgreSQL go on"));
     hel.take_over("expired", true).await;
     cluster.restart("c2").await;
     cluster.leader().await;
-    let all = OperationsQuery { pair: Some(shop()) };
+    let all = OperationsQuery { pair: Some(shop()), ..Default::default() };
     let found = eventually("the failover recorded and done", || async {
         let operations = client.operations(&all).await.ok()?;
         operations.into_iter().find(|operation| operation.state == OperationState::Done)
@@ -262,7 +262,7 @@ async fn specs_have_a_history_and_mistakes_are_named() {
     let body = ApplyPair { spec: changed.clone(), reason: "tighter".into() };
     assert_eq!(client.apply_pair(&body).await.unwrap().version, 2);
     assert_eq!(client.apply_pair(&body).await.unwrap().version, 2, "unchanged");
-    let history = client.history(&shop()).await.unwrap();
+    let history = client.versions(&shop()).await.unwrap();
     assert_eq!(history.iter().map(|version| version.version).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(history[1].reason, "tighter");
 
@@ -273,6 +273,7 @@ async fn specs_have_a_history_and_mistakes_are_named() {
         to: region("hel"),
         allow_data_loss: true,
         epoch: None,
+        dry_run: false,
         reason: String::new(),
     };
     let ClientError::Problem { status: 409, problem: refused } =
@@ -284,7 +285,8 @@ async fn specs_have_a_history_and_mistakes_are_named() {
     assert!(refused.reasons.iter().any(|reason| reason.contains("accepts writes")), "{refused:?}");
 
     let stranger = cluster.issue(&Identity::new(Role::Region, "fsn"));
-    let as_region = cluster.client_of(&["c1"], &stranger).pairs().await.unwrap_err();
+    let as_region =
+        cluster.client_of(&["c1"], &stranger).pairs(&Default::default()).await.unwrap_err();
     assert_eq!(problem(as_region), (403, "forbidden".into()));
     let (status, code, text) =
         raw(&cluster, "PUT", "/api/v1/automation/pause", r#"{"reason":"x","for_mss":1}"#).await;
@@ -340,6 +342,6 @@ async fn raw(cluster: &Cluster, method: &str, path: &str, body: &str) -> (u16, S
     let response =
         client.request(method.parse().unwrap(), url).body(body.to_owned()).send().await.unwrap();
     let status = response.status().as_u16();
-    let problem: continuum_control_api::rest::Problem = response.json().await.unwrap();
-    (status, problem.code, problem.message)
+    let problem: continuum_control_api::problem::Problem = response.json().await.unwrap();
+    (status, problem.code, problem.detail)
 }

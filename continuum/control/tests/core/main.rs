@@ -5,5 +5,6 @@ mod core_cells;
 mod core_cluster;
 mod raft_crash;
 mod raft_storage;
+mod rest;
 mod state;
 mod support;

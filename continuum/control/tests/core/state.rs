@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use continuum_control::raft::Machine;
 use continuum_control::state::{Change, Command, CoreState, FailoverAsk, Reply};
+use continuum_control_api::ask::Condition;
 use continuum_control_api::link::{Fact, GrantAnswer, JournalEntry};
 use continuum_domain::corroborate::{
     Corroborate, Corroboration, CorroborationEffect, NameState, ResolverAnswer,
@@ -39,13 +40,17 @@ struct Core {
 impl Core {
     fn new() -> Self {
         let mut core = Self { state: CoreState::default(), index: 0, now_ms: 1_000_000 };
-        core.apply(Change::ApplyPair { spec: spec("shop"), reason: "test".into() });
+        core.apply(Change::ApplyPair {
+            spec: spec("shop"),
+            reason: "test".into(),
+            condition: Condition::None,
+        });
         core
     }
 
     fn apply(&mut self, change: Change) -> Reply {
         self.index += 1;
-        let command = Command { at_ms: self.now_ms, actor: "operator/test".into(), change };
+        let command = Command::new(self.now_ms, "operator/test", change);
         self.state.apply(self.index, command)
     }
 
@@ -53,7 +58,7 @@ impl Core {
         let mut core = Self::new();
         let mut spec = spec("shop");
         change(&mut spec);
-        core.apply(Change::ApplyPair { spec, reason: "test".into() });
+        core.apply(Change::ApplyPair { spec, reason: "test".into(), condition: Condition::None });
         core
     }
 
@@ -124,11 +129,23 @@ fn acquired(by: &str, from: &str, autonomous: bool) -> Fact {
 #[test]
 fn specs_keep_their_versions_and_an_unchanged_one_makes_none() {
     let mut core = Core::new();
-    core.apply(Change::ApplyPair { spec: spec("shop"), reason: "again".into() });
+    core.apply(Change::ApplyPair {
+        spec: spec("shop"),
+        reason: "again".into(),
+        condition: Condition::None,
+    });
     let mut changed = spec("shop");
     changed.max_lag_bytes = 1;
-    core.apply(Change::ApplyPair { spec: changed, reason: "tighter".into() });
-    core.apply(Change::RemovePair { pair: pair("shop"), reason: "gone".into() });
+    core.apply(Change::ApplyPair {
+        spec: changed,
+        reason: "tighter".into(),
+        condition: Condition::None,
+    });
+    core.apply(Change::RemovePair {
+        pair: pair("shop"),
+        reason: "gone".into(),
+        condition: Condition::None,
+    });
     let versions = &core.state.pair(&pair("shop")).unwrap().versions;
     assert_eq!(versions.iter().map(|v| v.version).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(core.state.spec(&pair("shop")).is_none());
@@ -145,16 +162,24 @@ fn a_spec_that_would_strand_the_holder_is_refused() {
     other.members.insert(region("ash"), member.clone());
     other.first_primary = region("fsn");
     assert!(matches!(
-        core.apply(Change::ApplyPair { spec: other, reason: String::new() }),
+        core.apply(Change::ApplyPair {
+            spec: other,
+            reason: String::new(),
+            condition: Condition::None
+        }),
         Reply::Pair(_)
     ));
     let mut stranded = spec("shop");
     stranded.members.remove(&region("fsn"));
     stranded.members.insert(region("ash"), member);
     stranded.first_primary = region("ash");
-    let reply = core.apply(Change::ApplyPair { spec: stranded, reason: String::new() });
+    let reply = core.apply(Change::ApplyPair {
+        spec: stranded,
+        reason: String::new(),
+        condition: Condition::None,
+    });
     assert!(
-        matches!(reply, Reply::Refused(error) if error.problem.message.contains("first_primary"))
+        matches!(reply, Reply::Refused(error) if error.problem.detail.contains("first_primary"))
     );
 }
 
@@ -173,7 +198,11 @@ fn a_grant_is_one_operation_however_often_it_is_asked_for() {
 #[test]
 fn pause_anti_flap_and_the_limit_deny_with_reasons_and_one_audit_line() {
     let mut core = Core::new();
-    core.apply(Change::ApplyPair { spec: spec("blog"), reason: String::new() });
+    core.apply(Change::ApplyPair {
+        spec: spec("blog"),
+        reason: String::new(),
+        condition: Condition::None,
+    });
     core.apply(Change::Pause { pair: Some(pair("shop")), reason: "work".into(), for_ms: 10_000 });
     for _ in 0..5 {
         let answer = core.ask("op-one", 1);
@@ -598,10 +627,13 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         (name.clone(), 0..3u64).prop_map(|(name, lag)| {
             let spec = PairSpec { max_lag_bytes: lag, ..spec(name) };
-            Change::ApplyPair { spec, reason: String::new() }
+            Change::ApplyPair { spec, reason: String::new(), condition: Condition::None }
         }),
-        name.clone()
-            .prop_map(|name| Change::RemovePair { pair: pair(name), reason: String::new() }),
+        name.clone().prop_map(|name| Change::RemovePair {
+            pair: pair(name),
+            reason: String::new(),
+            condition: Condition::None
+        }),
         (name.clone(), id.clone(), 1..4u64)
             .prop_map(|(name, id, epoch)| { Change::RequestFailover(ask(name, id, epoch, None)) }),
         (name.clone(), id.clone(), 1..4u64).prop_map(|(name, id, epoch)| Change::Start {
@@ -649,7 +681,7 @@ proptest! {
         let mut at_ms = 1_000;
         for (index, (change, step_ms)) in commands.into_iter().enumerate() {
             at_ms += step_ms;
-            let command = Command { at_ms, actor: "operator/test".into(), change };
+            let command = Command::new(at_ms, "operator/test", change);
             let text = serde_json::to_string(&command).unwrap();
             let reply = one.apply(index as u64, command);
             let same = other.apply(index as u64, serde_json::from_str(&text).unwrap());

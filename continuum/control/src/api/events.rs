@@ -1,0 +1,94 @@
+//! The audit chain as it grows, from what this node has applied.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use continuum_control_api::rest::AuditRecord;
+use continuum_control_api::routes::{ApiError, Events};
+use continuum_domain::PairId;
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::core::Core;
+
+/// Records taken at once.
+const BATCH: usize = 200;
+
+struct Follower {
+    core: Arc<Core>,
+    applied: watch::Receiver<u64>,
+    pair: Option<PairId>,
+    /// Position of the newest record that was looked at.
+    last: u64,
+    ready: VecDeque<AuditRecord>,
+    _stream: OwnedSemaphorePermit,
+}
+
+/// The records after a position; from now on where there is none.
+pub(super) fn follow(
+    core: &Arc<Core>,
+    pair: Option<PairId>,
+    after: Option<u64>,
+) -> Result<Events, ApiError> {
+    let stream = core.streams.clone().try_acquire_owned().map_err(|_| {
+        let text = "this node keeps as many streams open as it may; ask another one";
+        ApiError::retryable(503, "too-many-streams", text)
+    })?;
+    let applied = core.node.watch_applied();
+    let newest = core.node.read(|state| state.audit().next_back().map_or(0, |record| record.index));
+    let last = after.unwrap_or(newest);
+    core.node
+        .read(|state| state.audit_after(last).map(drop))
+        .map_err(|first| dropped(last, first))?;
+    let follower = Follower {
+        core: core.clone(),
+        applied,
+        pair,
+        last,
+        ready: VecDeque::new(),
+        _stream: stream,
+    };
+    Ok(Box::pin(stream::unfold(follower, next)))
+}
+
+pub(super) fn dropped(after: u64, first: u64) -> ApiError {
+    let text = format!(
+        "the records after {after} are not kept any more: the first is {first}; read on from {}",
+        first - 1
+    );
+    ApiError::new(410, "records-dropped", text)
+}
+
+async fn next(mut follower: Follower) -> Option<(AuditRecord, Follower)> {
+    loop {
+        if let Some(record) = follower.ready.pop_front() {
+            return Some((record, follower));
+        }
+        // Marked as seen before it is looked at: what comes in between wakes us again.
+        follower.applied.borrow_and_update();
+        if !follower.take()? {
+            follower.applied.changed().await.ok()?;
+        }
+    }
+}
+
+impl Follower {
+    /// Takes the next records; whether there were any. `None` where some were dropped before they
+    /// could be told: the stream ends, and its reader learns of the gap when it resumes.
+    fn take(&mut self) -> Option<bool> {
+        let (last, pair) = (self.last, &self.pair);
+        let (seen, wanted) = self.core.node.read(|state| {
+            let records: Vec<&AuditRecord> = state.audit_after(last).ok()?.take(BATCH).collect();
+            let seen = records.last().map(|record| record.index);
+            let wanted = records
+                .into_iter()
+                .filter(|record| pair.is_none() || record.pair == *pair)
+                .cloned()
+                .collect::<VecDeque<_>>();
+            Some((seen, wanted))
+        })?;
+        self.last = seen.unwrap_or(self.last);
+        self.ready = wanted;
+        Some(seen.is_some())
+    }
+}

@@ -1,0 +1,184 @@
+//! How a pair stands, in one word and with every reason. The same for the API, the command and the
+//! metrics.
+
+use std::collections::BTreeMap;
+
+use continuum_domain::spec::PairMode;
+use continuum_domain::{Epoch, PairId, RegionId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::link::MemberRole;
+use crate::rest::{AgedReport, PairView};
+
+/// A report that is older says nothing of now.
+const REPORT_AGE_MS_MAX: u64 = 5_000;
+
+/// How a pair stands. The worse, the earlier.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Posture {
+    /// Nobody can write, or something waits for a person.
+    Blocked,
+    /// What would have to be known is not.
+    Unknown,
+    /// It can be written, and the next failure would cost more than it should.
+    AtRisk,
+    /// It can be written, and losing the primary would lose nothing and need nobody.
+    Protected,
+}
+
+/// One pair in the summary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PairPosture {
+    /// The pair.
+    pub pair: PairId,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// How it stands.
+    pub posture: Posture,
+    /// Why it is not protected; empty when it is.
+    pub reasons: Vec<String>,
+    /// Who holds it; absent when unknown or vacant.
+    pub holder: Option<RegionId>,
+    /// Newest known epoch; absent when unknown.
+    pub epoch: Option<Epoch>,
+}
+
+/// `GET /fleet`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fleet {
+    /// How many pairs stand how.
+    pub counts: BTreeMap<Posture, usize>,
+    /// The pairs, the worst first, then by name.
+    pub pairs: Vec<PairPosture>,
+}
+
+impl Fleet {
+    /// The summary of these pairs.
+    pub fn of<'a>(pairs: impl Iterator<Item = (&'a PairView, bool)>) -> Self {
+        let mut fleet = Self::default();
+        for (view, waits) in pairs {
+            let (posture, reasons) = posture(view, waits);
+            *fleet.counts.entry(posture).or_default() += 1;
+            fleet.pairs.push(PairPosture {
+                pair: view.spec.id.clone(),
+                labels: view.spec.labels.clone(),
+                posture,
+                reasons,
+                holder: view.holder.clone(),
+                epoch: view.epoch,
+            });
+        }
+        fleet.pairs.sort_by(|a, b| (a.posture, &a.pair).cmp(&(b.posture, &b.pair)));
+        fleet
+    }
+}
+
+/// How a pair stands, and every reason that it is not protected. `waits`: an operation on it waits for
+/// an approval.
+pub fn posture(pair: &PairView, waits: bool) -> (Posture, Vec<String>) {
+    let mut found = Vec::new();
+    if waits {
+        found.push((Posture::Blocked, "an operation waits for an approval".into()));
+    }
+    match (&pair.holder, pair.epoch, pair.record_age_ms) {
+        (None, Some(_), Some(_)) => {
+            found.push((Posture::Blocked, "nobody holds it: writes are refused".into()));
+        }
+        (None, _, _) => found.push((Posture::Unknown, "who holds it is not known".into())),
+        (Some(holder), _, _) => found.extend(of_holder(pair, holder)),
+    }
+    for region in pair.spec.members.keys() {
+        found.extend(of_member(pair, region));
+    }
+    found.extend(of_redundancy(pair));
+    let worst = found.iter().map(|(posture, _)| *posture).min().unwrap_or(Posture::Protected);
+    found.sort_by_key(|(posture, _)| *posture);
+    (worst, found.into_iter().map(|(_, reason)| reason).collect())
+}
+
+fn fresh<'a>(pair: &'a PairView, region: &RegionId) -> Option<&'a AgedReport> {
+    let aged = pair.members.get(region)?.as_ref()?;
+    (aged.age_ms <= REPORT_AGE_MS_MAX).then_some(aged)
+}
+
+fn of_holder(pair: &PairView, holder: &RegionId) -> Option<(Posture, String)> {
+    // Silence is told of the member.
+    let report = &fresh(pair, holder)?.report;
+    let role = match report.role {
+        MemberRole::Primary => return None,
+        MemberRole::Unknown => "in a state that is not known",
+        MemberRole::Promoting => "still on its way to accept writes",
+        MemberRole::Fenced => "stopped to keep the invariant",
+        MemberRole::HandingOver => "stopped for a switchover",
+        MemberRole::Standby | MemberRole::Rejoining => "not a primary yet",
+    };
+    let posture = match report.role {
+        MemberRole::Unknown => Posture::Unknown,
+        _ => Posture::Blocked,
+    };
+    Some((posture, format!("{holder} holds it and is {role}")))
+}
+
+fn of_member(pair: &PairView, region: &RegionId) -> Vec<(Posture, String)> {
+    let is_holder = pair.holder.as_ref() == Some(region);
+    let Some(aged) = fresh(pair, region) else {
+        let age = pair.members.get(region).and_then(|aged| Some(aged.as_ref()?.age_ms));
+        let since = age.map_or("never since this leader came".into(), |ms| format!("{ms} ms ago"));
+        let posture = if is_holder { Posture::Unknown } else { Posture::AtRisk };
+        return vec![(posture, format!("{region}: its agent reported {since}"))];
+    };
+    let mut found = Vec::new();
+    let report = &aged.report;
+    let worse = if is_holder { Posture::Blocked } else { Posture::AtRisk };
+    if let Some(blocked) = &report.blocked {
+        found.push((worse, format!("{region}: {}", blocked.code)));
+    }
+    if report.fenced.is_some() {
+        found.push((worse, format!("{region}: fenced by a person")));
+    }
+    if !report.guard_alive {
+        found.push((Posture::AtRisk, format!("{region}: its guard does not answer")));
+    }
+    if !report.witness_reachable {
+        found.push((Posture::AtRisk, format!("{region}: the witness is out of its reach")));
+    }
+    if pair.not_understood.contains_key(region) {
+        found.push((Posture::AtRisk, format!("{region}: goes on by an older spec")));
+    }
+    found
+}
+
+fn of_redundancy(pair: &PairView) -> Vec<(Posture, String)> {
+    let mut found = Vec::new();
+    let at_risk = |text: String| (Posture::AtRisk, text);
+    if !pair.spec.durability.is_synchronous() {
+        found.push(at_risk("async: a failover may lose acknowledged writes".into()));
+    } else {
+        match &pair.in_sync {
+            None => found.push((Posture::Unknown, "the in-sync ledger is not known".into())),
+            Some(listed) if listed.len() < 2 => {
+                found.push(at_risk("no standby is in sync: one copy only".into()));
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(pause) = &pair.automation {
+        found.push(at_risk(format!("automation is paused by {}", pause.actor)));
+    }
+    match pair.spec.mode {
+        PairMode::Automatic => {}
+        PairMode::SemiAutomatic | PairMode::Manual | PairMode::ObserveOnly => {
+            found.push(at_risk("it does not fail over by itself (mode)".into()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[path = "posture_tests.rs"]
+mod tests;
