@@ -12,6 +12,7 @@ use continuum_control_api::rest::{
 };
 use continuum_domain::operation::{Method, Operation, OperationKind};
 use continuum_domain::{Epoch, OperationId, RegionId, Tick};
+use continuum_runtime::net::TlsFiles;
 use continuum_runtime::{BootClock, SharedClock};
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt as _;
@@ -350,6 +351,11 @@ impl Lab {
     /// The core's API.
     pub fn api(&self) -> &ApiClient {
         &self.api
+    }
+
+    /// The operator's certificate.
+    pub fn operator(&self) -> &TlsFiles {
+        &self.layout.operator
     }
 
     /// What `lab.json` says.

@@ -7,7 +7,7 @@ use continuum_control_api::rest::PairView;
 use continuum_domain::operation::{Method, Operation, OperationState};
 use continuum_domain::spec::Takeover;
 use continuum_domain::{Epoch, OperationId, RegionId};
-use continuum_runtime::{BootClock, SharedClock, durable};
+use continuum_runtime::{BootClock, Identity, Role, SharedClock, durable};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{LabArgs, LabNames, LabOptions, LabWitness};
@@ -352,6 +352,22 @@ async fn stay(
     }
 }
 
+/// The API without a client of ours.
+fn by_curl(lab: &Lab) -> Option<String> {
+    let manifest = lab.manifest();
+    let node = manifest.parts.iter().find(|part| part.ports.contains_key("api"))?;
+    let port = node.ports.get("api")?;
+    let tls = lab.operator();
+    Some(format!(
+        "  curl --cacert {} --cert {} --key {} --connect-to ::127.0.0.1:{port} \\\n    \
+         https://{}/api/v1/fleet   # /api/v1/reference tells of the rest\n",
+        tls.authority.display(),
+        tls.certificate.display(),
+        tls.key.display(),
+        Identity::new(Role::Core, &node.name).dns_name(),
+    ))
+}
+
 fn to_try(lab: &Lab) -> String {
     let manifest = lab.manifest();
     let binary = manifest.parts.first().and_then(|part| part.argv.first());
@@ -366,6 +382,7 @@ fn to_try(lab: &Lab) -> String {
         text.push_str(&format!("  {binary} switchover {} --to {away} --wait\n", manifest.pair));
     }
     text.push_str(&format!("  {binary} operation list\n"));
+    text.push_str(&by_curl(lab).unwrap_or_default());
     for (region, address) in &manifest.postgresql {
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
         text.push_str(&format!("  psql -h {host} -p {port} -U postgres   # {region}\n"));

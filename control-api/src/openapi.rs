@@ -13,6 +13,7 @@ const OF_ALL: &[(u16, &str)] =
     &[(403, "forbidden"), (500, "internal"), (503, "no-leader"), (504, "timeout")];
 /// What requests for a change may be answered too.
 const OF_CHANGES: &[(u16, &str)] = &[
+    (400, "condition-refused"),
     (400, "idempotency-key-refused"),
     (412, "precondition-failed"),
     (413, "body-unreadable"),

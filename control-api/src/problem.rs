@@ -39,6 +39,11 @@ pub const KINDS: &[Kind] = &[
         "Nothing was changed. Send less, or send it again.",
     ),
     kind(
+        "condition-refused",
+        "The condition does not fit",
+        "Nothing was changed. If-Match takes an ETag of ours or *, If-None-Match takes *.",
+    ),
+    kind(
         "epoch-mismatch",
         "The pair has moved on",
         "Nothing was changed. Look at the pair, and ask again with its epoch.",

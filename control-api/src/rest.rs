@@ -501,6 +501,15 @@ pub struct AuditQuery {
     pub limit: Option<usize>,
 }
 
+/// Where the audit chain ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditHead {
+    /// Position of the newest record.
+    pub index: u64,
+    /// Its hash, hexadecimal.
+    pub hash: String,
+}
+
 /// `GET /audit/verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditVerdict {
@@ -511,7 +520,7 @@ pub struct AuditVerdict {
     /// Position of the first record looked at; older ones were dropped, their hash is kept.
     pub first: Option<u64>,
     /// Position and hash of the newest record, to be compared with a copy kept elsewhere.
-    pub head: Option<(u64, String)>,
+    pub head: Option<AuditHead>,
     /// What is wrong, with the position.
     pub problem: Option<String>,
 }

@@ -100,11 +100,11 @@ fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
                 "If-Match: {tag} is no entity tag of ours; one looks like \"3\", or * for any; \
                  nothing was changed"
             );
-            ApiError::new(412, "precondition-failed", text)
+            ApiError::new(400, "condition-refused", text)
         }),
         (_, Some(_)) => {
             let text = "If-None-Match: only * is accepted, without If-Match; nothing was changed";
-            Err(ApiError::new(412, "precondition-failed", text))
+            Err(ApiError::new(400, "condition-refused", text))
         }
     }
 }
@@ -161,9 +161,9 @@ mod tests {
         assert_eq!(of(header::IF_MATCH, "*"), Ok(Condition::Exists));
         assert_eq!(of(header::IF_NONE_MATCH, "*"), Ok(Condition::Absent));
         for bad in ["7", "W/\"7\"", "\"x\"", "\"1\", \"2\""] {
-            assert_eq!(of(header::IF_MATCH, bad), Err(412), "{bad}");
+            assert_eq!(of(header::IF_MATCH, bad), Err(400), "{bad}");
         }
-        assert_eq!(of(header::IF_NONE_MATCH, "\"7\""), Err(412));
+        assert_eq!(of(header::IF_NONE_MATCH, "\"7\""), Err(400));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The audit chain.
 
-use continuum_control_api::rest::{AuditRecord, AuditVerdict};
+use continuum_control_api::rest::{AuditHead, AuditRecord, AuditVerdict};
 
 use super::style::{Style, Tone};
 use super::text::*;
@@ -44,7 +44,7 @@ fn short(state: &str) -> String {
 /// `audit verify`.
 pub fn verdict(verdict: &AuditVerdict, style: Style) -> String {
     let head = match &verdict.head {
-        Some((index, hash)) => format!("newest record {index}, hash {hash}"),
+        Some(AuditHead { index, hash }) => format!("newest record {index}, hash {hash}"),
         None => "no records".into(),
     };
     if verdict.intact {

@@ -1,7 +1,7 @@
 //! Golden tests: what people read, to the character.
 
 use continuum_control_api::link::{MemberRole, PeerLinkReport};
-use continuum_control_api::rest::{AuditRecord, AuditVerdict, Plan, SpecVersion};
+use continuum_control_api::rest::{AuditHead, AuditRecord, AuditVerdict, Plan, SpecVersion};
 use continuum_domain::PairId;
 use continuum_domain::operation::{Method, OperationState};
 use continuum_domain::spec::{Durability, LossApproval, PairMode};
@@ -221,7 +221,7 @@ fn a_broken_audit_chain_is_not_intact() {
         intact: true,
         records: 40,
         first: Some(1),
-        head: Some((40, "ab12".into())),
+        head: Some(AuditHead { index: 40, hash: "ab12".into() }),
         problem: None,
     };
     let intact = audit::verdict(&verdict, Style::PLAIN);

@@ -154,8 +154,8 @@ fn is_answered_by_any(request: &Request) -> bool {
 
 fn carried(headers: &HeaderMap, names: &[HeaderName]) -> Vec<ForwardHeader> {
     let one = |name: &HeaderName| {
-        let value = headers.get(name)?.to_str().ok()?;
-        Some(ForwardHeader { name: name.to_string(), value: value.to_owned() })
+        let value = headers.get(name)?.as_bytes().to_vec();
+        Some(ForwardHeader { name: name.to_string(), value })
     };
     names.iter().filter_map(one).collect()
 }
@@ -164,7 +164,7 @@ fn carried(headers: &HeaderMap, names: &[HeaderName]) -> Vec<ForwardHeader> {
 fn uncarried(headers: Vec<ForwardHeader>, names: &[HeaderName]) -> HeaderMap {
     let one = |header: ForwardHeader| {
         let name = names.iter().find(|name| name.as_str() == header.name)?;
-        Some((name.clone(), header.value.parse::<HeaderValue>().ok()?))
+        Some((name.clone(), HeaderValue::from_bytes(&header.value).ok()?))
     };
     headers.into_iter().filter_map(one).collect()
 }

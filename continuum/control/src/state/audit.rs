@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use continuum_control_api::rest::{AuditRecord, AuditVerdict};
+use continuum_control_api::rest::{AuditHead, AuditRecord, AuditVerdict};
 use continuum_domain::{Epoch, OperationId, PairId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -122,7 +122,7 @@ pub fn verify_records<'a>(
             return AuditVerdict { intact: false, problem, ..verdict };
         }
         (index, hash) = (record.index, record.hash.clone());
-        verdict.head = Some((index, hash.clone()));
+        verdict.head = Some(AuditHead { index, hash: hash.clone() });
     }
     verdict
 }
@@ -158,7 +158,7 @@ mod tests {
         let verdict = chain().verify();
         assert!(verdict.intact, "{verdict:?}");
         assert_eq!(verdict.records, 20);
-        assert_eq!(verdict.head.as_ref().map(|(index, _)| *index), Some(20));
+        assert_eq!(verdict.head.as_ref().map(|head| head.index), Some(20));
         assert!(AuditChain::default().verify().intact);
     }
 
