@@ -6,7 +6,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 
-.PHONY: pgbouncer npm-parts study namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
+.PHONY: alerts pgbouncer npm-parts study namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -49,7 +49,12 @@ clippy: ## lints, warnings denied
 
 verify: fmt-check clippy ## everything that only looks: format and lints
 
-test: verify postgres etcd powerdns pgbouncer npm-parts ## format, lints, unit, property, contract and short end-to-end tests
+alerts: ## checks the alert rules in docs/examples, and that each fires when it should
+	@./scripts/ensure-programs.sh promtool:prometheus
+	promtool check rules docs/examples/prometheus-alerts.yaml
+	promtool test rules docs/examples/prometheus-alerts-tests.yaml
+
+test: verify alerts postgres etcd powerdns pgbouncer npm-parts ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
 test-long: postgres etcd powerdns pgbouncer npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::link::{AcceptorReport, Blocked, MemberReport, SwitchReport};
-pub use crate::posture::{Fleet, PairPosture, Posture};
+pub use crate::posture::{Fleet, PairPosture, Posture, posture};
 
 /// Version prefix of every route.
 pub const API: &str = "/api/v1";

@@ -18,6 +18,7 @@ use crate::config::CoreConfig;
 use crate::crash::CrashPoint;
 use crate::link::Asks;
 use crate::link::registry::Links;
+use crate::metrics::Requests;
 use crate::raft::{Leadership, Node, ProposeError};
 use crate::server::Onlooker;
 use crate::state::{Change, Command, CoreState, Reply};
@@ -38,6 +39,8 @@ pub struct Core {
     pub(crate) onlooker: Option<Onlooker>,
     /// Streams of events that may still be opened here.
     pub(crate) streams: Arc<Semaphore>,
+    /// Requests that were answered here.
+    pub(crate) requests: Requests,
 }
 
 impl std::fmt::Debug for Core {

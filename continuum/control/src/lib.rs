@@ -21,6 +21,7 @@ pub mod config;
 mod core;
 pub mod crash;
 mod link;
+mod metrics;
 mod plan;
 pub mod raft;
 #[cfg(test)]

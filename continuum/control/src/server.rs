@@ -30,6 +30,7 @@ use crate::config::{ConfigError, CoreConfig};
 use crate::core::Core;
 use crate::crash::CrashPoint;
 use crate::link;
+use crate::metrics::Requests;
 use crate::raft::{Node, NodeConfig, StartError, Timings};
 use crate::runner;
 
@@ -40,7 +41,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// How long open requests may take once the node is told to stop.
 /// Most streams of events that a node keeps open.
-const STREAMS_MAX: usize = 2_000;
+pub(crate) const STREAMS_MAX: usize = 2_000;
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a control node did not start or stopped.
@@ -175,6 +176,7 @@ pub async fn serve_edges(
         crash,
         onlooker,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        requests: Requests::default(),
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,6 +23,7 @@ use tower::ServiceExt;
 
 use super::Service;
 use crate::core::{Core, no_leader};
+use crate::metrics::{self, OPEN_METRICS};
 
 /// How long a request may take in all; adding a node waits until it has caught up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,14 +44,27 @@ const CARRIED_BACK: [HeaderName; 4] =
 pub(crate) fn service(core: &Arc<Core>) -> Router {
     let routed = routes::router(Arc::new(Service { core: core.clone() }))
         .layer(middleware::from_fn_with_state(core.clone(), to_leader))
+        .route_layer(middleware::from_fn(tell_route))
         .layer(middleware::from_fn(identify));
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
+        .route("/startupz", get(started))
+        .route("/metrics", get(metrics))
         .with_state(core.clone())
         .merge(routed)
         .layer(middleware::from_fn(bound_time))
-        .layer(middleware::from_fn(name_request))
+        .layer(middleware::from_fn_with_state(core.clone(), name_request))
+}
+
+/// Leaves the pattern of the route with the answer, for who counts it.
+async fn tell_route(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
 }
 
 async fn ready(State(core): State<Arc<Core>>) -> Response {
@@ -60,6 +74,24 @@ async fn ready(State(core): State<Arc<Core>>) -> Response {
     match core.leadership().leader {
         Some(leader) => format!("ready, {} leads\n", leader.name).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "no leader is known\n").into_response(),
+    }
+}
+
+/// Whether the node has come to know its core: it has a leader, or had one.
+async fn started(State(core): State<Arc<Core>>) -> Response {
+    match core.leadership().term {
+        0 => (StatusCode::SERVICE_UNAVAILABLE, "not part of a core yet\n").into_response(),
+        _ => "started\n".into_response(),
+    }
+}
+
+async fn metrics(State(core): State<Arc<Core>>) -> Response {
+    match metrics::text(&core) {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
 }
 
@@ -90,7 +122,7 @@ async fn identify(mut request: Request, next: Next) -> Response {
 }
 
 /// Gives a request a name, or takes the caller's, and tells it with the answer.
-async fn name_request(mut request: Request, next: Next) -> Response {
+async fn name_request(State(core): State<Arc<Core>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&REQUEST_ID).filter(|name| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         (1..=64).contains(&name.len()) && name.as_bytes().iter().copied().all(fits)
@@ -102,8 +134,12 @@ async fn name_request(mut request: Request, next: Next) -> Response {
     request.headers_mut().insert(REQUEST_ID, name.clone());
     let text = name.to_str().unwrap_or_default().to_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let since = core.clock.now();
     let mut response = next.run(request).await;
-    tracing::debug!(request = text, %method, path, status = response.status().as_u16(), "answered");
+    let (status, took) = (response.status().as_u16(), core.clock.now().since(since));
+    let route = response.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    core.requests.answered(method.as_str(), route, status, took);
+    tracing::debug!(request = text, %method, path, status, ?took, "answered");
     response.headers_mut().insert(REQUEST_ID, name);
     response
 }

@@ -326,10 +326,71 @@ async fn a_newer_agent_is_recorded_as_it_spoke_and_one_that_is_behind_is_shown()
     assert_eq!(shown.await, state);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_tell_what_is_known_and_nothing_else() {
+    let cluster = Cluster::start().await;
+    cluster.apply_spec().await;
+    let leader = cluster.leader().await;
+    let before = metrics(&cluster, &leader).await;
+    let value = |text: &str, start: &str| {
+        let line = text.lines().find(|line| line.starts_with(start))?;
+        line.rsplit_once(' ')?.1.parse::<f64>().ok()
+    };
+    assert_eq!(value(&before, "continuum_core_leader "), Some(1.0), "{before}");
+    let posture = |text: &str, word: &str| {
+        value(text, &format!("continuum_pair_posture{{pair=\"shop\",posture=\"{word}\"}}"))
+    };
+    assert_eq!(posture(&before, "unknown"), Some(1.0), "{before}");
+    // No agent reported: neither an epoch nor a member is told of, least of all as 0.
+    for absent in ["continuum_lease", "continuum_member", "continuum_standby", "continuum_in_sync"]
+    {
+        assert!(!before.contains(absent), "{absent}: {before}");
+    }
+    assert!(before.ends_with("# EOF\n"), "{before}");
+
+    let (cluster, _client, _fsn, _hel) = pair_at_rest().await;
+    let leader = cluster.leader().await;
+    let text = eventually("the leader tells of the pair", || async {
+        let text = metrics(&cluster, &leader).await;
+        (posture(&text, "protected") == Some(1.0)).then_some(text)
+    })
+    .await;
+    assert_eq!(value(&text, "continuum_lease_epoch{"), Some(1.0), "{text}");
+    assert_eq!(value(&text, "continuum_in_sync_members{"), Some(2.0));
+    let held = value(&text, "continuum_lease_held{pair=\"shop\",region=\"fsn\"}");
+    assert_eq!(held, Some(1.0));
+    let route =
+        "continuum_api_requests_total{method=\"POST\",route=\"/api/v1/pairs/{pair}/switchover\"";
+    assert!(text.contains(route), "{text}");
+    let follower = cluster.peers.iter().find(|peer| peer.name != leader).unwrap();
+    let text = metrics(&cluster, &follower.name).await;
+    assert_eq!(value(&text, "continuum_core_leader "), Some(0.0));
+    assert!(!text.contains("continuum_pair") && !text.contains("continuum_lease"), "{text}");
+}
+
+async fn metrics(cluster: &Cluster, node: &str) -> String {
+    let answer = asked(cluster, node, "GET", "/metrics", "").await;
+    assert_eq!(answer.status(), 200);
+    answer.text().await.unwrap()
+}
+
 /// A request that the typed client cannot make.
 async fn raw(cluster: &Cluster, method: &str, path: &str, body: &str) -> (u16, String, String) {
     let leader = cluster.leader().await;
-    let peer = cluster.peers.iter().find(|peer| peer.name == leader).unwrap();
+    let response = asked(cluster, &leader, method, path, body).await;
+    let status = response.status().as_u16();
+    let problem: continuum_control_api::problem::Problem = response.json().await.unwrap();
+    (status, problem.code, problem.detail)
+}
+
+async fn asked(
+    cluster: &Cluster,
+    node: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> reqwest::Response {
+    let peer = cluster.peers.iter().find(|peer| peer.name == node).unwrap();
     let host = Identity::new(Role::Core, &peer.name).dns_name();
     let address: std::net::SocketAddr = peer.api_address.parse().unwrap();
     let client = reqwest::Client::builder()
@@ -339,9 +400,5 @@ async fn raw(cluster: &Cluster, method: &str, path: &str, body: &str) -> (u16, S
         .build()
         .unwrap();
     let url = format!("https://{host}:{}{path}", address.port());
-    let response =
-        client.request(method.parse().unwrap(), url).body(body.to_owned()).send().await.unwrap();
-    let status = response.status().as_u16();
-    let problem: continuum_control_api::problem::Problem = response.json().await.unwrap();
-    (status, problem.code, problem.detail)
+    client.request(method.parse().unwrap(), url).body(body.to_owned()).send().await.unwrap()
 }
