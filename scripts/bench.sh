@@ -35,5 +35,8 @@ taskset -c 1 "$bench" beside --server-core 0 --json "$out/witness-beside-etcd.js
 echo "== ten thousand sessions, each renewed every two seconds, on one core"
 taskset -c 1 "$bench" paced --server-core 0 --json "$out/witness-paced.json"
 
+echo "== the control API: 1,000 pairs, 200 requests a second, 1,000 streams of events"
+"$bench" api --json "$out/api.json"
+
 echo "figures: $out/*.json"
 echo "against other orchestrators: bench/peers/README.md"

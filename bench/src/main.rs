@@ -1,5 +1,6 @@
 //! The witness server beside etcd: renewals of sessions by as many clients as they carry, and ten
-//! thousand sessions at their own pace on one core. `scripts/bench.sh` runs it.
+//! thousand sessions at their own pace on one core; and the control API under load. `scripts/bench.sh`
+//! runs it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,9 +8,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use continuum_runtime::BootClock;
 use continuum_runtime::net::{TlsFiles, TlsNetwork};
 use continuum_witness::WitnessConfig;
+use continuum_witness::memory::MemoryStore;
 
+mod agents;
+mod api;
 mod beside;
 mod etcd;
 mod figures;
@@ -20,7 +25,7 @@ mod servers;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Parser)]
-#[command(about = "Measures the witness server, beside etcd")]
+#[command(about = "Measures the witness server, beside etcd, and the control API")]
 struct Options {
     #[command(subcommand)]
     command: Command,
@@ -33,9 +38,14 @@ enum Command {
     Beside(beside::Options),
     /// Sessions that each renew at an interval, on one server.
     Paced(paced::Options),
+    /// Reads, changes and streams of the control API with many pairs.
+    Api(api::Options),
     /// The server that is measured.
     #[command(hide = true)]
     Serve(Serve),
+    /// A control node that is measured.
+    #[command(hide = true)]
+    ServeCore(ServeCore),
 }
 
 #[derive(Args)]
@@ -46,6 +56,24 @@ struct Serve {
     listen: SocketAddr,
     #[arg(long)]
     tls: String,
+}
+
+#[derive(Args)]
+struct ServeCore {
+    #[arg(long)]
+    config: String,
+    #[arg(long)]
+    tls: String,
+}
+
+async fn serve_core(options: ServeCore) -> Result<(), Failure> {
+    let files: TlsFiles = serde_json::from_str(&options.tls)?;
+    let network = Arc::new(TlsNetwork::load(&files)?);
+    let register = Arc::new(MemoryStore::new());
+    let config = serde_json::from_str(&options.config)?;
+    let clock = Arc::new(BootClock);
+    continuum_control::serve(config, network, clock, register, std::future::pending()).await?;
+    Ok(())
 }
 
 async fn serve(options: Serve) -> Result<(), Failure> {
@@ -65,7 +93,9 @@ async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Beside(options) => beside::run(options).await,
         Command::Paced(options) => paced::run(options).await,
+        Command::Api(options) => api::run(options).await,
         Command::Serve(options) => serve(options).await,
+        Command::ServeCore(options) => serve_core(options).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use continuum_control::config::{CoreConfig, Peer};
 use continuum_domain::{SessionRecord, Version};
 use continuum_runtime::certificates::Authority;
 use continuum_runtime::net::{TlsFiles, TlsNetwork};
@@ -56,7 +57,7 @@ impl Drop for Process {
 }
 
 /// A port of loopback nobody listens on.
-fn free_port() -> Result<u16, Failure> {
+pub fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -78,6 +79,24 @@ impl Witness {
             ["serve", "--data", &data, "--listen", &address, "--tls", &tls].map(str::to_owned);
         let process = Process::start(&std::env::current_exe()?, &arguments, core)?;
         Ok(Self { process, address })
+    }
+}
+
+/// A running control node.
+pub struct ControlNode {
+    /// It.
+    pub process: Process,
+    /// Where it listens.
+    pub peer: Peer,
+}
+
+impl ControlNode {
+    /// Starts one; its directory is where `config` says.
+    pub fn start(peer: Peer, config: &CoreConfig, tls: &TlsFiles) -> Result<Self, Failure> {
+        let (config, tls) = (serde_json::to_string(config)?, serde_json::to_string(tls)?);
+        let arguments = ["serve-core", "--config", &config, "--tls", &tls].map(str::to_owned);
+        let process = Process::start(&std::env::current_exe()?, &arguments, None)?;
+        Ok(Self { process, peer })
     }
 }
 

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use crate::problem::Problem;
 use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
-    DiffQuery, FailoverRequest, Fleet, OperationsQuery, PairView, PairsQuery, PauseQuery,
-    PauseRequest, ReasonBody, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
+    DiffQuery, FailoverRequest, Fleet, LeaseView, OperationsQuery, PairView, PairsQuery,
+    PauseQuery, PauseRequest, ReasonBody, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
     SwitchoverRequest,
 };
 use crate::routes::IDEMPOTENCY_KEY;
@@ -164,6 +164,11 @@ impl ApiClient {
     /// `GET /pairs/{id}`.
     pub async fn pair(&self, pair: &PairId) -> Result<PairView, ClientError> {
         self.get(&format!("/pairs/{pair}")).await
+    }
+
+    /// `GET /leases`.
+    pub async fn leases(&self) -> Result<Vec<LeaseView>, ClientError> {
+        self.get("/leases").await
     }
 
     /// `PUT /pairs/{id}`.
