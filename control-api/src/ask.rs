@@ -29,7 +29,7 @@ impl Ask {
 pub struct RequestKey {
     /// The name.
     pub key: String,
-    /// SHA-256 of method, path and body: another request under the same name is an error.
+    /// SHA-256 of method, path, query and body: another request under the same name is an error.
     pub digest: String,
 }
 

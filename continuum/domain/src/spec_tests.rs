@@ -105,6 +105,24 @@ fn at_provider() -> NameSpec {
     NameSpec::at_provider("app.db.example.", ttl, ("pdns", "DB.example"), addresses.collect())
 }
 
+#[test]
+fn labels_are_short_words() {
+    let with = |key: &str, value: &str| PairSpec {
+        labels: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+        ..spec()
+    };
+    assert!(with("env", "prod").check().is_ok() && with("a.b/c-d_e", "1").check().is_ok());
+    for (key, value) in [("", "x"), ("env", ""), ("e nv", "x"), ("env", "a,b"), ("env", "é")] {
+        let wrong = with(key, value).check().unwrap_err();
+        assert_eq!(wrong.path, format!("labels.{key}"), "{key}={value}");
+    }
+    let many = (0..=LABELS_MAX).map(|number| (number.to_string(), "x".to_owned())).collect();
+    assert_eq!(PairSpec { labels: many, ..spec() }.check().unwrap_err().path, "labels");
+    // What has none is said as before, so that older agents understand it.
+    let json = serde_json::to_string(&spec()).unwrap();
+    assert!(!json.contains("labels"), "{json}");
+}
+
 fn with_name(name: NameSpec) -> PairSpec {
     PairSpec { names: vec![name], ..spec() }
 }

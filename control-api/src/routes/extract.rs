@@ -43,7 +43,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Order<T> {
         let Principal(who) = Principal::from_request_parts(&mut parts, state).await?;
         let condition = condition(&parts.headers)?;
         let key = key(&parts.headers)?;
-        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        let method = parts.method.clone();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let bytes = read(Request::from_parts(parts, body), state).await?;
         let key = key.map(|key| RequestKey { key, digest: digest(&method, &path, &bytes) });
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
@@ -181,6 +182,7 @@ mod tests {
         let of = |path, body: &str| digest(&Method::POST, path, body.as_bytes());
         assert_eq!(of("/a", "{}"), of("/a", "{}"));
         assert_ne!(of("/a", "{}"), of("/b", "{}"));
+        assert_ne!(of("/a?pair=x", "{}"), of("/a?pair=y", "{}"));
         assert_ne!(of("/a", "{}"), of("/a", "{ }"));
     }
 }

@@ -166,6 +166,10 @@ async fn a_request_with_a_key_takes_effect_once_also_across_a_change_of_leader()
     assert_eq!(records(&api.get("/audit?limit=1000").await.body), 1, "it took effect once");
     let other = api.call("PUT", "/automation/pause", &key, Some(pause(90_000))).await;
     assert_eq!((other.status, other.code()), (422, "idempotency-key-reused"));
+    let resume = |path: &'static str| api.call("DELETE", path, &[("idempotency-key", "k-2")], None);
+    assert_eq!(resume("/automation/pause?pair=a").await.status, 200);
+    let elsewhere = resume("/automation/pause?pair=b").await;
+    assert_eq!(elsewhere.code(), "idempotency-key-reused", "the query is part of what is asked");
     let without = api.call("PUT", "/automation/pause", &[], Some(pause(90_000))).await;
     assert_eq!(without.status, 200);
     assert_eq!(records(&api.get("/audit?limit=1000").await.body), 2);
