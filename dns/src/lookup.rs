@@ -157,7 +157,7 @@ pub(crate) fn random_number() -> u16 {
 async fn ask_udp(server: SocketAddr, question: Message) -> io::Result<Message> {
     let socket = connected(server).await?;
     socket.send(&encode(&question)?).await?;
-    receive(&socket, &question).await
+    Ok(receive(&socket, &question).await?.0)
 }
 
 /// A socket on a port of the system's choice that hears this server alone.
@@ -168,13 +168,20 @@ async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-async fn receive(socket: &UdpSocket, question: &Message) -> io::Result<Message> {
+/// The answer to `question`, as a message and as it came.
+pub(crate) async fn receive(
+    socket: &UdpSocket,
+    question: &Message,
+) -> io::Result<(Message, Vec<u8>)> {
     let mut buffer = vec![0; ANSWER_BYTES_MAX];
     loop {
         let length = socket.recv(&mut buffer).await?;
         // Anything else is a late answer to somebody before us, or noise.
         match Message::from_vec(&buffer[..length]) {
-            Ok(answer) if fits(&answer, question) => return Ok(answer),
+            Ok(answer) if fits(&answer, question) => {
+                buffer.truncate(length);
+                return Ok((answer, buffer));
+            }
             _ => {}
         }
     }
@@ -191,7 +198,7 @@ async fn ask_again_by_udp(
         socket.send(&bytes).await?;
         let answer = tokio::time::timeout(pause, receive(&socket, question)).await;
         if let Ok(answer) = answer {
-            return answer;
+            return Ok(answer?.0);
         }
     }
 }

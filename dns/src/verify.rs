@@ -11,6 +11,7 @@ use hickory_proto::rr::{RData, RecordType};
 
 use crate::lookup::{self, ResponseCode};
 use crate::records::{Stamp, Wanted, companion_name};
+use crate::transfer::older;
 
 /// What one server says about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,11 +151,6 @@ fn judge(answers: &BTreeMap<SocketAddr, Answers>, due: &Wanted) -> BTreeMap<Sock
     answers.iter().map(|(server, answers)| (*server, verdict(answers))).collect()
 }
 
-/// Serials go round (RFC 1982).
-fn older(one: u32, two: u32) -> bool {
-    one != two && two.wrapping_sub(one) < 1 << 31
-}
-
 async fn ask(server: SocketAddr, zone: &str, name: &str, deadline: Duration) -> Answers {
     match ask_all(server, zone, name, deadline).await {
         Ok(told) => told,
@@ -282,18 +278,4 @@ pub async fn shown(server: SocketAddr, name: &str, deadline: Duration) -> Result
     });
     shown.companion.extend(texts);
     Ok(shown)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn serials_go_round() {
-        for (one, two, due) in
-            [(1, 2, true), (2, 1, false), (3, 3, false), (u32::MAX, 0, true), (0, u32::MAX, false)]
-        {
-            assert_eq!(older(one, two), due, "{one} {two}");
-        }
-    }
 }

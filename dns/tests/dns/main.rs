@@ -4,6 +4,7 @@
 mod authority;
 mod common;
 mod health_names;
+mod hidden_primary;
 mod lua_records;
 mod packets;
 mod places;

@@ -40,7 +40,26 @@ impl PowerDns {
         panic!("no ports could be had");
     }
 
+    /// A server at `dns` that transfers [`ZONE`] from `primaries`; its key is the first of [`KEYS`].
+    pub async fn secondary(dns: SocketAddr, primaries: &[SocketAddr]) -> Self {
+        let _first = rustls::crypto::ring::default_provider().install_default();
+        let server = Self::try_start_at(dns).await.expect("its ports are free");
+        let (name, secret) = KEYS[0];
+        let key = json!({ "name": name, "algorithm": "hmac-sha256", "key": secret });
+        server.api(Method::POST, "/tsigkeys", key).await;
+        let primaries: Vec<String> = primaries.iter().map(ToString::to_string).collect();
+        let zone = json!({ "name": ZONE, "kind": "Slave", "masters": primaries,
+            "slave_tsig_key_ids": [format!("{name}.")] });
+        server.api(Method::POST, "/zones", zone).await;
+        server.api(Method::PUT, &format!("/zones/{ZONE}/axfr-retrieve"), Value::Null).await;
+        server
+    }
+
     async fn try_start() -> Option<Self> {
+        Self::try_start_at(free_address()).await
+    }
+
+    async fn try_start_at(dns: SocketAddr) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("pdns.sqlite3");
         let loaded = Command::new(program("sqlite3"))
@@ -49,7 +68,7 @@ impl PowerDns {
             .status()
             .unwrap();
         assert!(loaded.success());
-        let (dns, api) = (free_address(), free_address());
+        let api = free_address();
         let home = directory.path().display();
         let settings = format!(
             "launch=gsqlite3\ngsqlite3-database={}\ngsqlite3-dnssec=yes\n\
@@ -58,7 +77,7 @@ impl PowerDns {
              daemon=no\nguardian=no\ndisable-syslog=yes\nsecurity-poll-suffix=\n\
              api=yes\napi-key={KEY}\nwebserver=yes\nwebserver-address=127.0.0.1\n\
              webserver-port={}\nwebserver-allow-from=127.0.0.0/8\nenable-lua-records=shared\n\
-             lua-health-checks-interval=1\ndnsupdate=yes\nallow-dnsupdate-from=127.0.0.0/8\n\
+             lua-health-checks-interval=1\nsecondary=yes\ndnsupdate=yes\nallow-dnsupdate-from=127.0.0.0/8\n\
              loglevel=4\n",
             database.display(),
             dns.port(),
