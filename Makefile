@@ -27,7 +27,7 @@ etcd: # the server that the witness's backend for it is tested on
 
 powerdns: # the name servers that records are written to in tests; none is started
 	@./scripts/ensure-programs.sh pdns_server:pdns-server $(SQLITE_SCHEMA):pdns-backend-sqlite3 \
-		sqlite3:sqlite3 named:bind9
+		sqlite3:sqlite3 named:bind9 knotd:knot unbound:unbound
 
 pgbouncer: # the pooler and the balancer that traffic switches are tested on; none is started
 	@./scripts/ensure-programs.sh pgbouncer:pgbouncer haproxy:haproxy

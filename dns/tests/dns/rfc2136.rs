@@ -1,4 +1,4 @@
-//! Dynamic update against a real PowerDNS and a real BIND.
+//! Dynamic update against a real PowerDNS, a real BIND and a real Knot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::authority::bind::Bind;
+use crate::authority::knot::Knot;
 use crate::authority::powerdns::PowerDns;
 use crate::authority::{KEYS, TIMEOUT};
 use async_trait::async_trait;
@@ -108,6 +109,13 @@ async fn bind_keeps_the_contracts() {
     continuum_dns::contract::all(&Served(server.dns)).await.unwrap();
 }
 
+#[tokio::test]
+async fn knot_keeps_the_contracts() {
+    let server = Knot::start().await;
+    all(&subject(server.dns, "one.db.example.")).await.unwrap();
+    continuum_dns::contract::all(&Served(server.dns)).await.unwrap();
+}
+
 /// Memory without its condition: what a provider that is no fence but claims it looks like.
 #[derive(Debug)]
 struct Unfenced(Arc<MemoryRecords>);
@@ -194,12 +202,14 @@ async fn survives(dns: SocketAddr) {
 #[tokio::test]
 async fn a_killed_server_is_unreachable_and_comes_back_with_its_fence() {
     let (mut powerdns, mut bind) = (PowerDns::start().await, Bind::start().await);
-    for dns in [powerdns.dns, bind.dns] {
+    let mut knot = Knot::start().await;
+    for dns in [powerdns.dns, bind.dns, knot.dns] {
         names(dns, "hel").publish(&change(7, "hel")).await.unwrap();
     }
     powerdns.stop();
     bind.stop();
-    for dns in [powerdns.dns, bind.dns] {
+    knot.stop();
+    for dns in [powerdns.dns, bind.dns, knot.dns] {
         let down = provider(dns, None).read(NAME).await;
         assert!(matches!(down, Err(ProviderError::Unreachable(_))), "{down:?}");
         let down = names(dns, "hel").publish(&change(8, "hel")).await;
@@ -209,6 +219,8 @@ async fn a_killed_server_is_unreachable_and_comes_back_with_its_fence() {
     survives(powerdns.dns).await;
     bind.restart().await;
     survives(bind.dns).await;
+    knot.restart().await;
+    survives(knot.dns).await;
 }
 
 async fn kinds(dns: SocketAddr) {
@@ -245,8 +257,10 @@ async fn kinds(dns: SocketAddr) {
 #[tokio::test]
 async fn kinds_of_failure_are_told_apart() {
     let (powerdns, bind) = (PowerDns::start().await, Bind::start().await);
+    let knot = Knot::start().await;
     kinds(powerdns.dns).await;
     kinds(bind.dns).await;
+    kinds(knot.dns).await;
     powerdns.put(&[(NAME, "A", vec![]), (NAME, "LUA", vec![r#"A "all(""#.into()])]).await;
     let failed = provider(powerdns.dns, None).read(NAME).await;
     assert!(matches!(failed, Err(ProviderError::Failed(_))), "{failed:?}");
