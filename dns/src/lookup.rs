@@ -103,8 +103,29 @@ pub async fn resolve(
     record_type: RecordType,
     timeout: Duration,
 ) -> Result<Message, LookupError> {
+    ask_resolver(resolver, question(name, record_type)?, timeout).await
+}
+
+/// The same, without the resolver's checking signatures.
+pub async fn resolve_unchecked(
+    resolver: SocketAddr,
+    name: &str,
+    record_type: RecordType,
+    timeout: Duration,
+) -> Result<Message, LookupError> {
     let mut question = question(name, record_type)?;
+    question.metadata.checking_disabled = true;
+    ask_resolver(resolver, question, timeout).await
+}
+
+async fn ask_resolver(
+    resolver: SocketAddr,
+    mut question: Message,
+    timeout: Duration,
+) -> Result<Message, LookupError> {
     question.metadata.recursion_desired = true;
+    // It may say whether it has checked signatures (RFC 6840).
+    question.metadata.authentic_data = true;
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD);
     question.edns = Some(edns);

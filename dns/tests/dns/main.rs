@@ -10,4 +10,5 @@ mod packets;
 mod places;
 mod powerdns_api;
 mod rfc2136;
+mod signed;
 mod verify;

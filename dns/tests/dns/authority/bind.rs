@@ -41,8 +41,21 @@ impl Bind {
         Self::with(dns, &secondary(primaries, name), &key)
     }
 
-    fn with(dns: SocketAddr, zone: &str, key: &str) -> Self {
+    /// A server whose zone db.example is `text` and stays so.
+    pub async fn fixed(text: &str) -> Self {
+        let zone = "type primary; file \"fixed\";";
         let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("fixed"), text).unwrap();
+        let mut server = Self::within(directory, free_address(), zone, "");
+        assert!(server.is_up().await, "{}", server.process.log());
+        server
+    }
+
+    fn with(dns: SocketAddr, zone: &str, key: &str) -> Self {
+        Self::within(tempfile::tempdir().unwrap(), dns, zone, key)
+    }
+
+    fn within(directory: TempDir, dns: SocketAddr, zone: &str, key: &str) -> Self {
         write_files(directory.path(), dns, zone, key);
         let process = run(directory.path());
         Self { process, directory, dns }

@@ -3,6 +3,7 @@
 pub mod bind;
 pub mod knot;
 pub mod powerdns;
+pub mod unbound;
 
 use std::fs::File;
 use std::future::Future;

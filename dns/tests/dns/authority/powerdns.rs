@@ -121,6 +121,20 @@ impl PowerDns {
         self.api(Method::POST, &format!("/zones/{ZONE}/metadata"), allowed).await;
     }
 
+    /// Has the zone signed from now on, each answer as it is given.
+    pub async fn sign(&mut self) {
+        self.process.kill();
+        let home = self.directory.path();
+        let signed = Command::new(program("pdnsutil"))
+            .arg(format!("--config-dir={}", home.display()))
+            .args(["secure-zone", ZONE.trim_end_matches('.')])
+            .output()
+            .unwrap();
+        assert!(signed.status.success(), "{signed:?}");
+        self.process = Self::run(home.to_owned());
+        assert!(self.is_up().await, "{}", self.process.log());
+    }
+
     /// The API's address.
     pub fn api_url(&self) -> String {
         format!("http://{}", self.api)
