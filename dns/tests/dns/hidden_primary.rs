@@ -35,14 +35,14 @@ const LOOK: Duration = Duration::from_millis(20);
 const ZONE: &str = "db.example.";
 
 /// A hidden primary.
-struct Primary {
+pub struct Primary {
     names: Arc<EmbeddedNames>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Primary {
-    async fn start(lab: &Lab, config: DnsConfig, store: Arc<dyn RegisterStore>) -> Self {
+    pub async fn start(lab: &Lab, config: DnsConfig, store: Arc<dyn RegisterStore>) -> Self {
         let network = lab.network("dns/ns1");
         let server = Server::bind(config, &network, store, Arc::new(BootClock)).await.unwrap();
         let names = server.names().clone();
@@ -54,7 +54,7 @@ impl Primary {
         Self { names, stop, task }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
     }
@@ -68,7 +68,7 @@ fn key_file(lab: &Lab, name: &str, secret: &str) -> PathBuf {
 }
 
 /// A primary at `dns` that tells `secondaries`, each with the first of [`KEYS`].
-fn config(lab: &Lab, dns: SocketAddr, secondaries: &[SocketAddr]) -> DnsConfig {
+pub fn config(lab: &Lab, dns: SocketAddr, secondaries: &[SocketAddr]) -> DnsConfig {
     let (name, secret) = KEYS[0];
     let key_file = key_file(lab, name, secret);
     let mut config = crate::common::config();

@@ -3,6 +3,7 @@
 
 mod authority;
 mod common;
+mod convergence;
 mod health_names;
 mod hidden_primary;
 mod lua_records;

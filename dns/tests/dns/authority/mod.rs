@@ -1,6 +1,7 @@
 //! Name servers of others, started by a test and gone with it.
 
 pub mod bind;
+pub mod gate;
 pub mod knot;
 pub mod powerdns;
 pub mod unbound;

@@ -29,10 +29,15 @@ pub struct PowerDns {
 impl PowerDns {
     /// A server with the zone [`ZONE`].
     pub async fn start() -> Self {
+        Self::probing(1).await
+    }
+
+    /// The same; LUA records' probes are `interval` seconds apart.
+    pub async fn probing(interval: u32) -> Self {
         // More than one test of a process may do so; the first one wins.
         let _first = rustls::crypto::ring::default_provider().install_default();
         for _ in 0..STARTS {
-            if let Some(mut server) = Self::try_start().await {
+            if let Some(mut server) = Self::try_start_at(free_address(), interval).await {
                 server.create_zone().await;
                 return server;
             }
@@ -43,7 +48,7 @@ impl PowerDns {
     /// A server at `dns` that transfers [`ZONE`] from `primaries`; its key is the first of [`KEYS`].
     pub async fn secondary(dns: SocketAddr, primaries: &[SocketAddr]) -> Self {
         let _first = rustls::crypto::ring::default_provider().install_default();
-        let server = Self::try_start_at(dns).await.expect("its ports are free");
+        let server = Self::try_start_at(dns, 1).await.expect("its ports are free");
         let (name, secret) = KEYS[0];
         let key = json!({ "name": name, "algorithm": "hmac-sha256", "key": secret });
         server.api(Method::POST, "/tsigkeys", key).await;
@@ -55,11 +60,7 @@ impl PowerDns {
         server
     }
 
-    async fn try_start() -> Option<Self> {
-        Self::try_start_at(free_address()).await
-    }
-
-    async fn try_start_at(dns: SocketAddr) -> Option<Self> {
+    async fn try_start_at(dns: SocketAddr, interval: u32) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("pdns.sqlite3");
         let loaded = Command::new(program("sqlite3"))
@@ -77,7 +78,7 @@ impl PowerDns {
              daemon=no\nguardian=no\ndisable-syslog=yes\nsecurity-poll-suffix=\n\
              api=yes\napi-key={KEY}\nwebserver=yes\nwebserver-address=127.0.0.1\n\
              webserver-port={}\nwebserver-allow-from=127.0.0.0/8\nenable-lua-records=shared\n\
-             lua-health-checks-interval=1\nsecondary=yes\ndnsupdate=yes\nallow-dnsupdate-from=127.0.0.0/8\n\
+             lua-health-checks-interval={interval}\nsecondary=yes\ndnsupdate=yes\nallow-dnsupdate-from=127.0.0.0/8\n\
              loglevel=4\n",
             database.display(),
             dns.port(),

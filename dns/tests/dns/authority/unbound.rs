@@ -24,6 +24,11 @@ impl Unbound {
         Self::with(authorities, anchor, none).await
     }
 
+    /// A resolver as its makers set it: it keeps an answer for its ttl.
+    pub async fn caching(authorities: &[SocketAddr]) -> Self {
+        Self::with(authorities, None, "").await
+    }
+
     async fn with(authorities: &[SocketAddr], anchor: Option<&str>, settings: &str) -> Self {
         for _ in 0..STARTS {
             let (directory, dns) = (tempfile::tempdir().unwrap(), free_address());
