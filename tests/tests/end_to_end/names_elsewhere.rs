@@ -166,8 +166,10 @@ async fn the_name_server_is_away(names: LabNames) -> Outcome {
     })
     .await?;
     assert_eq!(view.holder, Some(hel()));
-    let (code, said) = continuum(&lab, &["status"]).await;
-    assert!(code == Some(0) && said.contains("is not published"), "{said}");
+    for asked in [&["status"][..], &["operation", "show", operation.id.as_str()]] {
+        let (code, said) = continuum(&lab, asked).await;
+        assert!(code == Some(0) && said.contains("is not published"), "{asked:?}: {said}");
+    }
     let address = lab.layout.name_server().to_string();
     let (code, said) = continuum(&lab, &["dns", "verify", "app", "--authority", &address]).await;
     assert!(code == Some(1) && said.contains("unanswered"), "{said}");
@@ -187,6 +189,8 @@ async fn the_name_server_is_away(names: LabNames) -> Outcome {
     .await?;
     let stands = seen(&lab, &view).await;
     assert_eq!(stands.records, wanted(&view, epoch(&view), &hel()).records, "not repaired");
+    let (_, said) = continuum(&lab, &["operation", "show", operation.id.as_str()]).await;
+    assert!(!said.contains("is not published"), "{said}");
     let (_, said) = continuum(&lab, &["status"]).await;
     assert!(said.contains("somebody else wrote to"), "{said}");
     let (_, said) = continuum(&lab, &["pair", "show", "app"]).await;
