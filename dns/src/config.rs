@@ -10,6 +10,7 @@ use continuum_domain::corroborate::Resolver;
 use continuum_domain::{PairId, RegionId, duration_text};
 use hickory_proto::rr::{LowerName, Name};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Longest time to live; longer ones would hide a failover for too long.
 const TTL_MAX: Duration = Duration::from_secs(3600);
@@ -120,6 +121,16 @@ impl DnsConfig {
     /// Deadline of one read of a register: what is late is not waited for until all is too old.
     pub fn read_deadline(&self) -> Duration {
         (self.max_age / 2).clamp(READ_DEADLINE_MIN, READ_DEADLINE_MAX)
+    }
+
+    /// What tells apart configurations from which the same registers make different zones.
+    pub fn fingerprint(&self) -> String {
+        let made_of = (&self.zone, &self.names, &self.name_servers, self.expire);
+        // What it is made of has no map whose keys are not text, which is all that could fail.
+        let written = serde_json::to_vec(&made_of).unwrap_or_default();
+        let digest = Sha256::digest(&written);
+        let sum: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("edition={} names={sum}", self.edition)
     }
 
     /// Checks what the types cannot: names in the zone, durations, addresses.

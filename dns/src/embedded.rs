@@ -79,6 +79,12 @@ impl EmbeddedNames {
         self.zone.read().unwrap_or_else(PoisonError::into_inner).origin()
     }
 
+    /// Where the zone says which configuration it is of, and what it says there.
+    pub(crate) fn names_text(&self) -> Option<(Name, String)> {
+        let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);
+        zone.names_text().map(|(name, text)| (name, text.to_owned()))
+    }
+
     /// The SOA of the version `serial`.
     pub(crate) fn soa_of(&self, serial: u32) -> Record {
         self.zone.read().unwrap_or_else(PoisonError::into_inner).soa_of(serial)

@@ -22,6 +22,8 @@ const ZONE_TTL_SECONDS: u32 = 60;
 /// How often secondaries look for a newer serial when no NOTIFY reached them.
 const SOA_REFRESH_SECONDS: i32 = 10;
 const SOA_RETRY_SECONDS: i32 = 5;
+/// Where a zone with secondaries says which configuration it is of.
+const NAMES_LABEL: &str = "_names";
 
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ enum Node {
     Addresses(Entry),
     /// The epoch of a pair, as text.
     EpochText(Entry),
+    /// What tells configurations of the zone apart.
+    Names(String),
 }
 
 /// The zone and what is known of its pairs.
@@ -89,6 +93,8 @@ pub struct Zone {
 #[derive(Clone, Debug)]
 struct Line {
     cuts: Cuts,
+    /// Whether an epoch is known that is in no version yet.
+    pending: bool,
     versions: Versions,
 }
 
@@ -135,6 +141,10 @@ impl Zone {
                 nodes.insert(name, node);
             }
         }
+        if !config.secondaries.is_empty() {
+            let name = LowerName::new(&child(NAMES_LABEL, &origin)?);
+            nodes.insert(name, Node::Names(config.fingerprint()));
+        }
         for name in nodes.keys().cloned().collect::<Vec<_>>() {
             let mut above = name.base_name();
             while origin.zone_of(&above) && above != origin {
@@ -144,6 +154,7 @@ impl Zone {
         }
         let line = (!config.secondaries.is_empty()).then(|| Line {
             cuts: Cuts::new(evidence.keys().cloned()),
+            pending: false,
             versions: Versions::default(),
         });
         Ok(Self {
@@ -177,13 +188,14 @@ impl Zone {
         let epoch = record.map_or(Epoch(0), |record| record.epoch);
         let holder = record.and_then(|record| record.holder.as_ref());
         let line = self.line.as_mut()?;
-        line.cuts.observe(pair, epoch, holder, sent, received);
-        let cut = line.cuts.cut()?;
-        let epochs = cut.values().fold(0u64, |sum, (epoch, _)| sum.wrapping_add(epoch.0));
-        let serial = versions::serial(self.edition, epochs);
-        if line.versions.serial() == Some(serial) {
+        line.pending |= line.cuts.observe(pair, epoch, holder, sent, received);
+        if !line.pending {
             return None;
         }
+        let cut = line.cuts.cut()?;
+        line.pending = false;
+        let epochs = cut.values().fold(0u64, |sum, (epoch, _)| sum.wrapping_add(epoch.0));
+        let serial = versions::serial(self.edition, epochs);
         let records = self.records_at(&cut);
         let taken = self.line.as_mut()?.versions.take(serial, records);
         taken.then_some(serial)
@@ -199,6 +211,14 @@ impl Zone {
     pub fn transfer(&self, have: Option<u32>) -> Option<(u32, Transfer)> {
         let versions = &self.line.as_ref()?.versions;
         Some((versions.serial()?, versions.since(have)?))
+    }
+
+    /// Where a zone with secondaries says which configuration it is of, and what it says there.
+    pub fn names_text(&self) -> Option<(Name, &str)> {
+        self.nodes.iter().find_map(|(name, node)| match node {
+            Node::Names(text) => Some((Name::from(name), text.as_str())),
+            _ => None,
+        })
     }
 
     /// The SOA of the version `serial`, as it is transferred.
@@ -218,6 +238,9 @@ impl Zone {
                     records.extend(address_records(&every, ZONE_TTL_SECONDS, addresses));
                 }
                 Node::Between => {}
+                Node::Names(text) => {
+                    records.insert(text_record(&every.name, ZONE_TTL_SECONDS, text.clone()));
+                }
                 Node::Addresses(entry) => {
                     let holder = cut.get(&entry.pair).and_then(|(_, holder)| holder.as_ref());
                     let addresses = holder.and_then(|region| entry.addresses.get(region));
@@ -278,6 +301,10 @@ impl Zone {
             },
             Node::Server(addresses) => address_records(question, ZONE_TTL_SECONDS, addresses),
             Node::Between => Vec::new(),
+            Node::Names(text) if question.record_type == RecordType::TXT => {
+                vec![text_record(&question.name, ZONE_TTL_SECONDS, text.clone())]
+            }
+            Node::Names(_) => Vec::new(),
             Node::Addresses(entry) => match self.follow(entry, question, now) {
                 Some(records) => records,
                 None => return Answer::code(ResponseCode::ServFail),
@@ -381,8 +408,11 @@ fn child(label: &str, parent: &LowerName) -> Result<Name, ConfigError> {
 
 fn stamp_record(name: &Name, entry: &Entry, epoch: Epoch, holder: Option<&RegionId>) -> Record {
     let stamp = Stamp { pair: entry.pair.clone(), epoch, holder: holder.cloned(), sum: None };
-    let data = RData::TXT(TXT::new(vec![stamp.to_string()]));
-    Record::from_rdata(name.clone(), seconds(entry.ttl), data)
+    text_record(name, seconds(entry.ttl), stamp.to_string())
+}
+
+fn text_record(name: &Name, ttl: u32, text: String) -> Record {
+    Record::from_rdata(name.clone(), ttl, RData::TXT(TXT::new(vec![text])))
 }
 
 fn address_records(question: &Question, ttl: u32, addresses: &[IpAddr]) -> Vec<Record> {

@@ -36,7 +36,7 @@ impl Cuts {
     }
 
     /// Takes a successful read of `pair`'s register; epoch 0 for one never written. A pair that is not
-    /// one of ours and an epoch that is older than known change nothing.
+    /// one of ours and an epoch that is older than known change nothing. Whether the epoch is new.
     pub fn observe(
         &mut self,
         pair: &PairId,
@@ -44,17 +44,19 @@ impl Cuts {
         holder: Option<&RegionId>,
         sent: Tick,
         received: Tick,
-    ) {
-        let Some(known) = self.pairs.get_mut(pair) else { return };
+    ) -> bool {
+        let Some(known) = self.pairs.get_mut(pair) else { return false };
         match known {
-            Some(standing) if standing.epoch > epoch => {}
+            Some(standing) if standing.epoch > epoch => false,
             Some(standing) if standing.epoch == epoch => {
                 standing.from = standing.from.min(received);
                 standing.until = standing.until.max(sent);
+                false
             }
             _ => {
                 let holder = holder.cloned();
                 *known = Some(Standing { epoch, holder, from: received, until: sent });
+                true
             }
         }
     }

@@ -26,6 +26,7 @@ pub struct Transfers {
     whole: AtomicU64,
     changes: AtomicU64,
     refused: AtomicU64,
+    contradicted: AtomicU64,
 }
 
 impl Transfers {
@@ -42,6 +43,16 @@ impl Transfers {
     /// Questions for a transfer that were refused.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Times that a secondary was found to have another zone under the same serial: the configuration
+    /// was changed without one more in `edition`.
+    pub fn contradicted(&self) -> u64 {
+        self.contradicted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_contradicted(&self) {
+        self.contradicted.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_whole(&self) {

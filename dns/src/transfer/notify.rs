@@ -2,7 +2,7 @@
 //! looked at until it serves it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,6 +124,7 @@ impl Teller {
                     if self.serves(serial, patience).await {
                         let (secondary, took) = (self.secondary, clock.now().since(began));
                         tracing::info!(%secondary, serial, ?took, "a secondary serves the newest version");
+                        self.compare(serial).await;
                         return;
                     }
                     (patience, pause) = ((patience * 2).min(PAUSE_MAX), PAUSE_MIN);
@@ -150,6 +151,26 @@ impl Teller {
         tokio::time::timeout(patience, looking).await.is_ok()
     }
 
+    /// Says so when the secondary has another zone under the same serial: a changed configuration, here or
+    /// at another primary, without a new edition.
+    async fn compare(&self, serial: u32) {
+        let Some((name, due)) = self.names.names_text() else { return };
+        let secondary = self.secondary;
+        let answer = lookup::query(secondary, &name.to_string(), RecordType::TXT, ANSWER).await;
+        // Whoever does not answer now is asked at the next change.
+        let Ok(answer) = answer else { return };
+        let has = lookup::text(&answer).unwrap_or_default();
+        if has != due {
+            self.names.transfers().count_contradicted();
+            tracing::error!(
+                %secondary, serial, has, due,
+                "a secondary has another zone under the same serial: the configuration was changed \
+                 here, or at another primary of the zone, without one more in `edition`. Raise it at \
+                 every server of the zone"
+            );
+        }
+    }
+
     async fn tell(&self, serial: u32) -> Result<(), NotTold> {
         let id = lookup::random_number();
         let mut message = Message::new(id, MessageType::Query, OpCode::Notify);
@@ -164,7 +185,7 @@ impl Teller {
         let now = u64::try_from(self.names.clock().wall_ms() / 1000).unwrap_or_default();
         let verifier = message.finalize(&self.key, now).map_err(io::Error::other)?;
         let bytes = message.to_vec().map_err(io::Error::other)?;
-        let socket = UdpSocket::bind((self.own, 0)).await?;
+        let socket = UdpSocket::bind((self.from(), 0)).await?;
         socket.connect(self.secondary).await?;
         socket.send(&bytes).await?;
         let answered = tokio::time::timeout(ANSWER, lookup::receive(&socket, &message)).await;
@@ -177,6 +198,16 @@ impl Teller {
                 Ok(answer)
             }
             code => Err(NotTold::Refused(code)),
+        }
+    }
+
+    /// The address to send from: the one that secondaries list, where it is one.
+    fn from(&self) -> IpAddr {
+        let listed = !self.own.is_unspecified() && self.own.is_ipv4() == self.secondary.is_ipv4();
+        match self.secondary {
+            _ if listed => self.own,
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         }
     }
 

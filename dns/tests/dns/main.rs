@@ -12,4 +12,5 @@ mod places;
 mod powerdns_api;
 mod rfc2136;
 mod signed;
+mod transfer_keys;
 mod verify;
