@@ -127,6 +127,11 @@ impl Teller {
                         self.compare(serial).await;
                         return;
                     }
+                    if self.signs(serial).await {
+                        let secondary = self.secondary;
+                        tracing::debug!(%secondary, serial, "a secondary that signs was told");
+                        return;
+                    }
                     (patience, pause) = ((patience * 2).min(PAUSE_MAX), PAUSE_MIN);
                     if clock.now().since(began) >= LATE {
                         doubts.late(self, serial).await;
@@ -149,6 +154,18 @@ impl Teller {
             }
         };
         tokio::time::timeout(patience, looking).await.is_ok()
+    }
+
+    /// Whether the secondary signs the zone itself: then its serial is its own, newer than ours, and
+    /// tells nothing about what it has of us.
+    async fn signs(&self, serial: u32) -> bool {
+        let newer = self.serial().await.is_some_and(|has| older(serial, has));
+        if !newer {
+            return false;
+        }
+        let zone = self.origin.to_string();
+        let keys = lookup::query(self.secondary, &zone, RecordType::DNSKEY, ANSWER).await;
+        keys.is_ok_and(|keys| !keys.answers.is_empty() || keys.metadata.truncation)
     }
 
     /// Says so when the secondary has another zone under the same serial: a changed configuration, here or

@@ -11,7 +11,9 @@ use crate::authority::bind::Bind;
 use crate::authority::knot::Knot;
 use crate::authority::powerdns::PowerDns;
 use crate::authority::unbound::Unbound;
-use crate::authority::{KEYS, TIMEOUT, ZONE_TEXT, program};
+use crate::authority::{KEYS, TIMEOUT, ZONE_TEXT, free_address, program};
+use crate::common::{Lab, WRITER, elect};
+use crate::hidden_primary::{Primary, config};
 use continuum_dns::lookup::{RecordType, ResponseCode, query_tcp};
 use continuum_dns::provider::publish::publish;
 use continuum_dns::provider::rfc2136::{Rfc2136, TsigKey};
@@ -19,7 +21,7 @@ use continuum_dns::records::{Records, Wanted};
 use continuum_dns::verify::{Resolved, resolved};
 use continuum_domain::{Epoch, PairId, RegionId};
 use continuum_runtime::BootClock;
-use hickory_proto::rr::Record;
+use continuum_witness::memory::MemoryStore;
 
 const NAME: &str = "app.db.example.";
 const VALIDATED: Resolved = Resolved::Serves { validated: true };
@@ -48,13 +50,12 @@ async fn write(server: SocketAddr, key: usize, wanted: &Wanted) {
 async fn anchor(server: SocketAddr) -> String {
     let looking = async {
         loop {
-            let answer =
-                query_tcp(server, "db.example.", RecordType::DNSKEY, TIMEOUT).await.unwrap();
+            let answer = query_tcp(server, "db.example.", RecordType::DNSKEY, TIMEOUT).await;
+            let keys = answer.map(|answer| answer.answers).unwrap_or_default();
+            let mut keys = keys.iter().map(|record| record.data.to_string());
             // The key that signs keys has flags 257.
-            let text = |record: &Record| record.data.to_string();
-            let found = answer.answers.iter().map(text).find(|text| text.starts_with("257 "));
-            if let Some(found) = found {
-                return format!("db.example. DNSKEY {found}");
+            if let Some(key) = keys.find(|text| text.starts_with("257 ")) {
+                return format!("db.example. DNSKEY {key}");
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -127,6 +128,28 @@ async fn powerdns_signs_what_is_written_and_lua_records() {
     let mut due = wanted(1, "fsn", "192.0.2.7");
     due.name = "lua.db.example.".into();
     until(&resolver, &due, &VALIDATED).await;
+}
+
+/// The embedded server signs nothing: a secondary of it does, and is followed by resolvers that check it.
+#[tokio::test]
+async fn a_secondary_of_the_embedded_server_signs_what_it_transfers() {
+    let (lab, store) = (Lab::new(), Arc::new(MemoryStore::new()));
+    elect(&*store, 1, Some("fsn")).await;
+    let (dns, secondary) = (free_address(), free_address());
+    let primary = Primary::start(&lab, config(&lab, dns, &[secondary]), store.clone()).await;
+    let signing = "dnssec-policy default; inline-signing yes;";
+    let server = Bind::secondary_with(secondary, &[dns], KEYS[0], signing);
+    let resolver = Unbound::start(&[secondary], Some(&anchor(secondary).await)).await;
+    for epoch in 2..8 {
+        let (region, address) =
+            if epoch % 2 == 0 { ("hel", "192.0.2.2") } else { ("fsn", "192.0.2.1") };
+        elect(&*store, epoch, Some(region)).await;
+        let mut due = wanted(epoch, region, address);
+        due.name = WRITER.to_owned() + ".";
+        until(&resolver, &due, &VALIDATED).await;
+    }
+    assert_eq!(primary.names.transfers().contradicted(), 0, "{}", server.log());
+    primary.stop().await;
 }
 
 /// The zone with the name at `address`, signed by a new key; the signatures begin and end as `dnssec-signzone` reads

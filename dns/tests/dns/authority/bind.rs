@@ -36,9 +36,19 @@ impl Bind {
 
     /// A server at `dns` that transfers db.example from `primaries`; its key is `key`.
     pub fn secondary(dns: SocketAddr, primaries: &[SocketAddr], key: (&str, &str)) -> Self {
+        Self::secondary_with(dns, primaries, key, "")
+    }
+
+    /// The same, with more settings of the zone.
+    pub fn secondary_with(
+        dns: SocketAddr,
+        primaries: &[SocketAddr],
+        key: (&str, &str),
+        settings: &str,
+    ) -> Self {
         let (name, secret) = key;
         let key = format!("key \"{name}\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n");
-        Self::with(dns, &secondary(primaries, name), &key)
+        Self::with(dns, &(secondary(primaries, name) + settings), &key)
     }
 
     /// A server whose zone db.example is `text` and stays so.
