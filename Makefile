@@ -6,7 +6,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 
-.PHONY: alerts pgbouncer npm-parts study namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
+.PHONY: alerts pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ etcd: # the server that the witness's backend for it is tested on
 
 powerdns: # the name servers that records are written to in tests; none is started
 	@./scripts/ensure-programs.sh pdns_server:pdns-server $(SQLITE_SCHEMA):pdns-backend-sqlite3 \
-		sqlite3:sqlite3 named:bind9
+		sqlite3:sqlite3 named:bind9 knotd:knot unbound:unbound
 
 pgbouncer: # the pooler and the balancer that traffic switches are tested on; none is started
 	@./scripts/ensure-programs.sh pgbouncer:pgbouncer haproxy:haproxy
@@ -99,6 +99,9 @@ study: postgres namespaces ## moves, faults and false alarms on real processes, 
 	./target/release/continuum-study moves
 	./target/release/continuum-study faults
 	./target/release/continuum-study alarms
+
+study-names: powerdns ## time until every resolver answers with a new primary, by authority and ttl (ten minutes)
+	$(CARGO) test -p continuum-dns --test dns -- --ignored --nocapture convergence::
 
 fix: fmt ## format, and let clippy mend what it can
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged

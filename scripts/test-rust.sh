@@ -37,7 +37,7 @@ if cargo nextest --version >/dev/null 2>&1; then
         ;;
     long)
         exec cargo nextest run --workspace --exclude continuum-domain --profile long --run-ignored only \
-            -E 'not (binary(cut_lines) or test(/^kubernetes::/) or test(child_witness))'
+            -E 'not (binary(cut_lines) or test(/^kubernetes::/) or test(/^convergence::/) or test(child_witness))'
         ;;
     cut)
         exec cargo nextest run --workspace --exclude continuum-domain --profile long --run-ignored only \

@@ -45,7 +45,10 @@ pub enum LabNames {
     Embedded,
     /// A PowerDNS, which the holder's agent writes to.
     PowerDns,
-    /// The same with a BIND.
+    /// A PowerDNS whose records list every member and are probed at the lease-gated health URL: nothing
+    /// is written when the holder changes.
+    PowerDnsFollow,
+    /// Records that the holder's agent writes, as with PowerDNS, at a BIND.
     Bind,
 }
 

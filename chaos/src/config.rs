@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use continuum_domain::RegionId;
-use continuum_domain::spec::{LossApproval, MemberSpec, NameSpec, PairSpec};
+use continuum_domain::spec::{LossApproval, MemberSpec, NamePolicy, NameSpec, PairSpec};
 use continuum_runtime::durable;
 use continuum_runtime::net::TlsFiles;
 use continuum_runtime::seed;
@@ -58,13 +59,19 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
     }
     spec.names = vec![match options.names {
         LabNames::Embedded => NameSpec::new(NAME, options.name_ttl),
-        LabNames::PowerDns | LabNames::Bind => {
+        LabNames::PowerDns | LabNames::PowerDnsFollow | LabNames::Bind => {
             let address = |region: &Region| (region.id.clone(), [region.address.into()].into());
             let addresses = layout.regions.iter().map(address).collect();
             let at = (authority::PROVIDER, ZONE);
             NameSpec::at_provider(NAME, options.name_ttl, at, addresses)
         }
     }];
+    if let Some(name) = spec.names.first_mut()
+        && let Some(follow) = layout.follow
+    {
+        name.policy = NamePolicy::Follow;
+        name.health_port = NonZeroU16::new(follow.health_port);
+    }
     spec
 }
 
@@ -204,6 +211,14 @@ fn at_hub(layout: &Layout, port: u16) -> String {
 /// A part of a region, as others reach it.
 fn in_region(region: &Region, port: u16) -> String {
     format!("{}:{port}", region.peer_address)
+}
+
+/// A region's health URLs: where clients reach PostgreSQL when a name server probes them.
+fn health(layout: &Layout, region: &Region) -> String {
+    match layout.follow {
+        Some(follow) => format!("{}:{}", region.address, follow.health_port),
+        None => in_region(region, region.health_port),
+    }
 }
 
 /// Where other members reach a region's PostgreSQL: apart from the clients in a network that can be
@@ -370,14 +385,14 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
     let directory = layout.region_directory(&region.id);
     let (names, providers) = match options.names {
         LabNames::Embedded => (vec![named("dns", at_hub(layout, layout.dns.1))], Vec::new()),
-        LabNames::PowerDns | LabNames::Bind => {
+        LabNames::PowerDns | LabNames::PowerDnsFollow | LabNames::Bind => {
             (Vec::new(), vec![authority::provider(layout, region)])
         }
     };
     json!({
         "region": region.id,
         "listen_peer": in_region(region, region.peer_port),
-        "listen_health": in_region(region, region.health_port),
+        "listen_health": health(layout, region),
         "state_directory": agent_state(layout, region),
         "tls": tls(&region.tls),
         "timing": {

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use continuum_domain::Tick;
 
+use crate::args::LabNames;
 use crate::history::Attempt;
 use crate::lab::{Error, Lab};
 use crate::ledger::{self, Move, Survivors, Verdict};
 
 /// A stale answer lives no longer than its TTL and this.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// What a name server that probes by itself adds: its interval and a probe's longest time, seconds each.
+const FOLLOW_PROBES: Duration = Duration::from_secs(2);
 /// How long the pair may take to be whole before it is judged.
 const WHOLE_LIMIT: Duration = Duration::from_secs(120);
 
@@ -45,7 +48,11 @@ impl Lab {
             true => 0,
             false => ledger::tally(exposed, &survivors).lost.len(),
         };
-        let settle = self.options.name_ttl + PROBE_INTERVAL;
+        let probed = match self.options.names {
+            LabNames::PowerDnsFollow => FOLLOW_PROBES,
+            LabNames::Embedded | LabNames::PowerDns | LabNames::Bind => Duration::ZERO,
+        };
+        let settle = self.options.name_ttl + PROBE_INTERVAL + probed;
         let answers = self.names().answers();
         let allowed = u64::try_from(allowed).unwrap_or(u64::MAX);
         let verdict = Verdict::of(&attempts, &survivors, moves, &answers, settle, allowed);

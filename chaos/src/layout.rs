@@ -12,7 +12,7 @@ use continuum_runtime::certificates::Authority;
 use continuum_runtime::net::TlsFiles;
 use continuum_runtime::{Identity, Role};
 
-use crate::args::{LabOptions, LabWitness};
+use crate::args::{LabNames, LabOptions, LabWitness};
 use crate::janitor::DIRECTORY_PREFIX;
 use crate::ports::{Ports, region_address};
 use crate::wan::Wan;
@@ -98,10 +98,22 @@ pub struct Layout {
     pub object_store: Option<u16>,
     /// The name server's DNS port, gRPC port and certificate.
     pub dns: (u16, u16, TlsFiles),
+    /// Where records are probed instead of written: the port of every agent's health URLs at its
+    /// region's own address, and that of the name server's API.
+    pub follow: Option<Follow>,
     /// The operator's certificate.
     pub operator: TlsFiles,
     /// Regions; the first holds the lease first.
     pub regions: Vec<Region>,
+}
+
+/// Ports of a lab whose names follow by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Follow {
+    /// Of the agents' health URLs, the same in each region.
+    pub health_port: u16,
+    /// Of the name server's API.
+    pub api_port: u16,
 }
 
 /// Where a region is.
@@ -189,6 +201,12 @@ impl Layout {
             is_quorum: options.witness.is_quorum(),
             object_store,
             dns: (ports.free()?, ports.free()?, issue(Role::Dns, "dns")?),
+            follow: match options.names {
+                LabNames::PowerDnsFollow => {
+                    Some(Follow { health_port: ports.free_on(&loopback)?, api_port: ports.free()? })
+                }
+                LabNames::Embedded | LabNames::PowerDns | LabNames::Bind => None,
+            },
             operator: issue(Role::Operator, "lab")?,
             regions,
             directory,
@@ -246,6 +264,11 @@ impl Layout {
     /// A region's key for dynamic updates, where the names are at a server of others.
     pub fn tsig_key_file(&self, region: &RegionId) -> PathBuf {
         self.directory.join(format!("config/tsig-{region}.key"))
+    }
+
+    /// The key of the name server's API, as a region's agent has it.
+    pub fn api_key_file(&self, region: &RegionId) -> PathBuf {
+        self.directory.join(format!("config/api-{region}.key"))
     }
 
     /// Where the name server answers.

@@ -56,7 +56,7 @@ pub async fn run(args: LabArgs) -> u8 {
     };
     let names = match options.names {
         LabNames::Embedded => "a name server",
-        LabNames::PowerDns => "a PowerDNS",
+        LabNames::PowerDns | LabNames::PowerDnsFollow => "a PowerDNS",
         LabNames::Bind => "a BIND",
     };
     progress.line(&format!(

@@ -2,18 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use continuum_domain::corroborate::Resolver;
 use continuum_domain::{PairId, RegionId, duration_text};
 use hickory_proto::rr::{LowerName, Name};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Longest time to live; longer ones would hide a failover for too long.
 const TTL_MAX: Duration = Duration::from_secs(3600);
 /// A read of the witness gets half of `max_age`, between these bounds.
 const READ_DEADLINE_MIN: Duration = Duration::from_millis(200);
 const READ_DEADLINE_MAX: Duration = Duration::from_secs(2);
+/// Names of a zone that is transferred, at most: a transfer stays one of megabytes.
+const TRANSFERRED_NAMES_MAX: usize = 10_000;
+/// Shortest time for which secondaries go on without this server.
+const EXPIRE_MIN: Duration = Duration::from_secs(3600);
 
 /// Configuration of an embedded name server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +42,46 @@ pub struct DnsConfig {
     /// What is known of a pair counts as unknown when it is older than this.
     #[serde(default = "default_max_age", with = "duration_text")]
     pub max_age: Duration,
+    /// Counts changes of this zone's configuration where it has secondaries: the high part of the
+    /// serial. One more with each change of a name, an address or a ttl, the same at every server
+    /// of the zone.
+    #[serde(default)]
+    pub edition: u32,
+    /// What the zone's NS records say. Without any it is this server itself, as `ns` in the zone.
+    #[serde(default)]
+    pub name_servers: Vec<NameServerConfig>,
+    /// Servers that this one is the hidden primary of.
+    #[serde(default)]
+    pub secondaries: Vec<SecondaryConfig>,
+    /// How long secondaries go on answering while no primary can be reached.
+    #[serde(default = "default_expire", with = "duration_text")]
+    pub expire: Duration,
+}
+
+/// A name server as the zone's NS records and the delegation list it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameServerConfig {
+    /// Fully qualified name.
+    pub name: String,
+    /// Its addresses, when the name lies in the zone.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A server that transfers the zone from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondaryConfig {
+    /// Where it takes NOTIFY.
+    pub address: Resolver,
+    /// File with the TSIG key that it signs by and that NOTIFY is signed by, as `tsig-keygen`
+    /// writes it.
+    pub key_file: PathBuf,
+}
+
+fn default_expire() -> Duration {
+    Duration::from_secs(7 * 24 * 3600)
 }
 
 fn default_poll() -> Duration {
@@ -76,6 +123,16 @@ impl DnsConfig {
         (self.max_age / 2).clamp(READ_DEADLINE_MIN, READ_DEADLINE_MAX)
     }
 
+    /// What tells apart configurations from which the same registers make different zones.
+    pub fn fingerprint(&self) -> String {
+        let made_of = (&self.zone, &self.names, &self.name_servers, self.expire);
+        // What it is made of has no map whose keys are not text, which is all that could fail.
+        let written = serde_json::to_vec(&made_of).unwrap_or_default();
+        let digest = Sha256::digest(&written);
+        let sum: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("edition={} names={sum}", self.edition)
+    }
+
     /// Checks what the types cannot: names in the zone, durations, addresses.
     pub fn check(&self) -> Result<(), ConfigError> {
         let zone = parse_name("zone", &self.zone)?;
@@ -101,6 +158,60 @@ impl DnsConfig {
             if entry.addresses.is_empty() || entry.addresses.values().any(Vec::is_empty) {
                 return fail(&path("addresses"), "every member needs at least one address");
             }
+        }
+        self.check_servers(&zone)?;
+        self.check_secondaries()
+    }
+
+    fn check_servers(&self, zone: &LowerName) -> Result<(), ConfigError> {
+        let mut seen = BTreeSet::new();
+        for (index, server) in self.name_servers.iter().enumerate() {
+            let path = |field: &str| format!("name_servers[{index}].{field}");
+            let name = parse_name(&path("name"), &server.name)?;
+            if name == *zone {
+                return fail(&path("name"), "must not be the zone itself");
+            }
+            let inside = zone.zone_of(&name);
+            if !seen.insert(name) {
+                return fail(&path("name"), "is listed twice");
+            }
+            match (inside, server.addresses.is_empty()) {
+                (true, true) => {
+                    let problem =
+                        "is needed: the name lies in the zone, which must say its address";
+                    return fail(&path("addresses"), problem);
+                }
+                (false, false) => {
+                    let problem = "must be left out: the name lies in another zone, which says it";
+                    return fail(&path("addresses"), problem);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_secondaries(&self) -> Result<(), ConfigError> {
+        if self.secondaries.is_empty() {
+            return Ok(());
+        }
+        if self.name_servers.is_empty() {
+            let problem = "is needed with `secondaries`: the servers that resolvers ask";
+            return fail("name_servers", problem);
+        }
+        if self.names.len() > TRANSFERRED_NAMES_MAX {
+            let problem =
+                format!("at most {TRANSFERRED_NAMES_MAX} names in a zone with secondaries");
+            return fail("names", &problem);
+        }
+        let mut seen = BTreeSet::new();
+        for (index, secondary) in self.secondaries.iter().enumerate() {
+            if !seen.insert(secondary.address.0) {
+                return fail(&format!("secondaries[{index}].address"), "is listed twice");
+            }
+        }
+        if self.expire < EXPIRE_MIN || i32::try_from(self.expire.as_secs()).is_err() {
+            return fail("expire", "1h or more is accepted, up to 68 years");
         }
         Ok(())
     }

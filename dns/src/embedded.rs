@@ -9,10 +9,14 @@ use continuum_domain::record::pair_key;
 use continuum_domain::{PairId, PairRecord, RegionId, Tick};
 use continuum_runtime::SharedClock;
 use continuum_witness::{RegisterStore, StoreError};
+use hickory_proto::rr::{Name, Record};
+use tokio::sync::watch;
 
 use crate::config::{ConfigError, DnsConfig};
 use crate::evidence::{Evidence, Known, NotTaken, Observed};
 use crate::service::{NameChange, NameError, NameService, Published};
+use crate::transfer::versions::Transfer;
+use crate::transfer::{Transfers, messages};
 use crate::zone::{Answer, Question, Zone};
 
 /// How long a publish of a new epoch waits for the register before the region's word must do.
@@ -24,6 +28,13 @@ pub struct EmbeddedNames {
     store: Arc<dyn RegisterStore>,
     clock: SharedClock,
     poll: Duration,
+    has_secondaries: bool,
+    /// The serial that secondaries are given.
+    serial: watch::Sender<Option<u32>>,
+    /// Counts changes of registers, where there are secondaries: what stood in all of them at one
+    /// instant takes a read of each after the change.
+    changed: watch::Sender<u64>,
+    transfers: Transfers,
 }
 
 impl std::fmt::Debug for EmbeddedNames {
@@ -41,7 +52,51 @@ impl EmbeddedNames {
         clock: SharedClock,
     ) -> Result<Arc<Self>, ConfigError> {
         let zone = RwLock::new(Zone::new(config, server_addresses)?);
-        Ok(Arc::new(Self { zone, store, clock, poll: config.poll }))
+        Ok(Arc::new(Self {
+            zone,
+            store,
+            clock,
+            poll: config.poll,
+            has_secondaries: !config.secondaries.is_empty(),
+            serial: watch::Sender::new(None),
+            changed: watch::Sender::new(0),
+            transfers: Transfers::default(),
+        }))
+    }
+
+    /// The serial that secondaries are given, as it changes; `None` while it is not known.
+    pub fn serials(&self) -> watch::Receiver<Option<u32>> {
+        self.serial.subscribe()
+    }
+
+    /// Transfers since the start.
+    pub fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+
+    /// The zone's name.
+    pub fn origin(&self) -> Name {
+        self.zone.read().unwrap_or_else(PoisonError::into_inner).origin()
+    }
+
+    /// Where the zone says which configuration it is of, and what it says there.
+    pub(crate) fn names_text(&self) -> Option<(Name, String)> {
+        let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);
+        zone.names_text().map(|(name, text)| (name, text.to_owned()))
+    }
+
+    /// The SOA of the version `serial`.
+    pub(crate) fn soa_of(&self, serial: u32) -> Record {
+        self.zone.read().unwrap_or_else(PoisonError::into_inner).soa_of(serial)
+    }
+
+    /// The records that bring a secondary from the version `have`, or from nothing, to the newest one;
+    /// `None` while that is not known. The flag says whether they are changes alone.
+    pub(crate) fn transfer(&self, have: Option<u32>) -> Option<(Vec<Record>, bool)> {
+        let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);
+        let (serial, transfer) = zone.transfer(have)?;
+        let changes = !matches!(transfer, Transfer::Whole(_));
+        Some((messages::records(transfer, serial, |serial| zone.soa_of(serial)), changes))
     }
 
     /// What ages are measured by.
@@ -63,7 +118,9 @@ impl EmbeddedNames {
     /// Reads `pair`'s register again and again; never returns.
     pub async fn poll(&self, pair: PairId) {
         let mut was_well = true;
+        let mut changed = self.changed.subscribe();
         loop {
+            changed.mark_unchanged();
             let read = self.refresh(&pair).await;
             match &read {
                 Ok(()) if !was_well => tracing::info!(%pair, "pair register is read again"),
@@ -73,7 +130,8 @@ impl EmbeddedNames {
                 _ => {}
             }
             was_well = read.is_ok();
-            tokio::time::sleep(self.poll).await;
+            // The sender lives as long as this does: only a change, or the time, ends the wait.
+            let _change_or_time = tokio::time::timeout(self.poll, changed.changed()).await;
         }
     }
 
@@ -81,6 +139,7 @@ impl EmbeddedNames {
     pub async fn refresh(&self, pair: &PairId) -> Result<(), StoreError> {
         let sent = self.clock.now();
         let held = self.store.read(&pair_key(pair)).await?;
+        let received = self.clock.now();
         let record = match held {
             Some(held) => {
                 Some(serde_json::from_slice::<PairRecord>(&held.value).map_err(|error| {
@@ -90,7 +149,23 @@ impl EmbeddedNames {
             None => None,
         };
         self.observe(pair, record.as_ref(), sent);
+        self.count_for_secondaries(pair, record.as_ref(), sent, received);
         Ok(())
+    }
+
+    fn count_for_secondaries(
+        &self,
+        pair: &PairId,
+        record: Option<&PairRecord>,
+        sent: Tick,
+        received: Tick,
+    ) {
+        let mut zone = self.zone.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(serial) = zone.read_took(pair, record, sent, received) {
+            tracing::info!(serial, "a new version of the zone for its secondaries");
+            // Under the lock: two reads may end at once, and the later serial is the one that stays.
+            self.serial.send_replace(Some(serial));
+        }
     }
 
     fn observe(&self, pair: &PairId, record: Option<&PairRecord>, sent: Tick) {
@@ -108,6 +183,9 @@ impl EmbeddedNames {
             Some((before, now, Observed::Taken)) if now > before => {
                 let holder = record.and_then(|record| record.holder.as_ref());
                 tracing::info!(%pair, epoch = %now, ?holder, "names follow a new epoch");
+                if self.has_secondaries {
+                    self.changed.send_modify(|count| *count = count.wrapping_add(1));
+                }
             }
             _ => {}
         }

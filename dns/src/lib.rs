@@ -5,7 +5,7 @@
 //!                                       └── client::RpcNameService ══mTLS══╗
 //!                                                                          ║ publish (nudge, vouch)
 //!  clients ── UDP, TCP ──> server ──> zone (pure) <── evidence <── embedded ╝
-//!                                                                     └── polls pair registers
+//!  secondaries ── TCP ──> tcp ── transfer ─┘                          └── polls pair registers
 //! ```
 //!
 //! The embedded server has no records of its own that could drift: it answers from the pair's
@@ -26,6 +26,8 @@ pub mod records;
 mod rpc;
 pub mod server;
 pub mod service;
+mod tcp;
+pub mod transfer;
 pub mod verify;
 pub mod zone;
 

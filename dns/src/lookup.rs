@@ -103,8 +103,29 @@ pub async fn resolve(
     record_type: RecordType,
     timeout: Duration,
 ) -> Result<Message, LookupError> {
+    ask_resolver(resolver, question(name, record_type)?, timeout).await
+}
+
+/// The same, without the resolver's checking signatures.
+pub async fn resolve_unchecked(
+    resolver: SocketAddr,
+    name: &str,
+    record_type: RecordType,
+    timeout: Duration,
+) -> Result<Message, LookupError> {
     let mut question = question(name, record_type)?;
+    question.metadata.checking_disabled = true;
+    ask_resolver(resolver, question, timeout).await
+}
+
+async fn ask_resolver(
+    resolver: SocketAddr,
+    mut question: Message,
+    timeout: Duration,
+) -> Result<Message, LookupError> {
     question.metadata.recursion_desired = true;
+    // It may say whether it has checked signatures (RFC 6840).
+    question.metadata.authentic_data = true;
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD);
     question.edns = Some(edns);
@@ -157,7 +178,7 @@ pub(crate) fn random_number() -> u16 {
 async fn ask_udp(server: SocketAddr, question: Message) -> io::Result<Message> {
     let socket = connected(server).await?;
     socket.send(&encode(&question)?).await?;
-    receive(&socket, &question).await
+    Ok(receive(&socket, &question).await?.0)
 }
 
 /// A socket on a port of the system's choice that hears this server alone.
@@ -168,13 +189,20 @@ async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-async fn receive(socket: &UdpSocket, question: &Message) -> io::Result<Message> {
+/// The answer to `question`, as a message and as it came.
+pub(crate) async fn receive(
+    socket: &UdpSocket,
+    question: &Message,
+) -> io::Result<(Message, Vec<u8>)> {
     let mut buffer = vec![0; ANSWER_BYTES_MAX];
     loop {
         let length = socket.recv(&mut buffer).await?;
         // Anything else is a late answer to somebody before us, or noise.
         match Message::from_vec(&buffer[..length]) {
-            Ok(answer) if fits(&answer, question) => return Ok(answer),
+            Ok(answer) if fits(&answer, question) => {
+                buffer.truncate(length);
+                return Ok((answer, buffer));
+            }
             _ => {}
         }
     }
@@ -191,7 +219,7 @@ async fn ask_again_by_udp(
         socket.send(&bytes).await?;
         let answer = tokio::time::timeout(pause, receive(&socket, question)).await;
         if let Ok(answer) = answer {
-            return answer;
+            return Ok(answer?.0);
         }
     }
 }

@@ -12,6 +12,7 @@ use continuum_runtime::{BootClock, SharedClock, SharedNetwork, seed};
 use continuum_witness::RegisterStore;
 use hickory_proto::op::{Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, RecordType};
+use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
@@ -23,12 +24,11 @@ use crate::config::{ConfigError, DnsConfig};
 use crate::embedded::EmbeddedNames;
 use crate::proto::names_server::NamesServer;
 use crate::rpc::Service;
+use crate::tcp;
+use crate::transfer::keys::{Keys, Signed};
+use crate::transfer::notify;
 use crate::zone::{Answer, Question};
 
-/// An idle TCP connection is closed after this long.
-const TCP_IDLE: Duration = Duration::from_secs(5);
-/// Answers that wait to be sent on one TCP connection.
-const TCP_ANSWERS_MAX: usize = 64;
 /// Largest publish request, in bytes.
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// How long open connections may take to finish at shutdown.
@@ -60,7 +60,8 @@ pub enum ServeError {
 
 /// A name server that listens.
 pub struct Server {
-    name: String,
+    config: DnsConfig,
+    keys: Keys,
     names: Arc<EmbeddedNames>,
     udp: UdpSocket,
     tcp: TcpListener,
@@ -70,7 +71,7 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Server({} at {})", self.name, self.dns_local)
+        write!(f, "Server({} at {})", self.config.name, self.dns_local)
     }
 }
 
@@ -84,6 +85,7 @@ impl Server {
         clock: SharedClock,
     ) -> Result<Self, ServeError> {
         config.check()?;
+        let keys = Keys::load(&config)?;
         let (udp, tcp, dns_local) = bind_dns(&config.listen_dns)
             .await
             .map_err(|error| ServeError::Listen { address: config.listen_dns.clone(), error })?;
@@ -94,7 +96,12 @@ impl Server {
         let own: Vec<IpAddr> =
             Some(dns_local.ip()).into_iter().filter(|address| !address.is_unspecified()).collect();
         let names = EmbeddedNames::new(&config, own, store, clock)?;
-        Ok(Self { name: config.name, names, udp, tcp, dns_local, rpc })
+        Ok(Self { config, keys, names, udp, tcp, dns_local, rpc })
+    }
+
+    /// The names that are served.
+    pub fn names(&self) -> &Arc<EmbeddedNames> {
+        &self.names
     }
 
     /// Where questions are answered, UDP and TCP.
@@ -109,11 +116,13 @@ impl Server {
 
     /// Serves until `shutdown` is ready.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { name, names, udp, tcp, dns_local, rpc } = self;
-        let rpc_local = rpc.local;
-        let mut dns = hickory_server::Server::new(Handler { names: names.clone() });
+        let Self { config, keys, names, udp, tcp, dns_local, rpc } = self;
+        let (name, rpc_local) = (&config.name, rpc.local);
+        let handler = Handler { names: names.clone(), keys };
+        let mut dns = hickory_server::Server::new(handler.clone());
         dns.register_socket(udp);
-        dns.register_listener(tcp, TCP_IDLE, TCP_ANSWERS_MAX);
+        let _notifiers = notify::start(&config, &names, dns_local.ip())?;
+        let mut connections = Box::pin(tcp::serve(tcp, handler));
 
         let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
@@ -129,6 +138,7 @@ impl Server {
                 let why = result.err().map_or("its sockets closed".into(), |error| error.to_string());
                 return Err(ServeError::Dns(why));
             }
+            error = &mut connections => return Err(ServeError::Dns(error.to_string())),
             () = shutdown => {}
         }
         stop.send_replace(true);
@@ -210,23 +220,42 @@ impl Drop for Pollers {
     }
 }
 
-struct Handler {
-    names: Arc<EmbeddedNames>,
+/// Answers questions, and says who may transfer the zone.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    /// What is answered from.
+    pub names: Arc<EmbeddedNames>,
+    keys: Keys,
 }
 
 impl Handler {
-    fn answer(&self, request: &Request) -> Answer {
+    /// What the signature of `request` is worth.
+    pub fn signed(&self, request: &Request) -> Signed {
+        let now = u64::try_from(self.names.clock().wall_ms() / 1000).unwrap_or_default();
+        self.keys.check(request.signature.as_deref(), request.as_slice(), now)
+    }
+
+    fn answer(&self, request: &Request, signed: &Signed) -> Answer {
         let only = |code| Answer { code, authoritative: false, answers: Vec::new(), soa: None };
+        if let Signed::Wrong(code, _) = signed {
+            return only(*code);
+        }
         if request.metadata.op_code != OpCode::Query {
             return only(ResponseCode::NotImp);
         }
         let [query] = request.queries.queries() else { return only(ResponseCode::FormErr) };
-        let asks_transfer = matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR);
-        if query.query_class() != DNSClass::IN || asks_transfer {
+        if query.query_class() != DNSClass::IN {
             return only(ResponseCode::Refused);
         }
         let name = query.original().name().clone();
-        self.names.answer(&Question { name, record_type: query.query_type() })
+        match (query.query_type(), signed) {
+            // By UDP it is told the newest serial, and comes again by TCP (RFC 1995).
+            (RecordType::IXFR, Signed::By(_)) if name == self.names.origin() => {
+                self.names.answer(&Question { name, record_type: RecordType::SOA })
+            }
+            (RecordType::AXFR | RecordType::IXFR, _) => only(ResponseCode::Refused),
+            (record_type, _) => self.names.answer(&Question { name, record_type }),
+        }
     }
 }
 
@@ -237,7 +266,8 @@ impl RequestHandler for Handler {
         request: &Request,
         mut response_handle: R,
     ) -> ResponseInfo {
-        let answer = self.answer(request);
+        let signed = self.signed(request);
+        let answer = self.answer(request, &signed);
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = answer.code;
         metadata.authoritative = answer.authoritative;
@@ -245,14 +275,35 @@ impl RequestHandler for Handler {
         if let Some(edns) = &request.edns {
             builder.edns(edns);
         }
-        let response = builder.build(metadata, &answer.answers, [], &answer.soa, []);
-        match response_handle.send_response(response).await {
-            Ok(info) => info,
-            Err(error) => {
-                tracing::debug!(%error, "an answer could not be sent");
-                let counts = hickory_proto::op::HeaderCounts::default();
-                ResponseInfo::from(hickory_proto::op::Header { metadata, counts })
+        let Answer { answers, soa, .. } = &answer;
+        let unsigned = || {
+            let mut bytes = Vec::new();
+            let mut builder = MessageResponseBuilder::from_message_request(request);
+            if let Some(edns) = &request.edns {
+                builder.edns(edns);
             }
-        }
+            let response = builder.build(metadata, answers, [], soa, []);
+            response.destructive_emit(&mut BinEncoder::new(&mut bytes)).map(|_| bytes)
+        };
+        let signature = match signed {
+            Signed::Not => Ok(None),
+            Signed::By(mut chain) => unsigned().and_then(|bytes| chain.sign(&bytes)).map(Some),
+            Signed::Wrong(_, context) => {
+                unsigned().and_then(|bytes| context.sign(&bytes)).map(Some)
+            }
+        };
+        let mut response = builder.build(metadata, answers, [], soa, []);
+        let sent = match signature {
+            Ok(signature) => {
+                signature.into_iter().for_each(|signature| response.set_signature(signature));
+                response_handle.send_response(response).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        sent.unwrap_or_else(|error| {
+            tracing::debug!(%error, "an answer could not be sent");
+            let counts = hickory_proto::op::HeaderCounts::default();
+            ResponseInfo::from(hickory_proto::op::Header { metadata, counts })
+        })
     }
 }

@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use continuum_runtime::seed;
 use hickory_proto::op::Message;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{RData, RecordType};
 
 use crate::lookup::{self, ResponseCode};
 use crate::records::{Stamp, Wanted, companion_name};
+use crate::transfer::older;
+
+/// The option by which a resolver says why it fails (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
 
 /// What one server says about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,11 +155,6 @@ fn judge(answers: &BTreeMap<SocketAddr, Answers>, due: &Wanted) -> BTreeMap<Sock
     answers.iter().map(|(server, answers)| (*server, verdict(answers))).collect()
 }
 
-/// Serials go round (RFC 1982).
-fn older(one: u32, two: u32) -> bool {
-    one != two && two.wrapping_sub(one) < 1 << 31
-}
-
 async fn ask(server: SocketAddr, zone: &str, name: &str, deadline: Duration) -> Answers {
     match ask_all(server, zone, name, deadline).await {
         Ok(told) => told,
@@ -203,23 +203,50 @@ fn usable(answer: Message) -> Result<Message, Verdict> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
     /// What is due.
-    Serves,
+    Serves {
+        /// Whether it says that it has checked the zone's signatures.
+        validated: bool,
+    },
     /// Something else. Right after a change it may come from its cache, for the ttl at the most.
     Differs(BTreeSet<IpAddr>),
+    /// The zone's own word that there is no such name; from its cache for the negative ttl.
+    NoSuchName,
+    /// DNSSEC: it has an answer and gives it to nobody, because the signatures do not fit, are over, or
+    /// do not lead to the key that it trusts. With what it says of it.
+    Bogus(Option<String>),
     /// It says that it cannot answer.
     Failed(ResponseCode),
     /// No answer.
     Unanswered(String),
 }
 
+impl Resolved {
+    /// Whether it serves what is due; `None` when that is not known.
+    pub fn serves(&self) -> Option<bool> {
+        match self {
+            Self::Serves { .. } => Some(true),
+            Self::Unanswered(_) => None,
+            _ => Some(false),
+        }
+    }
+}
+
 impl fmt::Display for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Serves => f.write_str("serves"),
+            Self::Serves { validated: false } => f.write_str("serves"),
+            Self::Serves { validated: true } => f.write_str("serves, signatures checked"),
             Self::Differs(addresses) if addresses.is_empty() => f.write_str("no address"),
             Self::Differs(addresses) => {
                 let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 write!(f, "answers {}", listed.join(", "))
+            }
+            Self::NoSuchName => f.write_str("no such name"),
+            Self::Bogus(why) => {
+                f.write_str(
+                    "bogus: it has an answer, but the zone's signatures are wrong or over",
+                )?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, " ({why})"))
             }
             Self::Failed(code) => write!(f, "answers {code}"),
             Self::Unanswered(why) => write!(f, "unanswered: {why}"),
@@ -228,25 +255,67 @@ impl fmt::Display for Resolved {
 }
 
 /// Asks a recursive resolver for the addresses that are due. One question waits `deadline` at the
-/// most; there are two.
+/// most; there are two, and a third where it fails.
 pub async fn resolved(resolver: SocketAddr, due: &Wanted, deadline: Duration) -> Resolved {
     let mut addresses = BTreeSet::new();
+    let (mut validated, mut exists) = (true, false);
     for kind in [RecordType::A, RecordType::AAAA] {
         let answer = match lookup::resolve(resolver, &due.name, kind, deadline).await {
             Ok(answer) => answer,
             Err(error) => return Resolved::Unanswered(error.to_string()),
         };
         match answer.metadata.response_code {
-            ResponseCode::NoError | ResponseCode::NXDomain => {}
-            code => return Resolved::Failed(code),
+            ResponseCode::NoError => exists = true,
+            ResponseCode::NXDomain => {}
+            code => return failed(resolver, due, kind, deadline, code, &answer).await,
         }
+        validated &= answer.metadata.authentic_data;
         addresses.extend(answer.answers.iter().filter_map(|record| record.data.ip_addr()));
     }
     if due.records.is_served_by(&addresses) {
-        Resolved::Serves
-    } else {
+        Resolved::Serves { validated }
+    } else if exists {
         Resolved::Differs(addresses)
+    } else {
+        Resolved::NoSuchName
     }
+}
+
+/// A resolver that fails, and does not when it is told to check no signatures, holds them to be wrong.
+async fn failed(
+    resolver: SocketAddr,
+    due: &Wanted,
+    kind: RecordType,
+    deadline: Duration,
+    code: ResponseCode,
+    answer: &Message,
+) -> Resolved {
+    if code != ResponseCode::ServFail {
+        return Resolved::Failed(code);
+    }
+    let unchecked = lookup::resolve_unchecked(resolver, &due.name, kind, deadline).await;
+    match unchecked.map(|answer| answer.metadata.response_code) {
+        Ok(ResponseCode::NoError | ResponseCode::NXDomain) => Resolved::Bogus(explained(answer)),
+        _ => Resolved::Failed(code),
+    }
+}
+
+/// What the answer says of its own failure (RFC 8914).
+fn explained(answer: &Message) -> Option<String> {
+    let option = answer.edns.as_ref()?.option(EdnsCode::Unknown(EXTENDED_ERROR))?;
+    let EdnsOption::Unknown(_, data) = option else { return None };
+    let (code, text) = data.split_at_checked(2)?;
+    let code = u16::from_be_bytes([code[0], code[1]]);
+    let told = String::from_utf8_lossy(text);
+    let kind = match code {
+        6 => "DNSSEC bogus".to_owned(),
+        7 => "signature expired".to_owned(),
+        8 => "signature not yet valid".to_owned(),
+        9 => "DNSKEY missing".to_owned(),
+        10 => "RRSIGs missing".to_owned(),
+        other => format!("extended error {other}"),
+    };
+    Some(if told.is_empty() { kind } else { format!("{kind}: {told}") })
 }
 
 /// What a server answers for a name and its companion.
@@ -282,18 +351,4 @@ pub async fn shown(server: SocketAddr, name: &str, deadline: Duration) -> Result
     });
     shown.companion.extend(texts);
     Ok(shown)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn serials_go_round() {
-        for (one, two, due) in
-            [(1, 2, true), (2, 1, false), (3, 3, false), (u32::MAX, 0, true), (0, u32::MAX, false)]
-        {
-            assert_eq!(older(one, two), due, "{one} {two}");
-        }
-    }
 }

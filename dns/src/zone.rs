@@ -1,10 +1,10 @@
 //! The zone: what a question is answered with. No I/O, no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use continuum_domain::{PairId, RegionId, Tick};
+use continuum_domain::{Epoch, PairId, PairRecord, RegionId, Tick};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, AAAA, NS, SOA, TXT};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
@@ -12,14 +12,18 @@ use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 use crate::config::{ConfigError, DnsConfig, parse_name};
 use crate::evidence::{Evidence, Known};
 use crate::records::Stamp;
+use crate::transfer::cut::{Cut, Cuts};
+use crate::transfer::versions::{self, Transfer, Versions};
 
 /// Longest time a resolver may remember that something does not exist, in seconds.
 const NEGATIVE_TTL_SECONDS_MAX: u32 = 5;
 /// Time to live of the zone's own records, in seconds.
 const ZONE_TTL_SECONDS: u32 = 60;
-const SOA_REFRESH_SECONDS: i32 = 60;
-const SOA_RETRY_SECONDS: i32 = 10;
-const SOA_EXPIRE_SECONDS: i32 = 3600;
+/// How often secondaries look for a newer serial when no NOTIFY reached them.
+const SOA_REFRESH_SECONDS: i32 = 10;
+const SOA_RETRY_SECONDS: i32 = 5;
+/// Where a zone with secondaries says which configuration it is of.
+const NAMES_LABEL: &str = "_names";
 
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,14 +60,16 @@ struct Entry {
 enum Node {
     /// The zone itself.
     Apex,
-    /// The name server's own name.
-    Server,
+    /// A name server's own name.
+    Server(Vec<IpAddr>),
     /// Nothing, but something stands below it.
     Between,
     /// Addresses of a pair's holder.
     Addresses(Entry),
     /// The epoch of a pair, as text.
     EpochText(Entry),
+    /// What tells configurations of the zone apart.
+    Names(String),
 }
 
 /// The zone and what is known of its pairs.
@@ -72,11 +78,24 @@ pub struct Zone {
     origin: LowerName,
     nodes: BTreeMap<LowerName, Node>,
     evidence: BTreeMap<PairId, Evidence>,
-    server: Name,
+    /// Never empty; the first one is the SOA's.
+    servers: Vec<Name>,
     hostmaster: Name,
-    server_addresses: Vec<IpAddr>,
     negative_ttl: u32,
     max_age: Duration,
+    edition: u32,
+    expire: i32,
+    /// Where there are secondaries: what they are given.
+    line: Option<Line>,
+}
+
+/// What stood in all registers at one instant, and the versions of the zone that came of it.
+#[derive(Clone, Debug)]
+struct Line {
+    cuts: Cuts,
+    /// Whether an epoch is known that is in no version yet.
+    pending: bool,
+    versions: Versions,
 }
 
 impl Zone {
@@ -85,10 +104,21 @@ impl Zone {
     pub fn new(config: &DnsConfig, server_addresses: Vec<IpAddr>) -> Result<Self, ConfigError> {
         config.check()?;
         let origin = parse_name("zone", &config.zone)?;
-        let server = child("ns", &origin)?;
         let hostmaster = child("hostmaster", &origin)?;
-        let mut nodes =
-            BTreeMap::from([(origin.clone(), Node::Apex), (LowerName::new(&server), Node::Server)]);
+        let mut nodes = BTreeMap::from([(origin.clone(), Node::Apex)]);
+        let mut servers = Vec::new();
+        for server in &config.name_servers {
+            let name = parse_name("name_servers", &server.name)?;
+            servers.push(Name::from(&name));
+            if origin.zone_of(&name) {
+                nodes.insert(name, Node::Server(server.addresses.clone()));
+            }
+        }
+        if servers.is_empty() {
+            let own = child("ns", &origin)?;
+            nodes.insert(LowerName::new(&own), Node::Server(server_addresses));
+            servers.push(own);
+        }
         let mut evidence = BTreeMap::new();
         let mut negative_ttl = NEGATIVE_TTL_SECONDS_MAX;
         for config in &config.names {
@@ -111,6 +141,10 @@ impl Zone {
                 nodes.insert(name, node);
             }
         }
+        if !config.secondaries.is_empty() {
+            let name = LowerName::new(&child(NAMES_LABEL, &origin)?);
+            nodes.insert(name, Node::Names(config.fingerprint()));
+        }
         for name in nodes.keys().cloned().collect::<Vec<_>>() {
             let mut above = name.base_name();
             while origin.zone_of(&above) && above != origin {
@@ -118,17 +152,110 @@ impl Zone {
                 above = above.base_name();
             }
         }
-        let max_age = config.max_age;
+        let line = (!config.secondaries.is_empty()).then(|| Line {
+            cuts: Cuts::new(evidence.keys().cloned()),
+            pending: false,
+            versions: Versions::default(),
+        });
         Ok(Self {
             origin,
             nodes,
             evidence,
-            server,
+            servers,
             hostmaster,
-            server_addresses,
             negative_ttl,
-            max_age,
+            max_age: config.max_age,
+            edition: config.edition,
+            expire: i32::try_from(config.expire.as_secs()).unwrap_or(i32::MAX),
+            line,
         })
+    }
+
+    /// The zone's name.
+    pub fn origin(&self) -> Name {
+        Name::from(&self.origin)
+    }
+
+    /// Takes a successful read of `pair`'s register for those who transfer the zone; `None` for a
+    /// register never written. Returns the serial when that makes a newer version.
+    pub fn read_took(
+        &mut self,
+        pair: &PairId,
+        record: Option<&PairRecord>,
+        sent: Tick,
+        received: Tick,
+    ) -> Option<u32> {
+        let epoch = record.map_or(Epoch(0), |record| record.epoch);
+        let holder = record.and_then(|record| record.holder.as_ref());
+        let line = self.line.as_mut()?;
+        line.pending |= line.cuts.observe(pair, epoch, holder, sent, received);
+        if !line.pending {
+            return None;
+        }
+        let cut = line.cuts.cut()?;
+        line.pending = false;
+        let epochs = cut.values().fold(0u64, |sum, (epoch, _)| sum.wrapping_add(epoch.0));
+        let serial = versions::serial(self.edition, epochs);
+        let records = self.records_at(&cut);
+        let taken = self.line.as_mut()?.versions.take(serial, records);
+        taken.then_some(serial)
+    }
+
+    /// The serial that secondaries are given; `None` without secondaries, and while it is not known.
+    pub fn transferred_serial(&self) -> Option<u32> {
+        self.line.as_ref()?.versions.serial()
+    }
+
+    /// What a secondary gets that has the version `have`, or asks for all of it, with the newest
+    /// serial; `None` without secondaries, and while nothing is known.
+    pub fn transfer(&self, have: Option<u32>) -> Option<(u32, Transfer)> {
+        let versions = &self.line.as_ref()?.versions;
+        Some((versions.serial()?, versions.since(have)?))
+    }
+
+    /// Where a zone with secondaries says which configuration it is of, and what it says there.
+    pub fn names_text(&self) -> Option<(Name, &str)> {
+        self.nodes.iter().find_map(|(name, node)| match node {
+            Node::Names(text) => Some((Name::from(name), text.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The SOA of the version `serial`, as it is transferred.
+    pub fn soa_of(&self, serial: u32) -> Record {
+        self.soa(serial, ZONE_TTL_SECONDS)
+    }
+
+    /// Every record of the zone but the SOA, when `cut` stands. A holder without addresses is a gap in
+    /// the configuration: its name has none then.
+    fn records_at(&self, cut: &Cut) -> BTreeSet<Record> {
+        let mut records = BTreeSet::new();
+        for (name, node) in &self.nodes {
+            let every = Question { name: Name::from(name), record_type: RecordType::ANY };
+            match node {
+                Node::Apex => records.extend(self.name_servers(&every.name)),
+                Node::Server(addresses) => {
+                    records.extend(address_records(&every, ZONE_TTL_SECONDS, addresses));
+                }
+                Node::Between => {}
+                Node::Names(text) => {
+                    records.insert(text_record(&every.name, ZONE_TTL_SECONDS, text.clone()));
+                }
+                Node::Addresses(entry) => {
+                    let holder = cut.get(&entry.pair).and_then(|(_, holder)| holder.as_ref());
+                    let addresses = holder.and_then(|region| entry.addresses.get(region));
+                    let addresses = addresses.map_or(&[][..], Vec::as_slice);
+                    records.extend(address_records(&every, seconds(entry.ttl), addresses));
+                }
+                Node::EpochText(entry) => {
+                    let stands = cut.get(&entry.pair);
+                    records.extend(stands.map(|(epoch, holder)| {
+                        stamp_record(&every.name, entry, *epoch, holder.as_ref())
+                    }));
+                }
+            }
+        }
+        records
     }
 
     /// What is known of `pair`, to add to it; `None` when no name follows it.
@@ -168,9 +295,16 @@ impl Zone {
             return self.negative(ResponseCode::NXDomain);
         };
         let found = match node {
-            Node::Apex => self.apex(question),
-            Node::Server => self.own_addresses(question),
+            Node::Apex => match self.apex(question) {
+                Some(records) => records,
+                None => return Answer::code(ResponseCode::ServFail),
+            },
+            Node::Server(addresses) => address_records(question, ZONE_TTL_SECONDS, addresses),
             Node::Between => Vec::new(),
+            Node::Names(text) if question.record_type == RecordType::TXT => {
+                vec![text_record(&question.name, ZONE_TTL_SECONDS, text.clone())]
+            }
+            Node::Names(_) => Vec::new(),
             Node::Addresses(entry) => match self.follow(entry, question, now) {
                 Some(records) => records,
                 None => return Answer::code(ResponseCode::ServFail),
@@ -204,47 +338,51 @@ impl Zone {
         if question.record_type != RecordType::TXT {
             return Some(Vec::new());
         }
-        let stamp = Stamp { pair: entry.pair.clone(), epoch, holder: holder.cloned(), sum: None };
-        let data = RData::TXT(TXT::new(vec![stamp.to_string()]));
-        Some(vec![Record::from_rdata(question.name.clone(), seconds(entry.ttl), data)])
+        Some(vec![stamp_record(&question.name, entry, epoch, holder)])
     }
 
-    fn apex(&self, question: &Question) -> Vec<Record> {
-        match question.record_type {
-            RecordType::SOA => vec![self.soa(ZONE_TTL_SECONDS)],
-            RecordType::NS => {
-                let data = RData::NS(NS(self.server.clone()));
-                vec![Record::from_rdata(question.name.clone(), ZONE_TTL_SECONDS, data)]
-            }
+    /// Records of the zone itself; `None` while its serial is not known.
+    fn apex(&self, question: &Question) -> Option<Vec<Record>> {
+        Some(match question.record_type {
+            RecordType::SOA => vec![self.soa(self.serial()?, ZONE_TTL_SECONDS)],
+            RecordType::NS => self.name_servers(&question.name),
             _ => Vec::new(),
-        }
+        })
     }
 
-    fn own_addresses(&self, question: &Question) -> Vec<Record> {
-        address_records(question, ZONE_TTL_SECONDS, &self.server_addresses)
+    fn name_servers(&self, apex: &Name) -> Vec<Record> {
+        let data = self.servers.iter().map(|server| RData::NS(NS(server.clone())));
+        data.map(|data| Record::from_rdata(apex.clone(), ZONE_TTL_SECONDS, data)).collect()
     }
 
     fn negative(&self, code: ResponseCode) -> Answer {
-        let soa = Some(self.soa(self.negative_ttl));
+        let Some(serial) = self.serial() else { return Answer::code(ResponseCode::ServFail) };
+        let soa = Some(self.soa(serial, self.negative_ttl));
         Answer { code, authoritative: true, answers: Vec::new(), soa }
     }
 
-    fn soa(&self, ttl: u32) -> Record {
-        let origin = Name::from(self.origin.clone());
-        // One more than the epochs together: rises with each change of a holder. The low 32 bits
-        // are all that fits (RFC 1982).
-        let changes =
-            self.evidence.values().fold(1u64, |sum, known| sum.wrapping_add(known.newest().0));
+    /// The serial to tell. With secondaries it is that of the version they are given; otherwise the
+    /// newest epochs make it, which rises with each change of a holder.
+    fn serial(&self) -> Option<u32> {
+        if self.line.is_some() {
+            return self.transferred_serial();
+        }
+        let epochs =
+            self.evidence.values().fold(0u64, |sum, known| sum.wrapping_add(known.newest().0));
+        Some(versions::serial(self.edition, epochs))
+    }
+
+    fn soa(&self, serial: u32, ttl: u32) -> Record {
         let data = SOA::new(
-            self.server.clone(),
+            self.servers.first().cloned().unwrap_or_default(),
             self.hostmaster.clone(),
-            (changes & u64::from(u32::MAX)) as u32,
+            serial,
             SOA_REFRESH_SECONDS,
             SOA_RETRY_SECONDS,
-            SOA_EXPIRE_SECONDS,
+            self.expire,
             self.negative_ttl,
         );
-        Record::from_rdata(origin, ttl, RData::SOA(data))
+        Record::from_rdata(self.origin(), ttl, RData::SOA(data))
     }
 }
 
@@ -266,6 +404,15 @@ fn child(label: &str, parent: &LowerName) -> Result<Name, ConfigError> {
     let label = Name::from_ascii(label)
         .map_err(|error| ConfigError { path: "names".into(), problem: error.to_string() })?;
     label.append_name(parent).map_err(wrong)
+}
+
+fn stamp_record(name: &Name, entry: &Entry, epoch: Epoch, holder: Option<&RegionId>) -> Record {
+    let stamp = Stamp { pair: entry.pair.clone(), epoch, holder: holder.cloned(), sum: None };
+    text_record(name, seconds(entry.ttl), stamp.to_string())
+}
+
+fn text_record(name: &Name, ttl: u32, text: String) -> Record {
+    Record::from_rdata(name.clone(), ttl, RData::TXT(TXT::new(vec![text])))
 }
 
 fn address_records(question: &Question, ttl: u32, addresses: &[IpAddr]) -> Vec<Record> {

@@ -43,7 +43,9 @@ struct Key {
 pub fn find(names: LabNames) -> Result<Option<Authority>, String> {
     match names {
         LabNames::Embedded => Ok(None),
-        LabNames::PowerDns => powerdns::find().map(|found| Some(Authority::PowerDns(found))),
+        LabNames::PowerDns | LabNames::PowerDnsFollow => {
+            powerdns::find().map(|found| Some(Authority::PowerDns(found)))
+        }
         LabNames::Bind => program("named").map(|found| Some(Authority::Bind(found))),
     }
 }
@@ -70,9 +72,15 @@ impl Authority {
             let file = layout.tsig_key_file(&key.region);
             durable::write_atomic(&file, key.statement.as_bytes())?;
         }
+        let api_key = seed::random_id(32);
+        if layout.follow.is_some() {
+            for region in &layout.regions {
+                durable::write_atomic(&layout.api_key_file(&region.id), api_key.as_bytes())?;
+            }
+        }
         match self {
             Self::PowerDns(programs) => {
-                powerdns::prepare(layout, &directory, programs, &keys).await
+                powerdns::prepare(layout, &directory, programs, &keys, &api_key).await
             }
             Self::Bind(_) => bind::prepare(layout, &directory, &keys),
         }
@@ -110,6 +118,15 @@ impl Key {
 
 /// The `name_provider` of a region's agent.
 pub fn provider(layout: &Layout, region: &Region) -> Value {
+    if let Some(follow) = layout.follow {
+        return json!({
+            "name": PROVIDER,
+            "kind": "powerdns",
+            "api": format!("http://{}:{}", layout.hub, follow.api_port),
+            "server": layout.name_server().to_string(),
+            "key_file": layout.api_key_file(&region.id),
+        });
+    }
     json!({
         "name": PROVIDER,
         "kind": "rfc2136",

@@ -37,12 +37,13 @@ pub(super) async fn prepare(
     directory: &Path,
     programs: &Programs,
     keys: &[Key],
+    api_key: &str,
 ) -> io::Result<()> {
     let database = directory.join("pdns.sqlite3");
     let mut networks = vec!["127.0.0.0/8"];
     networks.extend(NETWORKS);
     let server = layout.name_server();
-    let settings = format!(
+    let mut settings = format!(
         "launch=gsqlite3\ngsqlite3-database={}\ngsqlite3-pragma-synchronous=0\n\
          local-address={}\nlocal-port={}\nsocket-dir={}\ndaemon=no\nguardian=no\n\
          disable-syslog=yes\nsecurity-poll-suffix=\ndnsupdate=yes\nallow-dnsupdate-from={}\n",
@@ -52,6 +53,15 @@ pub(super) async fn prepare(
         directory.display(),
         networks.join(","),
     );
+    if let Some(follow) = layout.follow {
+        settings.push_str(&format!(
+            "enable-lua-records=shared\nlua-health-checks-interval=1\napi=yes\napi-key={api_key}\n\
+             webserver=yes\nwebserver-address={}\nwebserver-port={}\nwebserver-allow-from={}\n",
+            server.ip(),
+            follow.api_port,
+            networks.join(","),
+        ));
+    }
     std::fs::write(directory.join("pdns.conf"), settings)?;
     let sql = std::fs::read_to_string(SCHEMA)? + &zone(keys);
     let mut sqlite = Command::new(&programs.sqlite);
@@ -90,6 +100,8 @@ fn zone(keys: &[Key]) -> String {
     sql.push_str(&record(ZONE, "NS", &server));
     sql.push_str(&record(&server, "A", "127.0.0.1"));
     sql.push_str(&meta("SOA-EDIT-DNSUPDATE", "INCREASE"));
+    // Every write through the API shows in the serial too.
+    sql.push_str(&meta("SOA-EDIT-API", "INCREASE"));
     for Key { region, secret, .. } in keys {
         sql.push_str(&format!(
             "INSERT INTO tsigkeys (name, algorithm, secret) VALUES \

@@ -59,6 +59,11 @@ impl TsigKey {
             .map_err(|error| wrong(error.to_string()))?;
         Ok(Self { name: name.into(), signer })
     }
+
+    /// What signs with it.
+    pub(crate) fn signer(&self) -> &TSigner {
+        &self.signer
+    }
 }
 
 /// A zone at its primary server.

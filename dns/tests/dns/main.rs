@@ -3,10 +3,14 @@
 
 mod authority;
 mod common;
+mod convergence;
 mod health_names;
+mod hidden_primary;
 mod lua_records;
 mod packets;
 mod places;
 mod powerdns_api;
 mod rfc2136;
+mod signed;
+mod transfer_keys;
 mod verify;

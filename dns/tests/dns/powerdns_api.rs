@@ -1,10 +1,11 @@
 //! The HTTP API of a real PowerDNS.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::authority::TIMEOUT;
+use crate::authority::gate::Gate;
 use crate::authority::powerdns::{KEY, PowerDns as Server, ZONE};
 use continuum_dns::NameError;
 use continuum_dns::lookup::{RecordType, ResponseCode, query_a};
@@ -69,40 +70,6 @@ async fn writers_of_one_process_do_not_overtake_each_other() {
     let winners = answers.iter().filter(|answer| answer.is_ok()).count();
     let told = answers.iter().filter(|answer| matches!(answer, Err(NameError::Contradicted(_))));
     assert_eq!((winners, told.count()), (1, 9), "{answers:?}");
-}
-
-/// Answers 200 on `/pairs/app/primary` while its switch is on.
-struct Gate {
-    address: SocketAddr,
-    open: tokio::sync::watch::Sender<bool>,
-    serving: tokio::task::JoinHandle<()>,
-}
-
-impl Gate {
-    async fn start(address: &str, open: bool) -> Self {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (open, state) = tokio::sync::watch::channel(open);
-        let serving = continuum_runtime::seed::spawn(async move {
-            use tokio::io::{AsyncReadExt, AsyncWriteExt};
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = [0; 2048];
-                let length = stream.read(&mut request).await.unwrap_or_default();
-                let right = request[..length].starts_with(b"GET /pairs/app/primary ");
-                let status = if *state.borrow() && right { "200 OK" } else { "503 Not here" };
-                let text =
-                    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                let _sent = stream.write_all(text.as_bytes()).await;
-            }
-        });
-        Self { address, open, serving }
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
 }
 
 async fn until_at(server: &Server, address: &str) {

@@ -1,4 +1,4 @@
-//! Dynamic update against a real PowerDNS and a real BIND.
+//! Dynamic update against a real PowerDNS, a real BIND and a real Knot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::authority::bind::Bind;
+use crate::authority::knot::Knot;
 use crate::authority::powerdns::PowerDns;
 use crate::authority::{KEYS, TIMEOUT};
 use async_trait::async_trait;
@@ -14,11 +15,11 @@ use continuum_dns::contract::World;
 use continuum_dns::lookup::{RecordType, query_a, query_tcp, text};
 use continuum_dns::provider::contract::{Subject, all};
 use continuum_dns::provider::memory::MemoryRecords;
-use continuum_dns::provider::publish::{FollowedName, RecordNames};
+use continuum_dns::provider::publish::{FollowedName, RecordNames, publish};
 use continuum_dns::provider::rfc2136::{Rfc2136, TsigKey};
 use continuum_dns::provider::{ProviderError, RecordProvider};
 use continuum_dns::records::plan::Change;
-use continuum_dns::records::{Companion, Records, Seen, Stamp};
+use continuum_dns::records::{Companion, Records, Seen, Stamp, Wanted};
 use continuum_dns::{NameChange, NameError, NameService};
 use continuum_domain::{Epoch, PairId, RegionId};
 use continuum_runtime::BootClock;
@@ -104,6 +105,13 @@ async fn powerdns_keeps_the_contracts() {
 #[tokio::test]
 async fn bind_keeps_the_contracts() {
     let server = Bind::start().await;
+    all(&subject(server.dns, "one.db.example.")).await.unwrap();
+    continuum_dns::contract::all(&Served(server.dns)).await.unwrap();
+}
+
+#[tokio::test]
+async fn knot_keeps_the_contracts() {
+    let server = Knot::start().await;
     all(&subject(server.dns, "one.db.example.")).await.unwrap();
     continuum_dns::contract::all(&Served(server.dns)).await.unwrap();
 }
@@ -194,12 +202,14 @@ async fn survives(dns: SocketAddr) {
 #[tokio::test]
 async fn a_killed_server_is_unreachable_and_comes_back_with_its_fence() {
     let (mut powerdns, mut bind) = (PowerDns::start().await, Bind::start().await);
-    for dns in [powerdns.dns, bind.dns] {
+    let mut knot = Knot::start().await;
+    for dns in [powerdns.dns, bind.dns, knot.dns] {
         names(dns, "hel").publish(&change(7, "hel")).await.unwrap();
     }
     powerdns.stop();
     bind.stop();
-    for dns in [powerdns.dns, bind.dns] {
+    knot.stop();
+    for dns in [powerdns.dns, bind.dns, knot.dns] {
         let down = provider(dns, None).read(NAME).await;
         assert!(matches!(down, Err(ProviderError::Unreachable(_))), "{down:?}");
         let down = names(dns, "hel").publish(&change(8, "hel")).await;
@@ -209,6 +219,69 @@ async fn a_killed_server_is_unreachable_and_comes_back_with_its_fence() {
     survives(powerdns.dns).await;
     bind.restart().await;
     survives(bind.dns).await;
+    knot.restart().await;
+    survives(knot.dns).await;
+}
+
+/// Publishes until there is an answer, as agents do: a writer that got none does not know what came of it.
+/// How often that was.
+async fn insist(client: Rfc2136, wanted: Wanted) -> (Result<(), NameError>, u32) {
+    let mut lost = 0;
+    loop {
+        match publish(&client, &wanted).await {
+            Err(NameError::Unanswered(_)) => lost += 1,
+            told => return (told.map(drop), lost),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Twenty writers of two regions race for each epoch, and the server is killed and started again in the
+/// middle of each race, after another number of answers each time. In the end one has won, what stands is
+/// its, and nothing has gone back.
+#[tokio::test]
+async fn of_twenty_writers_one_wins_each_epoch_also_when_the_server_is_killed() {
+    const WRITERS: usize = 20;
+    const ROUNDS: usize = 10;
+    let mut server = PowerDns::start().await;
+    let dns = server.dns;
+    let holder = |writer: usize| region(&format!("w{writer}"));
+    let address = |writer: usize| -> IpAddr { format!("192.0.2.{}", writer + 1).parse().unwrap() };
+    let mut unanswered = 0;
+    for round in 0..ROUNDS {
+        let epoch = Epoch(u64::try_from(round).unwrap() + 1);
+        let mut racing = tokio::task::JoinSet::new();
+        for writer in 0..WRITERS {
+            let client = provider(dns, Some(key(KEYS[writer % 2].0)));
+            // A holder of its own for each: at the most one of them is right.
+            let (holder, records) = (holder(writer), Records::plain(5, [address(writer)].into()));
+            let wanted = Wanted { name: NAME.into(), pair: pair(), epoch, holder, records };
+            racing.spawn(async move { (writer, insist(client, wanted).await) });
+        }
+        let mut told = Vec::new();
+        for _ in 0..2 * round {
+            told.push(racing.join_next().await.unwrap().unwrap());
+        }
+        server.restart().await;
+        told.extend(racing.join_all().await);
+        let mut won = Vec::new();
+        for (writer, (told, lost)) in told {
+            unanswered += lost;
+            match told {
+                Ok(()) => won.push(writer),
+                // The same epoch stands there for another.
+                Err(NameError::Contradicted(_)) => {}
+                Err(other) => panic!("{epoch}, writer {writer}: {other}"),
+            }
+        }
+        let [winner] = won[..] else { panic!("{epoch}: {won:?} won") };
+        let seen = provider(dns, None).read(NAME).await.unwrap();
+        let stands = seen.companion.stamp().unwrap();
+        assert_eq!((stands.epoch, stands.holder), (epoch, Some(holder(winner))));
+        assert_eq!(seen.records.addresses, [address(winner)].into());
+    }
+    assert!(unanswered > 0, "the server was never away while it was asked");
+    println!("{ROUNDS} epochs, {WRITERS} writers each: {unanswered} tries without an answer");
 }
 
 async fn kinds(dns: SocketAddr) {
@@ -245,8 +318,10 @@ async fn kinds(dns: SocketAddr) {
 #[tokio::test]
 async fn kinds_of_failure_are_told_apart() {
     let (powerdns, bind) = (PowerDns::start().await, Bind::start().await);
+    let knot = Knot::start().await;
     kinds(powerdns.dns).await;
     kinds(bind.dns).await;
+    kinds(knot.dns).await;
     powerdns.put(&[(NAME, "A", vec![]), (NAME, "LUA", vec![r#"A "all(""#.into()])]).await;
     let failed = provider(powerdns.dns, None).read(NAME).await;
     assert!(matches!(failed, Err(ProviderError::Failed(_))), "{failed:?}");

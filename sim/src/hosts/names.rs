@@ -63,6 +63,10 @@ fn config(host: &Host) -> DnsConfig {
         names: vec![NameConfig { name: PAIR_NAME.into(), pair: pair(), ttl: TTL, addresses }],
         poll: POLL,
         max_age: MAX_AGE,
+        edition: 0,
+        name_servers: Vec::new(),
+        secondaries: Vec::new(),
+        expire: MAX_AGE,
     }
 }
 

@@ -10,6 +10,7 @@ use continuum_chaos::{Lab, LabNames, LabOptions, process};
 use continuum_control_api::link::{NameReport, NameStanding};
 use continuum_control_api::rest::PairView;
 use continuum_dns::NameError;
+use continuum_dns::lookup::{RecordType, query_a, query_tcp};
 use continuum_dns::provider::publish::publish;
 use continuum_dns::provider::rfc2136::Rfc2136;
 use continuum_dns::provider::{ProviderError, RecordProvider, key_file};
@@ -35,7 +36,7 @@ fn at(names: LabNames) -> LabOptions {
 fn server(lab: &Lab) -> &'static str {
     match lab.options.names {
         LabNames::Embedded => "dns",
-        LabNames::PowerDns => "powerdns",
+        LabNames::PowerDns | LabNames::PowerDnsFollow => "powerdns",
         LabNames::Bind => "bind",
     }
 }
@@ -165,8 +166,10 @@ async fn the_name_server_is_away(names: LabNames) -> Outcome {
     })
     .await?;
     assert_eq!(view.holder, Some(hel()));
-    let (code, said) = continuum(&lab, &["status"]).await;
-    assert!(code == Some(0) && said.contains("is not published"), "{said}");
+    for asked in [&["status"][..], &["operation", "show", operation.id.as_str()]] {
+        let (code, said) = continuum(&lab, asked).await;
+        assert!(code == Some(0) && said.contains("is not published"), "{asked:?}: {said}");
+    }
     let address = lab.layout.name_server().to_string();
     let (code, said) = continuum(&lab, &["dns", "verify", "app", "--authority", &address]).await;
     assert!(code == Some(1) && said.contains("unanswered"), "{said}");
@@ -186,6 +189,8 @@ async fn the_name_server_is_away(names: LabNames) -> Outcome {
     .await?;
     let stands = seen(&lab, &view).await;
     assert_eq!(stands.records, wanted(&view, epoch(&view), &hel()).records, "not repaired");
+    let (_, said) = continuum(&lab, &["operation", "show", operation.id.as_str()]).await;
+    assert!(!said.contains("is not published"), "{said}");
     let (_, said) = continuum(&lab, &["status"]).await;
     assert!(said.contains("somebody else wrote to"), "{said}");
     let (_, said) = continuum(&lab, &["pair", "show", "app"]).await;
@@ -233,6 +238,70 @@ async fn the_name_server_hangs_while_a_region_dies_and_the_move_waits_for_nothin
     println!("region killed while the name server hangs: writes stood still for {outage:?}");
     assert!(outage <= bound(lab.options.ttl + Duration::from_secs(1)), "{outage:?}");
     lab.stop().await
+}
+
+/// Every member is in the record, and the server probes each one's lease-gated URL: the name follows though
+/// the region that takes over cannot write to the server at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_is_killed_and_a_probed_name_follows_without_a_write() -> Outcome {
+    let mut lab = writing(at(LabNames::PowerDnsFollow)).await?;
+    until_told(&lab, "the name to be published", is_published).await?;
+    lab.kill("hel-agent").await?;
+    std::fs::write(lab.layout.api_key_file(&hel()), "wrong").expect("its file");
+    lab.restart("hel-agent").await?;
+    lab.wait_healthy(WHOLE_LIMIT).await?;
+    undisturbed().await;
+
+    let before = serial(&lab).await;
+    let began = lab.clock.now();
+    lab.kill_region(&fsn()).await?;
+    lab.wait_acknowledged(Some(lab.address(&hel())?), lab.options.ttl * 4).await?;
+    let view = until_told(&lab, "the companion to be refused", |view, report, age_ms| {
+        view.holder == Some(hel())
+            && report.standing(view.epoch, age_ms) == NameStanding::NotPublished
+            && report.places.values().all(|place| place.last_error.is_some())
+    })
+    .await?;
+    // Between two probes that find nobody it answers every address.
+    let (at, survivor) = (lab.layout.name_server(), lab.address(&hel())?);
+    lab.until("the probed name to follow", WHOLE_LIMIT, async || {
+        let answer = query_a(at, &name(&view).name, DEADLINE).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        if answer.addresses == [survivor] { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await?;
+    assert_eq!(serial(&lab).await, before, "somebody wrote");
+
+    lab.start_region(&fsn()).await?;
+    lab.wait_healthy(WHOLE_LIMIT).await?;
+    undisturbed().await;
+    let step = moved(&lab, began, &fsn(), &hel())?;
+    let judged = judge(&mut lab, "region killed, a probed name", &[step], None).await?;
+    let outage = gap(&judged, began, None);
+    println!(
+        "region killed, a probed name: writes stood still for {outage:?}, 0 writes to the server"
+    );
+    // The server's interval, and the longest time of a probe.
+    let probes = Duration::from_secs(2);
+    let promised = lab.options.ttl + lab.options.name_ttl + probes + Duration::from_secs(1);
+    assert!(outage <= bound(promised), "writes stood still for {outage:?}");
+    // Whoever may write does it at the next move.
+    let accepted = lab.switchover(&fsn(), Some(Method::Clean), "back").await?;
+    let operation = lab.wait_ended(&accepted.id, OPERATION_LIMIT).await?;
+    assert_eq!(operation.state, OperationState::Done, "{operation:#?}");
+    until_told(&lab, "the name to be published again", is_published).await?;
+    assert_ne!(serial(&lab).await, before);
+    lab.stop().await
+}
+
+/// The zone's serial, which each write through the API raises.
+async fn serial(lab: &Lab) -> u32 {
+    let view = lab.pair().await.expect("the core answers");
+    let zone = name(&view).zone.as_deref().expect("a zone");
+    let soa = query_tcp(lab.layout.name_server(), zone, RecordType::SOA, DEADLINE).await;
+    let soa = soa.expect("it answers");
+    let fields = soa.answers.first().expect("a zone").data.to_string();
+    fields.split(' ').nth(2).and_then(|serial| serial.parse().ok()).expect("a serial")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,7 +78,9 @@ pub enum NamesChoice {
     Embedded,
     /// At a PowerDNS, which the primary's agent writes to (`make powerdns` installs it)
     Powerdns,
-    /// At a BIND, in the same way
+    /// At a PowerDNS that probes every member's health URL; nothing is written when the primary moves
+    PowerdnsFollow,
+    /// At a BIND, which the primary's agent writes to
     Bind,
 }
 
@@ -87,6 +89,7 @@ impl From<NamesChoice> for LabNames {
         match choice {
             NamesChoice::Embedded => LabNames::Embedded,
             NamesChoice::Powerdns => LabNames::PowerDns,
+            NamesChoice::PowerdnsFollow => LabNames::PowerDnsFollow,
             NamesChoice::Bind => LabNames::Bind,
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use continuum_dns::DnsConfig;
+use continuum_dns::provider::key_file;
 use continuum_runtime::Role;
 
 use super::loader::{Checks, Document};
@@ -27,6 +28,13 @@ pub fn load(
     witness_access::check(&witness, &mut checks);
     if let Err(error) = config.check() {
         checks.fail(&error.path, error.problem);
+    }
+    for (index, secondary) in config.secondaries.iter().enumerate() {
+        let key = format!("secondaries.{index}.key_file");
+        checks.absolute(&key, &secondary.key_file);
+        if checks.readable(&key, &secondary.key_file) {
+            checks.result(&key, key_file::tsig(&secondary.key_file));
+        }
     }
     // Absent only with an issue noted, with which `typed` has ended the reading.
     let Some(tls) = tls else { return Err(Vec::new()) };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use continuum_control_api::rest::PairView;
 use continuum_dns::records::due::due;
 use continuum_dns::records::{Records, Wanted};
-use continuum_dns::verify::{Resolved, resolved, shown, verify};
+use continuum_dns::verify::{resolved, shown, verify};
 use continuum_domain::name_spec::absolute;
 use continuum_domain::spec::{NameRole, NameSpec};
 
@@ -84,16 +84,11 @@ async fn verify_names(args: DnsVerifyArgs, variables: &Variables) -> Result<Exit
         }
         for resolver in &resolvers {
             let told = resolved(resolver.0, &wanted, DEADLINE).await;
-            let serves = match told {
-                Resolved::Serves => Some(true),
-                Resolved::Unanswered(_) => None,
-                Resolved::Differs(_) | Resolved::Failed(_) => Some(false),
-            };
             answers.push(Answer {
                 name: name.name.clone(),
                 server: resolver.0.to_string(),
                 kind: Server::Resolver,
-                serves,
+                serves: told.serves(),
                 verdict: told.to_string(),
             });
         }

@@ -5,6 +5,7 @@ use continuum_domain::operation::{Operation, OperationState};
 
 use crate::args::ops::{OperationArgs, OperationVerb};
 use crate::config::Variables;
+use crate::config::client::OutputFormat;
 use crate::failure::{Exit, Failure};
 use crate::ops::session::Session;
 use crate::ops::watch;
@@ -25,6 +26,7 @@ pub async fn run(args: OperationArgs, variables: &Variables) -> Result<Exit, Fai
         OperationVerb::Show { operation } => {
             let operation = session.ask(async || api.operation(&operation).await).await?;
             print(&session, &operation)?;
+            print_names(&session, &operation).await?;
         }
         OperationVerb::Watch { operation } => {
             let operation = session.insist(async || api.operation(&operation).await).await?;
@@ -48,6 +50,20 @@ pub fn print(session: &Session, operation: &Operation) -> Result<Option<Exit>, F
         render::operation::page(operation, session.now_ms(), session.style)
     })?;
     Ok(exit_of(&operation.state))
+}
+
+/// Below an operation that has moved its pair: names of the pair that do not follow now. A move waits for
+/// no name server, so it may be done before them. Nothing where the pair cannot be had.
+pub async fn print_names(session: &Session, operation: &Operation) -> Result<(), Failure> {
+    let moved = matches!(operation.state, OperationState::Moved | OperationState::Done);
+    if !moved || session.output() != OutputFormat::Table {
+        return Ok(());
+    }
+    let Ok(pair) = session.api.pair(&operation.pair).await else { return Ok(()) };
+    for line in render::names::remarks(&pair) {
+        render::line(&session.style.words(&line))?;
+    }
+    Ok(())
 }
 
 /// The exit code of an operation that has ended.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use continuum_domain::operation::Operation;
 
-use super::operations::exit_of;
+use super::operations::{exit_of, print_names};
 use super::session::Session;
 use crate::config::client::OutputFormat;
 use crate::failure::{Exit, Failure};
@@ -26,6 +26,7 @@ pub async fn run(session: &Session, operation: Operation) -> Result<Exit, Failur
     render::show(session.output(), &last, || {
         operation::summary(&last, session.now_ms(), session.style)
     })?;
+    print_names(session, &last).await?;
     exit_of(&last.state).map_or_else(|| Err(still_going_on(&last)), Ok)
 }
 

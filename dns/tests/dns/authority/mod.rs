@@ -1,7 +1,10 @@
 //! Name servers of others, started by a test and gone with it.
 
 pub mod bind;
+pub mod gate;
+pub mod knot;
 pub mod powerdns;
+pub mod unbound;
 
 use std::fs::File;
 use std::future::Future;
@@ -10,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use continuum_dns::lookup::{RecordType, ResponseCode, query_tcp};
 
 /// How long a server may take to start.
 const READY: Duration = Duration::from_secs(60);
@@ -23,6 +28,16 @@ pub const KEYS: [(&str, &str); 2] = [
     ("fsn", "ZnNuLWZzbi1mc24tZnNuLWZzbi1mc24tZnNuLWZzbiE="),
     ("hel", "aGVsLWhlbC1oZWwtaGVsLWhlbC1oZWwtaGVsLWhlbCE="),
 ];
+
+/// The zone db.example as it is before anybody writes to it.
+pub const ZONE_TEXT: &str =
+    "$TTL 60\n@ IN SOA ns1 hostmaster 1 60 10 3600 5\n@ IN NS ns1\nns1 IN A 127.0.0.1\n";
+
+/// Whether a server has the zone db.example.
+pub async fn has_zone(dns: SocketAddr) -> bool {
+    let seen = query_tcp(dns, "db.example.", RecordType::SOA, TIMEOUT).await;
+    seen.is_ok_and(|seen| seen.metadata.response_code == ResponseCode::NoError)
+}
 
 /// A process that ends with its owner, also when the test panics.
 pub struct Process {
@@ -108,7 +123,7 @@ pub async fn ready<F: Future<Output = bool>>(
             if ask().await {
                 return true;
             }
-            // Both servers go on without a port that they could not have.
+            // All of them go on without a port that they could not have.
             let log = process.log().to_lowercase();
             if process.ended() || IN_USE.iter().any(|text| log.contains(text)) {
                 return false;

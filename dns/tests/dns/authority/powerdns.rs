@@ -29,10 +29,15 @@ pub struct PowerDns {
 impl PowerDns {
     /// A server with the zone [`ZONE`].
     pub async fn start() -> Self {
+        Self::probing(1).await
+    }
+
+    /// The same; LUA records' probes are `interval` seconds apart.
+    pub async fn probing(interval: u32) -> Self {
         // More than one test of a process may do so; the first one wins.
         let _first = rustls::crypto::ring::default_provider().install_default();
         for _ in 0..STARTS {
-            if let Some(mut server) = Self::try_start().await {
+            if let Some(mut server) = Self::try_start_at(free_address(), interval).await {
                 server.create_zone().await;
                 return server;
             }
@@ -40,7 +45,22 @@ impl PowerDns {
         panic!("no ports could be had");
     }
 
-    async fn try_start() -> Option<Self> {
+    /// A server at `dns` that transfers [`ZONE`] from `primaries`; its key is the first of [`KEYS`].
+    pub async fn secondary(dns: SocketAddr, primaries: &[SocketAddr]) -> Self {
+        let _first = rustls::crypto::ring::default_provider().install_default();
+        let server = Self::try_start_at(dns, 1).await.expect("its ports are free");
+        let (name, secret) = KEYS[0];
+        let key = json!({ "name": name, "algorithm": "hmac-sha256", "key": secret });
+        server.api(Method::POST, "/tsigkeys", key).await;
+        let primaries: Vec<String> = primaries.iter().map(ToString::to_string).collect();
+        let zone = json!({ "name": ZONE, "kind": "Slave", "masters": primaries,
+            "slave_tsig_key_ids": [format!("{name}.")] });
+        server.api(Method::POST, "/zones", zone).await;
+        server.api(Method::PUT, &format!("/zones/{ZONE}/axfr-retrieve"), Value::Null).await;
+        server
+    }
+
+    async fn try_start_at(dns: SocketAddr, interval: u32) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("pdns.sqlite3");
         let loaded = Command::new(program("sqlite3"))
@@ -49,7 +69,7 @@ impl PowerDns {
             .status()
             .unwrap();
         assert!(loaded.success());
-        let (dns, api) = (free_address(), free_address());
+        let api = free_address();
         let home = directory.path().display();
         let settings = format!(
             "launch=gsqlite3\ngsqlite3-database={}\ngsqlite3-dnssec=yes\n\
@@ -58,7 +78,7 @@ impl PowerDns {
              daemon=no\nguardian=no\ndisable-syslog=yes\nsecurity-poll-suffix=\n\
              api=yes\napi-key={KEY}\nwebserver=yes\nwebserver-address=127.0.0.1\n\
              webserver-port={}\nwebserver-allow-from=127.0.0.0/8\nenable-lua-records=shared\n\
-             lua-health-checks-interval=1\ndnsupdate=yes\nallow-dnsupdate-from=127.0.0.0/8\n\
+             lua-health-checks-interval={interval}\nsecondary=yes\ndnsupdate=yes\nallow-dnsupdate-from=127.0.0.0/8\n\
              loglevel=4\n",
             database.display(),
             dns.port(),
@@ -100,6 +120,20 @@ impl PowerDns {
         let names = KEYS.map(|(name, _)| name);
         let allowed = json!({ "kind": "TSIG-ALLOW-DNSUPDATE", "metadata": names });
         self.api(Method::POST, &format!("/zones/{ZONE}/metadata"), allowed).await;
+    }
+
+    /// Has the zone signed from now on, each answer as it is given.
+    pub async fn sign(&mut self) {
+        self.process.kill();
+        let home = self.directory.path();
+        let signed = Command::new(program("pdnsutil"))
+            .arg(format!("--config-dir={}", home.display()))
+            .args(["secure-zone", ZONE.trim_end_matches('.')])
+            .output()
+            .unwrap();
+        assert!(signed.status.success(), "{signed:?}");
+        self.process = Self::run(home.to_owned());
+        assert!(self.is_up().await, "{}", self.process.log());
     }
 
     /// The API's address.
