@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::api_text::{quoted, unquoted};
-use super::{ProviderError, RecordProvider};
+use super::api_text::{Escape, quoted, unquoted};
+use super::{ProviderError, RecordProvider, within};
 use crate::lookup;
 use crate::records::plan::Change;
 use crate::records::{Companion, Seen, companion_name};
@@ -196,17 +196,9 @@ impl PowerDns {
         format!("/zones/{}", self.zone)
     }
 
-    /// Refuses names of other zones, and what would not be one path of the API.
-    fn in_zone(&self, name: &str) -> Result<(), ProviderError> {
-        let below = name.strip_suffix(&self.zone).is_some_and(|rest| rest.ends_with('.'));
-        if below || name == self.zone {
-            return Ok(());
-        }
-        Err(ProviderError::Misconfigured(format!("{name} does not lie in the zone {}", self.zone)))
-    }
-
     async fn look(&self, name: &str) -> Result<Seen, ProviderError> {
-        self.in_zone(name)?;
+        // What lies outside might not be one path of the API either.
+        within(&self.zone, name)?;
         let text = self.call(Method::GET, &self.path(), None).await;
         let zone: Zone = self.parse(&text.map_err(|refusal| refusal.error)?)?;
         let companion = companion_name(name);
@@ -215,7 +207,10 @@ impl PowerDns {
             let contents = set.records.iter().filter(|record| !record.disabled);
             let mut contents = contents.map(|record| record.content.clone());
             if set.name == companion && set.kind == "TXT" {
-                seen.companion = Companion(contents.map(|content| unquoted(&content)).collect());
+                seen.companion = {
+                    let texts = contents.map(|content| unquoted(&content, Escape::Decimal));
+                    Companion(texts.collect())
+                };
             } else if set.name == name && TYPES.contains(&set.kind.as_str()) {
                 seen.records.ttl = seen.records.ttl.max(set.ttl);
                 match set.kind.as_str() {
@@ -322,7 +317,9 @@ fn patch(change: &Change) -> Value {
         .collect();
     // A record set that is deleted comes before one that may not stand beside it.
     sets.sort_by_key(|set| set["changetype"] == "REPLACE");
-    let companion = Companion::of(&change.stamp).0.iter().map(quoted).collect::<Vec<_>>();
+    let companion = Companion::of(&change.stamp).0;
+    let companion: Vec<String> =
+        companion.iter().map(|text| quoted(text, Escape::Decimal)).collect();
     sets.push(set(&companion_name(&change.name), "TXT", &companion));
     json!({ "rrsets": sets })
 }

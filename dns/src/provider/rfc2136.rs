@@ -212,7 +212,7 @@ impl RecordProvider for Rfc2136 {
         let addresses: BTreeSet<IpAddr> =
             found.iter().filter_map(|record| record.data.ip_addr()).collect();
         let ttl = found.iter().map(|record| record.ttl).max().unwrap_or_default();
-        Ok(Seen { companion, records: Records { ttl, addresses, lua: BTreeSet::new(), alias } })
+        Ok(Seen { companion, records: Records { ttl, addresses, alias, ..Records::default() } })
     }
 
     async fn change(&self, change: &Change) -> Result<(), ProviderError> {

@@ -9,4 +9,5 @@ mod packets;
 mod places;
 mod powerdns_api;
 mod rfc2136;
+mod route53;
 mod verify;

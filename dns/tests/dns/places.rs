@@ -15,7 +15,7 @@ use continuum_dns::provider::config::ProviderConfig;
 use continuum_dns::provider::places::{OpenProvider, Places};
 use continuum_dns::provider::publish::{FollowedName, RecordNames};
 use continuum_dns::records::due::due;
-use continuum_dns::records::{Records, Wanted};
+use continuum_dns::records::{Records, Served, Wanted};
 use continuum_dns::verify::{Resolved, Verdict, resolved, shown, verify};
 use continuum_dns::{NameChange, NameError};
 use continuum_domain::spec::{NamePolicy, NameSpec};
@@ -102,10 +102,13 @@ async fn one_provider_keeps_a_name_at_powerdns_and_bind_with_the_key_of_a_region
         let verdicts = verify(&[server], ZONE, &new, TIMEOUT).await;
         assert_eq!(verdicts[&server], Verdict::Serves);
         assert_eq!(resolved(server, &new, TIMEOUT).await, Resolved::Serves);
-        let differs = Resolved::Differs(["192.0.2.2".parse().unwrap()].into());
+        let differs = Resolved::Differs(Served {
+            addresses: ["192.0.2.2".parse().unwrap()].into(),
+            ..Served::default()
+        });
         assert_eq!(resolved(server, &old, TIMEOUT).await, differs);
         let stands = shown(server, &new.name, TIMEOUT).await.unwrap();
-        assert_eq!(stands.addresses, [("192.0.2.2".parse().unwrap(), 5)].into());
+        assert_eq!(stands.records, [("A 192.0.2.2".to_owned(), 5)].into());
         assert_eq!(stands.companion, [(new.stamp().to_string(), 5)].into());
         let lame = shown(server, "app.other.example.", TIMEOUT).await.unwrap_err();
         assert!(matches!(lame, Verdict::Lame(_)), "{lame:?}");

@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod powerdns;
+pub mod route53;
 
 use std::fs::File;
 use std::future::Future;
