@@ -24,7 +24,12 @@ pub fn tsig(path: &Path) -> Result<TsigKey, ProviderError> {
 
 /// Reads the key of an HTTP API: one line.
 pub fn api(path: &Path) -> Result<String, ProviderError> {
-    let text = read(path)?;
+    line(path, std::fs::read_to_string(path))
+}
+
+/// The same; `text` is what reading the file gave.
+pub fn line(path: &Path, text: io::Result<String>) -> Result<String, ProviderError> {
+    let text = text.map_err(|error| unreadable(path, &error))?;
     let key = text.trim();
     let fits = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| key.to_owned()).ok_or_else(|| {

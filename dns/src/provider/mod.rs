@@ -7,8 +7,11 @@
 mod api_text;
 pub mod config;
 pub mod contract;
+mod http;
 pub mod key_file;
 pub mod memory;
+mod patience;
+pub mod pdm;
 pub mod places;
 pub mod powerdns;
 pub mod publish;

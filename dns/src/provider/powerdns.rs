@@ -12,13 +12,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use reqwest::{Client, Method, StatusCode, redirect, retry};
+use reqwest::{Client, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::api_text::{Escape, quoted, unquoted};
-use super::{ProviderError, RecordProvider, within};
+use super::{ProviderError, RecordProvider, http, within};
 use crate::lookup;
 use crate::records::plan::Change;
 use crate::records::{Companion, Seen, companion_name};
@@ -90,20 +90,7 @@ struct Setting {
 impl PowerDns {
     /// The zone at a server. The process must have installed a TLS provider, as the binary does.
     pub fn new(at: PowerDnsAt) -> Result<Self, ProviderError> {
-        let wrong =
-            |why: &str| ProviderError::Misconfigured(format!("PowerDNS API {}: {why}", at.api));
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(wrong("this process installed no TLS provider"));
-        }
-        let client = Client::builder()
-            .user_agent(concat!("continuum/", env!("CARGO_PKG_VERSION")))
-            .retry(retry::never())
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(at.deadline / 2)
-            .timeout(at.deadline)
-            .build()
-            .map_err(|error| wrong(&error.to_string()))?;
+        let client = http::client(&format!("PowerDNS API {}", at.api), at.deadline)?;
         let zone = format!("{}.", at.zone.trim_end_matches('.').to_ascii_lowercase());
         Ok(Self { at, zone, client, writing: Mutex::new(()) })
     }
@@ -164,17 +151,9 @@ impl PowerDns {
         if let Some(body) = body {
             request = request.body(body.to_string());
         }
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            // The key is a header and stands in no error.
-            Err(error) if error.is_connect() => {
-                return Err(ProviderError::Unreachable(error.to_string()).into());
-            }
-            Err(error) => return Err(ProviderError::Unanswered(error.to_string()).into()),
-        };
+        let answer = request.send().await.map_err(|error| http::unsent(&error))?;
         let status = answer.status();
-        let text = answer.text().await;
-        let text = text.map_err(|error| ProviderError::Unanswered(error.to_string()))?;
+        let text = answer.text().await.map_err(|error| http::unsent(&error))?;
         if status.is_success() {
             return Ok(text);
         }

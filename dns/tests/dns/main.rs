@@ -6,6 +6,7 @@ mod common;
 mod health_names;
 mod lua_records;
 mod packets;
+mod pdm;
 mod places;
 mod powerdns_api;
 mod rfc2136;

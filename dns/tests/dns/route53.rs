@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authority::TIMEOUT;
-use crate::authority::route53::{Fault, KEY_IDS, Route53 as Server, Set, ZONE, ZONE_ID};
+use crate::authority::calls::Fault;
+use crate::authority::route53::{KEY_IDS, Route53 as Server, Set, ZONE, ZONE_ID};
 use async_trait::async_trait;
 use continuum_dns::contract::World;
 use continuum_dns::provider::contract::{Subject, all};
@@ -166,13 +167,13 @@ async fn race(lab: &Lab, clients: &[Arc<Route53>], epoch: u64) -> (Vec<Told>, Ve
         let (name, stamp) = (NAME.to_owned(), wanted.stamp());
         writers.push(Change { name, expected, stamp, records: wanted.records });
     }
-    let lists = lab.server.calls("list");
+    let lists = lab.server.made("list");
     let mut racing = tokio::task::JoinSet::new();
     for (client, change) in clients.iter().cloned().zip(writers) {
         racing.spawn(async move { (client.change(&change).await, change) });
     }
     let answers = racing.join_all().await;
-    assert_eq!(lab.server.calls("list"), lists, "somebody looked again before writing");
+    assert_eq!(lab.server.made("list"), lists, "somebody looked again before writing");
     answers.into_iter().partition(|told| told.0.is_ok())
 }
 
@@ -206,9 +207,9 @@ async fn what_stands_as_wanted_costs_two_questions_and_no_change() {
     let lab = Lab::new().await;
     let client = lab.client("AKFSN");
     assert!(publish(&client, &first(1)).await.unwrap().changed);
-    assert_eq!((lab.server.calls("list"), lab.server.calls("change")), (2, 1));
+    assert_eq!((lab.server.made("list"), lab.server.made("change")), (2, 1));
     assert!(!publish(&client, &first(1)).await.unwrap().changed);
-    assert_eq!((lab.server.calls("list"), lab.server.calls("change")), (4, 1));
+    assert_eq!((lab.server.made("list"), lab.server.made("change")), (4, 1));
 }
 
 #[tokio::test]
@@ -350,11 +351,11 @@ async fn aliases_and_services_are_written_and_replace_addresses() {
 async fn throttling_is_borne_for_a_while() {
     let lab = Lab::new().await;
     let client = lab.client("AKFSN");
-    lab.server.fail("list", &[Fault::Throttled, Fault::Prior]);
-    lab.server.fail("change", &[Fault::Prior, Fault::Throttled, Fault::Prior]);
+    lab.server.zone().calls.fail("list", &[Fault::Throttled, Fault::Prior]);
+    lab.server.zone().calls.fail("change", &[Fault::Prior, Fault::Throttled, Fault::Prior]);
     assert!(publish(&client, &first(1)).await.unwrap().changed);
-    assert_eq!((lab.server.calls("list"), lab.server.calls("change")), (4, 4));
-    lab.server.fail("change", &[Fault::Throttled; 5]);
+    assert_eq!((lab.server.made("list"), lab.server.made("change")), (4, 4));
+    lab.server.zone().calls.fail("change", &[Fault::Throttled; 5]);
     let told = publish(&client, &first(2)).await.unwrap_err();
     assert!(matches!(told, NameError::Unanswered(_)), "{told:?}");
     assert!(told.to_string().contains("Throttling: Rate exceeded, 5 times"), "{told}");
@@ -367,17 +368,17 @@ async fn a_lost_answer_is_no_guess() {
     let lab = Lab::new().await;
     let client = lab.impatient();
     for (epoch, fault) in [(1, Fault::ReplyLost), (2, Fault::Garbled), (3, Fault::RequestLost)] {
-        lab.server.fail("change", &[fault]);
+        lab.server.zone().calls.fail("change", &[fault]);
         let outcome = publish(&client, &first(epoch)).await.unwrap();
         assert_eq!((outcome.changed, outcome.foreign), (true, None), "{fault:?}");
         let stands = client.read(NAME).await.unwrap().companion;
         assert_eq!(stands, Companion::of(&first(epoch).stamp()), "{fault:?}");
     }
     // Lost, and another one wins before it is read again: its own change did not stand.
-    lab.server.fail("change", &[Fault::RequestLost]);
+    lab.server.zone().calls.fail("change", &[Fault::RequestLost]);
     let (rival, fourth) = (lab.client("AKHEL"), first(4));
     let (late, won) = tokio::join!(publish(&client, &fourth), async {
-        while lab.server.calls("change") < 5 {
+        while lab.server.made("change") < 5 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         publish(&rival, &wanted(5, "hel", plain("192.0.2.2"))).await
@@ -450,7 +451,7 @@ async fn kinds_of_failure_are_told_apart() {
     let computed = Records { lua: ["A \"x\"".into()].into(), ..Records::default() };
     let computed = publish(&client, &wanted(1, "fsn", computed)).await;
     assert!(matches!(computed, Err(NameError::Misconfigured(_))), "{computed:?}");
-    lab.server.fail("list", &[Fault::Internal]);
+    lab.server.zone().calls.fail("list", &[Fault::Internal]);
     let failed = client.read(NAME).await;
     assert!(matches!(failed, Err(ProviderError::Failed(_))), "{failed:?}");
 
@@ -461,7 +462,7 @@ async fn kinds_of_failure_are_told_apart() {
     let down = Route53::new(Route53At { endpoint, ..lab.at("AKHEL") }, Arc::new(BootClock));
     let down = down.read(NAME).await;
     assert!(matches!(down, Err(ProviderError::Unreachable(_))), "{down:?}");
-    lab.server.fail("list", &[Fault::RequestLost]);
+    lab.server.zone().calls.fail("list", &[Fault::RequestLost]);
     let silent = lab.impatient().read(NAME).await;
     assert!(matches!(silent, Err(ProviderError::Unanswered(_))), "{silent:?}");
 }

@@ -17,16 +17,11 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use continuum_runtime::SharedClock;
 
 use super::Route53At;
-use crate::lookup;
 use crate::provider::key_file::{self, AwsKeys};
+use crate::provider::patience::{Failure, TRIES};
 use crate::provider::{ProviderError, error_chain};
 use crate::records::plan::Change;
 
-/// Calls of one request that is throttled.
-const TRIES: u32 = 5;
-/// Longest pause before the second try; each further one is twice as long, and each is drawn between
-/// half of it and the whole, so that agents that were throttled together do not come back together.
-const PAUSE: Duration = Duration::from_millis(200);
 /// Error codes that ask for patience. Nothing was changed.
 const LATER: [&str; 6] = [
     "Throttling",
@@ -72,14 +67,6 @@ pub(super) struct Access {
     open: Mutex<Option<(AwsKeys, Client)>>,
 }
 
-/// How one call failed.
-pub(super) enum Failure {
-    /// Throttled: it may be tried again, and nothing was changed.
-    Later(String),
-    /// Told.
-    Error(ProviderError),
-}
-
 impl Access {
     pub fn new(at: &Route53At, clock: SharedClock) -> Self {
         let https = Provider::Rustls(CryptoMode::Ring);
@@ -117,37 +104,6 @@ impl Access {
         *open = Some((keys, client.clone()));
         Ok(client)
     }
-}
-
-/// What is left of the patience with one request.
-pub(super) struct Patience {
-    tries: u32,
-    pause: Duration,
-}
-
-impl Patience {
-    pub fn new() -> Self {
-        Self { tries: TRIES, pause: PAUSE }
-    }
-
-    /// Waits before the request is sent again; the error is why it is not to be.
-    pub async fn after(&mut self, failure: Failure) -> Result<(), ProviderError> {
-        self.tries -= 1;
-        match failure {
-            Failure::Later(_) if self.tries > 0 => {
-                tokio::time::sleep(jittered(self.pause)).await;
-                self.pause *= 2;
-                Ok(())
-            }
-            Failure::Later(text) => Err(ProviderError::Failed(text)),
-            Failure::Error(error) => Err(error),
-        }
-    }
-}
-
-/// Between half of `pause` and the whole of it.
-fn jittered(pause: Duration) -> Duration {
-    pause / 2 + pause / 2 * u32::from(lookup::random_number()) / u32::from(u16::MAX)
 }
 
 /// What a failed call of any kind means. No key is part of an error of the API.

@@ -20,10 +20,11 @@ use aws_sdk_route53::types::{ChangeStatus, ResourceRecordSet, RrType};
 use continuum_domain::name_spec::absolute;
 use continuum_runtime::SharedClock;
 
+use super::patience::Patience;
 use super::{ProviderError, RecordProvider, within};
 use crate::records::plan::Change;
 use crate::records::{Seen, companion_name};
-use access::{Access, Patience, refused, told};
+use access::{Access, refused, told};
 use sets::Listed;
 
 /// Pages of one listing; a name with more record sets than they hold is not one of ours.

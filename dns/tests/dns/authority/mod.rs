@@ -1,6 +1,8 @@
 //! Name servers of others, started by a test and gone with it.
 
 pub mod bind;
+pub mod calls;
+pub mod pdm;
 pub mod powerdns;
 pub mod route53;
 

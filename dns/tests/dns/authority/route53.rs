@@ -2,10 +2,11 @@
 //! on it: a batch is taken as a whole or not at all, a DELETE must name what stands value by value, a
 //! CREATE must find nothing. It answers no DNS and checks no signature, only whose key signed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::calls::{Calls, Fault};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -95,30 +96,10 @@ impl Set {
     }
 }
 
-/// What goes wrong with one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Too many calls.
-    Throttled,
-    /// A change before is still under way.
-    Prior,
-    /// The call is done, and its answer never comes.
-    ReplyLost,
-    /// The call is not done, and no answer comes.
-    RequestLost,
-    /// An error of the service.
-    Internal,
-    /// The answer is cut off in the middle.
-    Garbled,
-}
-
 #[derive(Default)]
 pub struct Zone {
     sets: BTreeMap<Key, Set>,
-    /// By operation, for the calls to come.
-    pub faults: BTreeMap<&'static str, VecDeque<Fault>>,
-    /// Calls so far, by operation.
-    pub calls: BTreeMap<&'static str, u32>,
+    pub calls: Calls,
     /// Questions for a change that are answered PENDING before INSYNC.
     pub pending: u32,
     /// Sets in one page.
@@ -247,13 +228,9 @@ impl Route53 {
         self.zone.lock().unwrap()
     }
 
-    /// The next calls of an operation go wrong so.
-    pub fn fail(&self, operation: &'static str, faults: &[Fault]) {
-        self.zone().faults.entry(operation).or_default().extend(faults);
-    }
-
-    pub fn calls(&self, operation: &'static str) -> u32 {
-        self.zone().calls.get(operation).copied().unwrap_or_default()
+    /// Calls of an operation so far.
+    pub fn made(&self, operation: &'static str) -> u32 {
+        self.zone().calls.made(operation)
     }
 }
 
@@ -274,11 +251,7 @@ async fn begin(
         let text = "No hosted zone found with ID";
         return Err(error(StatusCode::NOT_FOUND, "NoSuchHostedZone", text));
     }
-    let fault = {
-        let mut zone = zone.lock().unwrap();
-        *zone.calls.entry(operation).or_default() += 1;
-        zone.faults.get_mut(operation).and_then(VecDeque::pop_front)
-    };
+    let fault = zone.lock().unwrap().calls.next(operation);
     match fault {
         Some(Fault::Throttled) => {
             Err(error(StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"))
