@@ -138,8 +138,9 @@ impl Rfc2136 {
     }
 
     fn update(&self, change: &Change) -> Result<Message, ProviderError> {
-        if !change.records.lua.is_empty() {
-            let text = "dynamic update carries addresses, not LUA records; use provider powerdns";
+        if !change.records.lua.is_empty() || !change.records.routed.is_empty() {
+            let text = "dynamic update carries plain records; LUA records need a provider of kind \
+                        powerdns, routing one of kind route53";
             return Err(ProviderError::Misconfigured(text.into()));
         }
         let name = self.in_zone(&change.name)?;

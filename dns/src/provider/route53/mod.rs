@@ -81,6 +81,11 @@ impl Route53 {
         Self { at, zone, access, memory: Mutex::default() }
     }
 
+    /// The id of the hosted zone.
+    pub fn zone_id(&self) -> &str {
+        &self.at.zone_id
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
