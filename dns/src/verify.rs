@@ -14,7 +14,7 @@ use crate::lookup::{self, ResponseCode};
 use crate::records::{Served, Stamp, Wanted, companion_name};
 
 /// What may stand at a name.
-const KINDS: [RecordType; 3] = [RecordType::A, RecordType::AAAA, RecordType::SRV];
+pub(crate) const KINDS: [RecordType; 3] = [RecordType::A, RecordType::AAAA, RecordType::SRV];
 
 /// What one server says about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +185,9 @@ async fn ask_all(
     let mut exists = false;
     for kind in KINDS {
         let answer = question(name, kind).await?;
-        exists |= answer.metadata.response_code != ResponseCode::NXDomain;
+        // The code may be of what an alias leads to.
+        let found = !answer.answers.is_empty();
+        exists |= found || answer.metadata.response_code != ResponseCode::NXDomain;
         note(&mut served, name, &answer);
     }
     let companion = question(&companion_name(name), RecordType::TXT).await?;
@@ -193,7 +195,7 @@ async fn ask_all(
 }
 
 /// Adds what an answer to a question for `name` has.
-fn note(served: &mut Served, name: &str, answer: &Message) {
+pub(crate) fn note(served: &mut Served, name: &str, answer: &Message) {
     for record in &answer.answers {
         match &record.data {
             RData::CNAME(target) if absolute(&record.name.to_string()) == absolute(name) => {

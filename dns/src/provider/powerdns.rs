@@ -5,7 +5,7 @@
 //! and the later one wins. It also takes LUA records that cannot run: so each write is read back by
 //! questions to the server itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -21,14 +21,15 @@ use super::api_text::{Escape, quoted, unquoted};
 use super::{ProviderError, RecordProvider, http, within};
 use crate::lookup;
 use crate::records::plan::Change;
-use crate::records::{Companion, Seen, companion_name};
+use crate::records::{Companion, Seen, Served, companion_name};
+use crate::verify;
 
 /// Tries of one change: SQLite answers 500 to one of two writers at a time.
 const TRIES: u32 = 4;
 /// Pause before the second try; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(40);
 /// Types that are taken away where none of ours stand.
-const TYPES: [&str; 4] = ["A", "AAAA", "LUA", "CNAME"];
+const TYPES: [&str; 5] = ["A", "AAAA", "LUA", "CNAME", "SRV"];
 
 /// Where a PowerDNS is.
 #[derive(Clone)]
@@ -195,6 +196,9 @@ impl PowerDns {
                 match set.kind.as_str() {
                     "LUA" => seen.records.lua.extend(contents),
                     "CNAME" => seen.records.alias = contents.next(),
+                    "SRV" => {
+                        seen.records.services.extend(contents.filter_map(|text| text.parse().ok()));
+                    }
                     _ => seen
                         .records
                         .addresses
@@ -207,21 +211,15 @@ impl PowerDns {
 
     /// Asks the server for what was written.
     async fn read_back(&self, change: &Change) -> Result<(), ProviderError> {
-        for (record_type, kind) in [(RecordType::A, "A"), (RecordType::AAAA, "AAAA")] {
-            let computed =
-                change.records.lua.iter().any(|content| content.starts_with(&format!("{kind} ")));
-            let due: BTreeSet<IpAddr> = change
-                .records
-                .addresses
-                .iter()
-                .filter(|address| address.is_ipv4() == (record_type == RecordType::A))
-                .copied()
-                .collect();
-            let seen = self.ask(&change.name, record_type).await?;
+        let mut served = Served::default();
+        for kind in verify::KINDS {
+            let seen = self.ask(&change.name, kind).await?;
             let code = seen.metadata.response_code;
-            let listed: BTreeSet<IpAddr> =
-                seen.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
-            if code != ResponseCode::NoError {
+            // An alias of a name that is not there yet is an alias all the same.
+            let dangles = change.records.alias.is_some() && code == ResponseCode::NXDomain;
+            if code != ResponseCode::NoError && !dangles {
+                let computed = change.records.lua.iter();
+                let computed = computed.into_iter().any(|one| one.starts_with(&format!("{kind} ")));
                 return Err(ProviderError::NotServed(format!(
                     "{} answers {code} to {kind} of {}; {}",
                     self.at.dns,
@@ -233,13 +231,17 @@ impl PowerDns {
                     }
                 )));
             }
-            if !computed && listed != due {
-                return Err(ProviderError::NotServed(format!(
-                    "{} answers {listed:?} to {kind} of {} where {due:?} was written; its caches \
-                     (cache-ttl, query-cache-ttl), or another writer",
-                    self.at.dns, change.name
-                )));
-            }
+            verify::note(&mut served, &change.name, &seen);
+        }
+        // What LUA records compute may be nothing yet: that they ran is what is asked here.
+        if change.records.lua.is_empty() && !change.records.is_served_by(&served) {
+            return Err(ProviderError::NotServed(format!(
+                "{} answers {served} for {} where {} was written; its caches (cache-ttl, \
+                 query-cache-ttl), or another writer",
+                self.at.dns,
+                change.name,
+                change.records.lines().join(", ")
+            )));
         }
         let companion = self.ask(&companion_name(&change.name), RecordType::TXT).await?;
         let text = lookup::text(&companion);
@@ -278,8 +280,11 @@ fn patch(change: &Change) -> Value {
         let kind = if address.is_ipv4() { "A" } else { "AAAA" };
         wanted.entry(kind).or_default().push(address.to_string());
     }
-    if !change.records.lua.is_empty() {
-        wanted.insert("LUA", change.records.lua.iter().cloned().collect());
+    let lua = change.records.lua.iter().map(|content| ("LUA", content.clone()));
+    let alias = change.records.alias.iter().map(|target| ("CNAME", target.clone()));
+    let services = change.records.services.iter().map(|service| ("SRV", service.to_string()));
+    for (kind, content) in lua.chain(alias).chain(services) {
+        wanted.entry(kind).or_default().push(content);
     }
     let set = |name: &str, kind: &str, contents: &[String]| {
         let records: Vec<Value> = contents
@@ -310,9 +315,10 @@ impl RecordProvider for PowerDns {
     }
 
     async fn change(&self, change: &Change) -> Result<(), ProviderError> {
-        if let Some(target) = &change.records.alias {
-            let text = format!("a name that follows a lease cannot be an alias of {target}");
-            return Err(ProviderError::Misconfigured(text));
+        if !change.records.routed.is_empty() {
+            let text = "PowerDNS has no health checks of its own; use policy \"follow\", or a \
+                        provider of kind route53";
+            return Err(ProviderError::Misconfigured(text.into()));
         }
         let _alone = self.writing.lock().await;
         let mut pause = PAUSE;

@@ -4,6 +4,7 @@
 mod authority;
 mod common;
 mod health_names;
+mod kinds;
 mod lua_records;
 mod packets;
 mod pdm;
