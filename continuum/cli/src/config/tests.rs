@@ -254,6 +254,34 @@ fn a_key_file_that_is_none_is_named() {
     );
 }
 
+/// A line of an example that is a setting in a comment, without the mark.
+fn setting(line: &str) -> Option<String> {
+    let bare = line.strip_prefix("# ")?;
+    let is_one = bare.starts_with('[') || bare.split(' ').nth(1) == Some("=");
+    is_one.then(|| format!("{bare}\n"))
+}
+
+/// So are the names of the spec's example.
+#[test]
+fn the_names_of_the_example_are_whole() {
+    let text = examples::example(Kind::Pair);
+    let (rest, names) = text.split_once("# An alias, or a service").expect("it is there");
+    let names: String = names.lines().filter_map(setting).collect();
+    let (_, found) = lines(Kind::Pair, &format!("{rest}{names}"), NO_FILES);
+    assert_eq!(found, [""; 0]);
+    for (from, to, says) in [
+        ("kind = \"cname\"", "kind = \"mx\"", "names[3].kind: unknown variant 'mx', expected"),
+        ("hel = \"pg.hel.example.org\"\n", "", "names[3].targets.hel: a target is needed"),
+        ("fsn = { port = 5432,", "fsn = { port = 0,", "names[4].services.fsn.port: "),
+        ("name = \"pg.", "name = \"_epoch.", "names[3].name: names below _epoch are companions"),
+    ] {
+        let changed = names.replacen(from, to, 1);
+        assert_ne!(changed, names, "{from}");
+        let (_, found) = lines(Kind::Pair, &format!("{rest}{changed}"), NO_FILES);
+        assert!(found.len() == 1 && found[0].contains(says), "{to}: {found:?}");
+    }
+}
+
 /// The providers of the agent's example that stand there as comments are right when they do not.
 #[test]
 fn the_providers_of_the_example_are_whole() {
@@ -263,11 +291,6 @@ fn the_providers_of_the_example_are_whole() {
     }
     let blocks = examples::example(Kind::Agent).split("\n\n");
     let blocks = blocks.filter(|block| block.starts_with("# [[name_provider]]"));
-    let setting = |line: &str| {
-        let bare = line.strip_prefix("# ")?;
-        let is_one = bare.starts_with("[[") || bare.split(' ').nth(1) == Some("=");
-        is_one.then(|| format!("{bare}\n"))
-    };
     let text: String = blocks.flat_map(str::lines).filter_map(setting).collect();
     let file: File = toml::from_str(&text).unwrap();
     let names: Vec<_> = file.name_provider.iter().map(ProviderConfig::name).collect();
