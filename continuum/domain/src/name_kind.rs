@@ -83,8 +83,8 @@ pub(crate) fn complete<'a, T>(
 }
 
 impl NameSpec {
-    /// Checks kind, what belongs to it, and routing.
-    pub(crate) fn check_kind<'a>(
+    /// Checks kind, what belongs to it, and routing; the error is the field and what is accepted there.
+    pub fn check_kind<'a>(
         &self,
         members: impl Iterator<Item = &'a RegionId> + Clone,
     ) -> Result<(), Problem> {

@@ -243,7 +243,7 @@ async fn begin(
 ) -> Result<Option<Fault>, Response> {
     let signed = headers.get("authorization").and_then(|value| value.to_str().ok());
     let known = |id: &&str| signed.is_some_and(|text| text.contains(&format!("Credential={id}/")));
-    if !KEY_IDS.iter().any(|id| known(id)) {
+    if !KEY_IDS.iter().any(known) {
         let text = "The security token included in the request is invalid.";
         return Err(error(StatusCode::FORBIDDEN, "InvalidClientTokenId", text));
     }
