@@ -281,6 +281,22 @@ async fn a_stale_look_at_the_records_changes_nothing() {
     assert_eq!(lab.stands(), ["A 192.0.2.1"]);
 }
 
+/// Another writer of ours comes between the pages of a read. What is seen then is no write of a
+/// stranger: it is read anew.
+#[tokio::test]
+async fn a_read_that_another_writer_tore_accuses_nobody() {
+    let lab = Lab::new().await;
+    let client = lab.client("AKFSN");
+    publish(&client, &first(1)).await.unwrap();
+    let rival = wanted(2, "hel", plain("192.0.2.2"));
+    let text = format!("\"{}\"", rival.stamp());
+    lab.server.zone().after_page =
+        vec![Set::new(COMPANION, "TXT", &[&text]), Set::new(NAME, "A", &["192.0.2.2"])];
+    let outcome = publish(&client, &first(3)).await.unwrap();
+    assert_eq!((outcome.changed, outcome.foreign), (true, None));
+    assert_eq!(lab.stands(), ["A 192.0.2.1"]);
+}
+
 fn spec(routing: Routing, checks: bool) -> NameSpec {
     let address = |last| [IpAddr::from([192, 0, 2, last])].into();
     let addresses = [(region("fsn"), address(1)), (region("hel"), address(2))].into();

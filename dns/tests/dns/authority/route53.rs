@@ -102,6 +102,8 @@ pub struct Zone {
     pub calls: Calls,
     /// Questions for a change that are answered PENDING before INSYNC.
     pub pending: u32,
+    /// Put there by somebody else right after the next page was read.
+    pub after_page: Vec<Set>,
     /// Sets in one page.
     pub page: usize,
     changes: u32,
@@ -319,7 +321,7 @@ async fn list(
         value("identifier"),
     );
     let text = {
-        let zone = zone.lock().unwrap();
+        let mut zone = zone.lock().unwrap();
         let mut after = zone.sets.range(from..).map(|(_, set)| set);
         let page: Vec<&Set> = after.by_ref().take(zone.page).collect();
         let listed: String = page.iter().map(|set| set.write()).collect();
@@ -334,13 +336,17 @@ async fn list(
             )
         });
         let truncated = next.is_some();
-        format!(
+        let text = format!(
             "<ListResourceRecordSetsResponse xmlns=\"{SCHEMA}\"><ResourceRecordSets>{listed}\
              </ResourceRecordSets><IsTruncated>{truncated}</IsTruncated>{}<MaxItems>{}</MaxItems>\
              </ListResourceRecordSetsResponse>",
             next.unwrap_or_default(),
             zone.page
-        )
+        );
+        for set in std::mem::take(&mut zone.after_page) {
+            zone.put(set);
+        }
+        text
     };
     end(fault, xml(StatusCode::OK, text)).await
 }
