@@ -415,6 +415,11 @@ async fn a_change_spreads_until_the_service_says_so() {
     }
     publish(&client, &first(2)).await.unwrap();
     assert_eq!(client.settled(NAME).await, Ok(Some(false)), "another change spreads anew");
+    lab.server.zone().changes = 0;
+    assert_eq!(client.settled(NAME).await, Ok(None), "what is forgotten is not known");
+    let asked = lab.server.made("state");
+    assert_eq!(client.settled(NAME).await, Ok(None));
+    assert_eq!(lab.server.made("state"), asked, "nobody is asked for it again");
 }
 
 #[tokio::test]

@@ -199,6 +199,13 @@ impl RecordProvider for Route53 {
         let answer = loop {
             match client.get_change().id(&id).send().await {
                 Ok(answer) => break answer,
+                // Forgotten over there: how far it has come is not known any more.
+                Err(error)
+                    if error.as_service_error().is_some_and(|told| told.is_no_such_change()) =>
+                {
+                    self.memory().spreading.remove(name);
+                    return Ok(None);
+                }
                 Err(error) => patience.after(told(error, &self.at.zone_id)).await?,
             }
         };

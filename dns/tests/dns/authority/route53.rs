@@ -106,7 +106,8 @@ pub struct Zone {
     pub after_page: Vec<Set>,
     /// Sets in one page.
     pub page: usize,
-    changes: u32,
+    /// Changes that are known by their ids, C1 and so on.
+    pub changes: u32,
     asked: BTreeMap<String, u32>,
     /// Take a DELETE that names other values, as no real one does: for a test of the tests.
     pub lenient: bool,
@@ -357,6 +358,15 @@ async fn state(State(zone): State<Shared>, headers: HeaderMap, uri: Uri) -> Resp
         Err(answer) => return answer,
     };
     let id = uri.path().rsplit('/').next().unwrap().to_owned();
+    let known = zone.lock().unwrap().changes;
+    if id
+        .strip_prefix('C')
+        .and_then(|number| number.parse().ok())
+        .is_none_or(|one: u32| one > known)
+    {
+        let text = "Could not find resource with ID";
+        return error(StatusCode::NOT_FOUND, "NoSuchChange", text);
+    }
     let status = {
         let mut zone = zone.lock().unwrap();
         let pending = zone.pending;
