@@ -1,10 +1,11 @@
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use continuum_control_api::link::NameReport;
 use continuum_dns::provider::memory::MemoryRecords;
-use continuum_dns::provider::places::Place;
+use continuum_dns::provider::places::{Place, Takes};
 use continuum_dns::provider::{ProviderError, RecordProvider};
 use continuum_dns::records::plan::Change;
 use continuum_dns::records::{Companion, Seen};
@@ -38,6 +39,11 @@ struct Server {
     inside: AtomicU32,
     most_inside: AtomicU32,
     reads: AtomicU32,
+    /// How long it need not be looked at again, in ms.
+    look_again: AtomicU64,
+    /// What it says of the last change, and how often it was asked.
+    everywhere: Mutex<Option<bool>>,
+    asked: AtomicU32,
 }
 
 impl Server {
@@ -48,7 +54,22 @@ impl Server {
             inside: AtomicU32::new(0),
             most_inside: AtomicU32::new(0),
             reads: AtomicU32::new(0),
+            look_again: AtomicU64::new(0),
+            everywhere: Mutex::new(None),
+            asked: AtomicU32::new(0),
         })
+    }
+
+    fn says(&self, everywhere: Option<bool>) {
+        *self.everywhere.lock().unwrap() = everywhere;
+    }
+
+    fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn reads(&self) -> u32 {
+        self.reads.load(Ordering::SeqCst)
     }
 
     async fn stands(&self) -> Seen {
@@ -78,6 +99,16 @@ impl RecordProvider for Server {
     fn is_fence(&self) -> bool {
         true
     }
+
+    async fn settled(&self, _name: &str) -> Result<Option<bool>, ProviderError> {
+        let said = *self.everywhere.lock().unwrap();
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(said)
+    }
+
+    fn look_again(&self) -> Duration {
+        Duration::from_millis(self.look_again.load(Ordering::SeqCst))
+    }
 }
 
 /// A provider with these servers.
@@ -91,8 +122,8 @@ impl Places for Provider {
         };
         Ok(self.0.iter().enumerate().map(place).collect())
     }
-    fn takes_lua(&self) -> bool {
-        false
+    fn takes(&self) -> Takes {
+        Takes::default()
     }
     fn authorities(&self) -> Vec<SocketAddr> {
         Vec::new()
@@ -200,6 +231,45 @@ async fn what_was_wanted_long_ago_is_not_written_when_a_server_wakes_up() {
     assert_eq!(server.reads.load(Ordering::SeqCst), 2, "epoch 2 was written although too old");
 }
 
+/// A place that bears few questions is asked few, and what is on its way is shown until it is there.
+#[tokio::test]
+async fn a_place_is_looked_at_as_often_as_it_bears_and_a_change_is_followed_until_it_is_everywhere()
+{
+    let (server, clock) = (Server::new(1_000), Arc::new(Set::default()));
+    server.look_again.store(5_000, Ordering::SeqCst);
+    server.says(Some(false));
+    let spec = spec(name(1));
+    let mut desk = desk_by(clock.clone(), &spec, std::slice::from_ref(&server));
+    let status = status(&spec);
+    let place = |desk: &NameDesk| {
+        let names = desk.seen().report(clock.now()).unwrap();
+        names[NAME].places["server 0"].clone()
+    };
+    let at = |ms: u64| clock.0.store(ms * 1_000_000, Ordering::SeqCst);
+    desk.publish(Epoch(3), &status);
+    until("the change to spread", async || place(&desk).spreading_ms == Some(0)).await;
+    assert_eq!((server.reads(), server.asked()), (1, 1));
+    at(2_000);
+    desk.publish(Epoch(3), &status);
+    until("another question", async || server.asked() == 2).await;
+    assert_eq!(server.reads(), 1, "looked at too soon");
+    let shown = place(&desk);
+    assert_eq!((shown.spreading_ms, shown.published_age_ms), (Some(2_000), Some(2_000)));
+    server.says(Some(true));
+    at(4_000);
+    desk.publish(Epoch(3), &status);
+    until("it to be everywhere", async || place(&desk).spreading_ms.is_none()).await;
+    assert_eq!((server.reads(), server.asked()), (1, 3));
+    at(5_000);
+    desk.publish(Epoch(3), &status);
+    until("another look", async || server.reads() == 2).await;
+    // Another epoch does not wait.
+    server.says(Some(false));
+    desk.publish(Epoch(4), &status);
+    until("the next change", async || place(&desk).spreading_ms == Some(0)).await;
+    assert_eq!((server.epoch().await, server.reads()), (Some(Epoch(4)), 3));
+}
+
 #[tokio::test]
 async fn what_others_wrote_is_undone_counted_and_told() {
     let server = Server::new(1_000);
@@ -265,6 +335,10 @@ async fn a_changed_spec_reaches_the_name_and_what_cannot_follow_is_told() {
     let probed = NameSpec { policy: NamePolicy::Follow, health_port, ..name(1) };
     desk.spec_changed(&spec(probed));
     assert!(report(&desk).problem.unwrap().contains("LUA records, which provider pdns"));
+    let health_checks = ["fsn", "hel"].map(|name| (region(name), "check".to_owned())).into();
+    let routed = NameSpec { routing: Routing::Failover, health_checks, ..name(1) };
+    desk.spec_changed(&spec(routed));
+    assert!(report(&desk).problem.unwrap().contains("health checks of the provider, which pdns"));
     desk.spec_changed(&spec(name(12)));
     assert_eq!(report(&desk).problem, None);
     desk.publish(Epoch(3), &status);

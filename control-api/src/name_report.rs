@@ -57,6 +57,10 @@ pub struct PlaceReport {
     /// Age of the last of them, and what stood there.
     #[serde(default)]
     pub last_foreign: Option<(u64, String)>,
+    /// Since the place was first found to have a change that is not at all its servers yet; absent
+    /// when there is none, or where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spreading_ms: Option<u64>,
 }
 
 /// One authoritative server of a name, asked from a holder's agent.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use continuum_domain::corroborate::Resolver;
+use continuum_domain::spec::{NameKind, NameSpec, Service};
 use continuum_domain::{PairId, RegionId, duration_text};
 use hickory_proto::rr::{LowerName, Name};
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,65 @@ pub struct NameConfig {
     #[serde(with = "duration_text")]
     pub ttl: Duration,
     /// Addresses of each member.
+    #[serde(default)]
     pub addresses: BTreeMap<RegionId, Vec<IpAddr>>,
+    /// What is answered.
+    #[serde(default)]
+    pub kind: NameKind,
+    /// `kind = "cname"`: the name that each member is reached by.
+    #[serde(default)]
+    pub targets: BTreeMap<RegionId, String>,
+    /// `kind = "srv"`: where each member's PostgreSQL is.
+    #[serde(default)]
+    pub services: BTreeMap<RegionId, Service>,
+}
+
+impl NameConfig {
+    /// A name with addresses.
+    pub fn plain(
+        name: impl Into<String>,
+        pair: PairId,
+        ttl: Duration,
+        addresses: BTreeMap<RegionId, Vec<IpAddr>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            pair,
+            ttl,
+            addresses,
+            kind: NameKind::default(),
+            targets: BTreeMap::new(),
+            services: BTreeMap::new(),
+        }
+    }
+
+    /// Checks that each member has what the kind needs; the error is the field and what is wrong.
+    fn check_content(&self) -> Result<(), (String, String)> {
+        let (table, empty, what) = match self.kind {
+            NameKind::Address => {
+                let empty = self.addresses.is_empty() || self.addresses.values().any(Vec::is_empty);
+                ("addresses", empty, "at least one address")
+            }
+            NameKind::Cname => ("targets", self.targets.is_empty(), "a target"),
+            NameKind::Srv => ("services", self.services.is_empty(), "a service"),
+        };
+        if empty {
+            return Err((table.into(), format!("every member needs {what}")));
+        }
+        let listed = self.addresses.iter();
+        let addresses: BTreeMap<RegionId, BTreeSet<IpAddr>> =
+            listed.map(|(region, all)| (region.clone(), all.iter().copied().collect())).collect();
+        let spec = NameSpec {
+            kind: self.kind,
+            addresses,
+            targets: self.targets.clone(),
+            services: self.services.clone(),
+            ..NameSpec::new(&*self.name, self.ttl)
+        };
+        let members: BTreeSet<&RegionId> =
+            self.addresses.keys().chain(self.targets.keys()).chain(self.services.keys()).collect();
+        spec.check_kind(members.iter().copied())
+    }
 }
 
 /// Why a configuration is refused.
@@ -155,8 +214,8 @@ impl DnsConfig {
             if entry.ttl.subsec_nanos() != 0 || entry.ttl > TTL_MAX {
                 return fail(&path("ttl"), "must be whole seconds, at most one hour");
             }
-            if entry.addresses.is_empty() || entry.addresses.values().any(Vec::is_empty) {
-                return fail(&path("addresses"), "every member needs at least one address");
+            if let Err((field, problem)) = entry.check_content() {
+                return fail(&path(&field), &problem);
             }
         }
         self.check_servers(&zone)?;

@@ -6,11 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use continuum_domain::name_spec::absolute;
 use continuum_runtime::seed;
 use hickory_proto::op::{Edns, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+
+use crate::records::routed::Srv;
 
 pub use hickory_proto::op::{Message, ResponseCode};
 pub use hickory_proto::rr::RecordType;
@@ -167,6 +170,12 @@ fn question(name: &str, record_type: RecordType) -> Result<Message, LookupError>
     let mut message = Message::new(random_number(), MessageType::Query, OpCode::Query);
     message.add_query(Query::query(parsed, record_type));
     Ok(message)
+}
+
+/// An SRV record of an answer.
+pub(crate) fn srv(found: &hickory_proto::rr::rdata::SRV) -> Srv {
+    let target = absolute(&found.target.to_string());
+    Srv { priority: found.priority, weight: found.weight, port: found.port, target }
 }
 
 /// A number to tell answers apart by.

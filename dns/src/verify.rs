@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use continuum_domain::name_spec::absolute;
 use continuum_runtime::seed;
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::{RData, Record, RecordType};
 
 use crate::lookup::{self, ResponseCode};
-use crate::records::{Stamp, Wanted, companion_name};
+use crate::records::{Served, Stamp, Wanted, companion_name};
 use crate::transfer::older;
 
+/// What may stand at a name.
+pub(crate) const KINDS: [RecordType; 3] = [RecordType::A, RecordType::AAAA, RecordType::SRV];
 /// The option by which a resolver says why it fails (RFC 8914).
 const EXTENDED_ERROR: u16 = 15;
 
@@ -33,8 +36,8 @@ pub enum Verdict {
     },
     /// Something else, from the newest version of the zone: somebody wrote it.
     Wrong {
-        /// The addresses that it answers.
-        addresses: BTreeSet<IpAddr>,
+        /// What it answers.
+        served: Served,
         /// The companion that it shows, if any.
         companion: Option<String>,
     },
@@ -73,15 +76,14 @@ impl fmt::Display for Verdict {
                     None => f.write_str("no epoch"),
                 }
             }
-            Self::Wrong { addresses, companion } => {
-                let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                write!(f, "wrong: answers {} with ", listed.join(", "))?;
+            Self::Wrong { served, companion } => {
+                write!(f, "wrong: answers {served} with ")?;
                 match companion {
                     Some(companion) => write!(f, "{companion:?} beside it"),
                     None => f.write_str("no companion"),
                 }
             }
-            Self::NoData => f.write_str("no data: the name has no address"),
+            Self::NoData => f.write_str("no data: the name has no such record"),
             Self::NoSuchName => f.write_str("no such name"),
             Self::ServerFailure => f.write_str(
                 "server failure: a LUA record that does not run, or the server's database",
@@ -98,11 +100,11 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answers {
     Failed(Verdict),
-    Told { serial: u32, addresses: BTreeSet<IpAddr>, exists: bool, companion: Option<String> },
+    Told { serial: u32, served: Served, exists: bool, companion: Option<String> },
 }
 
 /// Asks each of `servers`, all at once, whether it serves what is `due` in `zone`. One question
-/// waits `deadline` at the most; there are four.
+/// waits `deadline` at the most; there are five.
 pub async fn verify(
     servers: &[SocketAddr],
     zone: &str,
@@ -134,9 +136,9 @@ fn judge(answers: &BTreeMap<SocketAddr, Answers>, due: &Wanted) -> BTreeMap<Sock
     let newest = serials.reduce(|one, two| if older(one, two) { two } else { one });
     let verdict = |answers: &Answers| match answers {
         Answers::Failed(verdict) => verdict.clone(),
-        Answers::Told { serial, addresses, exists, companion } => {
+        Answers::Told { serial, served, exists, companion } => {
             let newest = newest.unwrap_or(*serial);
-            let right = due.records.is_served_by(addresses);
+            let right = due.records.is_served_by(served);
             if right && companion.as_deref() == Some(&due.stamp().to_string()) {
                 Verdict::Serves
             } else if older(*serial, newest) {
@@ -145,10 +147,10 @@ fn judge(answers: &BTreeMap<SocketAddr, Answers>, due: &Wanted) -> BTreeMap<Sock
                 Verdict::Stale { serial: *serial, newest, epoch }
             } else if !exists {
                 Verdict::NoSuchName
-            } else if addresses.is_empty() {
+            } else if served.is_empty() {
                 Verdict::NoData
             } else {
-                Verdict::Wrong { addresses: addresses.clone(), companion: companion.clone() }
+                Verdict::Wrong { served: served.clone(), companion: companion.clone() }
             }
         }
     };
@@ -178,15 +180,30 @@ async fn ask_all(
         _ => None,
     });
     let serial = serial.ok_or(Verdict::Lame(soa.metadata.response_code))?;
-    let (v4, v6) = (question(name, RecordType::A).await?, question(name, RecordType::AAAA).await?);
+    let mut served = Served::default();
+    let mut exists = false;
+    for kind in KINDS {
+        let answer = question(name, kind).await?;
+        // The code may be of what an alias leads to.
+        let found = !answer.answers.is_empty();
+        exists |= found || answer.metadata.response_code != ResponseCode::NXDomain;
+        note(&mut served, name, &answer);
+    }
     let companion = question(&companion_name(name), RecordType::TXT).await?;
-    let records = v4.answers.iter().chain(&v6.answers);
-    Ok(Answers::Told {
-        serial,
-        addresses: records.filter_map(|record| record.data.ip_addr()).collect(),
-        exists: v4.metadata.response_code != ResponseCode::NXDomain,
-        companion: lookup::text(&companion),
-    })
+    Ok(Answers::Told { serial, served, exists, companion: lookup::text(&companion) })
+}
+
+/// Adds what an answer to a question for `name` has.
+pub(crate) fn note(served: &mut Served, name: &str, answer: &Message) {
+    for record in &answer.answers {
+        match &record.data {
+            RData::CNAME(target) if absolute(&record.name.to_string()) == absolute(name) => {
+                served.alias = Some(absolute(&target.0.to_string()));
+            }
+            RData::SRV(srv) => drop(served.services.insert(lookup::srv(srv))),
+            data => served.addresses.extend(data.ip_addr()),
+        }
+    }
 }
 
 fn usable(answer: Message) -> Result<Message, Verdict> {
@@ -208,7 +225,7 @@ pub enum Resolved {
         validated: bool,
     },
     /// Something else. Right after a change it may come from its cache, for the ttl at the most.
-    Differs(BTreeSet<IpAddr>),
+    Differs(Served),
     /// The zone's own word that there is no such name; from its cache for the negative ttl.
     NoSuchName,
     /// DNSSEC: it has an answer and gives it to nobody, because the signatures do not fit, are over, or
@@ -236,11 +253,8 @@ impl fmt::Display for Resolved {
         match self {
             Self::Serves { validated: false } => f.write_str("serves"),
             Self::Serves { validated: true } => f.write_str("serves, signatures checked"),
-            Self::Differs(addresses) if addresses.is_empty() => f.write_str("no address"),
-            Self::Differs(addresses) => {
-                let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                write!(f, "answers {}", listed.join(", "))
-            }
+            Self::Differs(served) if served.is_empty() => f.write_str("no such record"),
+            Self::Differs(served) => write!(f, "answers {served}"),
             Self::NoSuchName => f.write_str("no such name"),
             Self::Bogus(why) => {
                 f.write_str(
@@ -254,12 +268,14 @@ impl fmt::Display for Resolved {
     }
 }
 
-/// Asks a recursive resolver for the addresses that are due. One question waits `deadline` at the
+/// Asks a recursive resolver for the records that are due. One question waits `deadline` at the
 /// most; there are two, and a third where it fails.
 pub async fn resolved(resolver: SocketAddr, due: &Wanted, deadline: Duration) -> Resolved {
-    let mut addresses = BTreeSet::new();
+    let mut served = Served::default();
     let (mut validated, mut exists) = (true, false);
-    for kind in [RecordType::A, RecordType::AAAA] {
+    let kinds: &[RecordType] =
+        if due.records.services.is_empty() { &KINDS[..2] } else { &KINDS[2..] };
+    for kind in kinds.iter().copied() {
         let answer = match lookup::resolve(resolver, &due.name, kind, deadline).await {
             Ok(answer) => answer,
             Err(error) => return Resolved::Unanswered(error.to_string()),
@@ -270,12 +286,12 @@ pub async fn resolved(resolver: SocketAddr, due: &Wanted, deadline: Duration) ->
             code => return failed(resolver, due, kind, deadline, code, &answer).await,
         }
         validated &= answer.metadata.authentic_data;
-        addresses.extend(answer.answers.iter().filter_map(|record| record.data.ip_addr()));
+        note(&mut served, &due.name, &answer);
     }
-    if due.records.is_served_by(&addresses) {
+    if due.records.is_served_by(&served) {
         Resolved::Serves { validated }
     } else if exists {
-        Resolved::Differs(addresses)
+        Resolved::Differs(served)
     } else {
         Resolved::NoSuchName
     }
@@ -321,25 +337,35 @@ fn explained(answer: &Message) -> Option<String> {
 /// What a server answers for a name and its companion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// Addresses with their ttl.
-    pub addresses: BTreeSet<(IpAddr, u32)>,
+    /// Records as `TYPE content`, with their ttl.
+    pub records: BTreeSet<(String, u32)>,
     /// Texts of the companion with their ttl.
     pub companion: BTreeSet<(String, u32)>,
 }
 
 /// Asks an authoritative server what stands at a name; the error is why it does not say. One question
-/// waits `deadline` at the most; there are three.
+/// waits `deadline` at the most; there are four.
 pub async fn shown(server: SocketAddr, name: &str, deadline: Duration) -> Result<Shown, Verdict> {
     let question = async |name: &str, kind| {
         let answer = lookup::query_tcp(server, name, kind, deadline).await;
         usable(answer.map_err(|error| Verdict::Unanswered(error.to_string()))?)
     };
     let mut shown = Shown::default();
-    for kind in [RecordType::A, RecordType::AAAA] {
+    for kind in KINDS {
         let answer = question(name, kind).await?;
-        let found = answer.answers.iter();
-        let found = found.filter_map(|record| Some((record.data.ip_addr()?, record.ttl)));
-        shown.addresses.extend(found);
+        // What stands behind an alias is another name's.
+        let own = |record: &&Record| absolute(&record.name.to_string()) == absolute(name);
+        for record in answer.answers.iter().filter(own) {
+            let line = match &record.data {
+                RData::CNAME(target) => format!("CNAME {}", absolute(&target.0.to_string())),
+                RData::SRV(srv) => format!("SRV {}", lookup::srv(srv)),
+                data => match data.ip_addr() {
+                    Some(address) => format!("{} {address}", record.record_type()),
+                    None => continue,
+                },
+            };
+            shown.records.insert((line, record.ttl));
+        }
     }
     let companion = question(&companion_name(name), RecordType::TXT).await?;
     let texts = companion.answers.iter().filter_map(|record| match &record.data {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use continuum_domain::spec::Service;
 use continuum_domain::{Epoch, PairId, PairRecord, RegionId, Tick};
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::{A, AAAA, NS, SOA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA, SRV, TXT};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
-use crate::config::{ConfigError, DnsConfig, parse_name};
+use crate::config::{ConfigError, DnsConfig, NameConfig, parse_name};
 use crate::evidence::{Evidence, Known};
 use crate::records::Stamp;
 use crate::transfer::cut::{Cut, Cuts};
@@ -52,7 +53,8 @@ pub struct Answer {
 struct Entry {
     pair: PairId,
     ttl: Duration,
-    addresses: BTreeMap<RegionId, Vec<IpAddr>>,
+    /// What is answered while a region holds the pair: addresses, one CNAME or services.
+    held: BTreeMap<RegionId, Vec<RData>>,
 }
 
 /// What stands at a name.
@@ -64,8 +66,8 @@ enum Node {
     Server(Vec<IpAddr>),
     /// Nothing, but something stands below it.
     Between,
-    /// Addresses of a pair's holder.
-    Addresses(Entry),
+    /// What leads to a pair's holder.
+    Holder(Entry),
     /// The epoch of a pair, as text.
     EpochText(Entry),
     /// What tells configurations of the zone apart.
@@ -123,16 +125,12 @@ impl Zone {
         let mut negative_ttl = NEGATIVE_TTL_SECONDS_MAX;
         for config in &config.names {
             let name = parse_name("names", &config.name)?;
-            let entry = Entry {
-                pair: config.pair.clone(),
-                ttl: config.ttl,
-                addresses: config.addresses.clone(),
-            };
+            let entry = Entry { pair: config.pair.clone(), ttl: config.ttl, held: held(config)? };
             negative_ttl = negative_ttl.min(seconds(entry.ttl));
             evidence.insert(entry.pair.clone(), Evidence::default());
             let text = LowerName::new(&child("_epoch", &name)?);
             for (name, node) in
-                [(text, Node::EpochText(entry.clone())), (name, Node::Addresses(entry))]
+                [(text, Node::EpochText(entry.clone())), (name, Node::Holder(entry))]
             {
                 if nodes.contains_key(&name) {
                     let problem = format!("{name} stands for something else already");
@@ -226,7 +224,7 @@ impl Zone {
         self.soa(serial, ZONE_TTL_SECONDS)
     }
 
-    /// Every record of the zone but the SOA, when `cut` stands. A holder without addresses is a gap in
+    /// Every record of the zone but the SOA, when `cut` stands. A holder that nothing is listed for is a gap in
     /// the configuration: its name has none then.
     fn records_at(&self, cut: &Cut) -> BTreeSet<Record> {
         let mut records = BTreeSet::new();
@@ -241,11 +239,11 @@ impl Zone {
                 Node::Names(text) => {
                     records.insert(text_record(&every.name, ZONE_TTL_SECONDS, text.clone()));
                 }
-                Node::Addresses(entry) => {
+                Node::Holder(entry) => {
                     let holder = cut.get(&entry.pair).and_then(|(_, holder)| holder.as_ref());
-                    let addresses = holder.and_then(|region| entry.addresses.get(region));
-                    let addresses = addresses.map_or(&[][..], Vec::as_slice);
-                    records.extend(address_records(&every, seconds(entry.ttl), addresses));
+                    let held = holder.and_then(|region| entry.held.get(region));
+                    let held = held.map_or(&[][..], Vec::as_slice);
+                    records.extend(held_records(&every, seconds(entry.ttl), held));
                 }
                 Node::EpochText(entry) => {
                     let stands = cut.get(&entry.pair);
@@ -273,12 +271,10 @@ impl Zone {
         self.evidence.get(pair).map_or(Known::Unknown, |evidence| evidence.at(now, self.max_age))
     }
 
-    /// The time to live of `name`, when it follows `pair` and `region` has addresses under it.
+    /// The time to live of `name`, when it follows `pair` and `region` is listed under it.
     pub fn ttl_for(&self, name: &str, pair: &PairId, region: &RegionId) -> Option<Duration> {
         match self.nodes.get(&parse_name("name", name).ok()?) {
-            Some(Node::Addresses(entry))
-                if entry.pair == *pair && entry.addresses.contains_key(region) =>
-            {
+            Some(Node::Holder(entry)) if entry.pair == *pair && entry.held.contains_key(region) => {
                 Some(entry.ttl)
             }
             _ => None,
@@ -305,7 +301,7 @@ impl Zone {
                 vec![text_record(&question.name, ZONE_TTL_SECONDS, text.clone())]
             }
             Node::Names(_) => Vec::new(),
-            Node::Addresses(entry) => match self.follow(entry, question, now) {
+            Node::Holder(entry) => match self.follow(entry, question, now) {
                 Some(records) => records,
                 None => return Answer::code(ResponseCode::ServFail),
             },
@@ -320,15 +316,14 @@ impl Zone {
         Answer { code: ResponseCode::NoError, authoritative: true, answers: found, soa: None }
     }
 
-    /// Addresses of the holder; `None` when they are unknown.
+    /// Records of the holder; `None` when they are unknown.
     fn follow(&self, entry: &Entry, question: &Question, now: Tick) -> Option<Vec<Record>> {
         match self.known(&entry.pair, now) {
             Known::Unknown => None,
             Known::Lease { holder: None, .. } => Some(Vec::new()),
-            // A holder without addresses is a gap in the configuration, not an absence.
+            // A holder that is not listed is a gap in the configuration, not an absence.
             Known::Lease { holder: Some(region), .. } => {
-                let addresses = entry.addresses.get(region)?;
-                Some(address_records(question, seconds(entry.ttl), addresses))
+                Some(held_records(question, seconds(entry.ttl), entry.held.get(region)?))
             }
         }
     }
@@ -415,18 +410,42 @@ fn text_record(name: &Name, ttl: u32, text: String) -> Record {
     Record::from_rdata(name.clone(), ttl, RData::TXT(TXT::new(vec![text])))
 }
 
+fn address(address: &IpAddr) -> RData {
+    match address {
+        IpAddr::V4(address) => RData::A(A(*address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
+    }
+}
+
 fn address_records(question: &Question, ttl: u32, addresses: &[IpAddr]) -> Vec<Record> {
-    let (v4, v6) = match question.record_type {
-        RecordType::A => (true, false),
-        RecordType::AAAA => (false, true),
-        RecordType::ANY => (true, true),
-        _ => (false, false),
-    };
-    let data = addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) if v4 => Some(RData::A(A(*address))),
-        IpAddr::V6(address) if v6 => Some(RData::AAAA(AAAA(*address))),
-        _ => None,
+    held_records(question, ttl, &addresses.iter().map(address).collect::<Vec<_>>())
+}
+
+/// What a name leads to while each region holds its pair.
+fn held(config: &NameConfig) -> Result<BTreeMap<RegionId, Vec<RData>>, ConfigError> {
+    let target = |text: &str| parse_name("names", text).map(Name::from);
+    let addresses = config.addresses.iter();
+    let addresses =
+        addresses.map(|(region, all)| Ok((region.clone(), all.iter().map(address).collect())));
+    let targets = config.targets.iter().map(|(region, text)| {
+        let alias = RData::CNAME(CNAME(target(text)?));
+        Ok((region.clone(), vec![alias]))
     });
+    let services = config.services.iter().map(|(region, service)| {
+        let Service { priority, weight, port, target: text } = service;
+        let data = SRV::new(*priority, *weight, port.get(), target(text)?);
+        Ok((region.clone(), vec![RData::SRV(data)]))
+    });
+    addresses.chain(targets).chain(services).collect()
+}
+
+/// Those of the type that was asked for; an alias answers every type.
+fn held_records(question: &Question, ttl: u32, held: &[RData]) -> Vec<Record> {
+    let answers = |data: &&RData| {
+        let kind = data.record_type();
+        [kind, RecordType::ANY].contains(&question.record_type) || kind == RecordType::CNAME
+    };
+    let data = held.iter().filter(answers).cloned();
     data.map(|data| Record::from_rdata(question.name.clone(), ttl, data)).collect()
 }
 

@@ -180,3 +180,131 @@ proptest! {
         }
     }
 }
+
+/// A name of each kind, all of one pair.
+fn of_each_kind() -> DnsConfig {
+    let more: DnsConfig = toml::from_str(
+        r#"
+        name = "ns1"
+        listen_dns = "127.0.0.1:5300"
+        listen_rpc = "127.0.0.1:7301"
+        zone = "db.example"
+        [[names]]
+        name = "pg.db.example"
+        pair = "app"
+        ttl = "2s"
+        kind = "cname"
+        targets = { fsn = "PG.fsn.example", hel = "pg.hel.example." }
+        [[names]]
+        name = "_postgresql._tcp.db.example"
+        pair = "app"
+        ttl = "2s"
+        kind = "srv"
+        [names.services]
+        fsn = { port = 5432, target = "pg.fsn.example" }
+        hel = { port = 5433, target = "pg.hel.example", priority = 1, weight = 2 }
+        "#,
+    )
+    .unwrap();
+    let mut config = config();
+    config.names.extend(more.names);
+    config
+}
+
+fn zone_of_each_kind(epoch: u64, holder: Option<&str>) -> Zone {
+    let known = zone(epoch, holder).evidence;
+    Zone { evidence: known, ..Zone::new(&of_each_kind(), Vec::new()).unwrap() }
+}
+
+#[test]
+fn an_alias_answers_every_type_and_a_service_its_own() {
+    let (fsn, hel) = (zone_of_each_kind(3, Some("fsn")), zone_of_each_kind(4, Some("hel")));
+    for kind in [RecordType::A, RecordType::AAAA, RecordType::CNAME, RecordType::TXT] {
+        let answer = ask(&fsn, "pg.db.example.", kind, Tick(0));
+        assert_eq!(addresses(&answer), ["pg.fsn.example."], "{kind}");
+        assert_eq!(answer.answers[0].record_type(), RecordType::CNAME);
+        let moved = ask(&hel, "pg.db.example.", kind, Tick(0));
+        assert_eq!(addresses(&moved), ["pg.hel.example."], "{kind}");
+    }
+    let service = "_postgresql._tcp.db.example.";
+    let answer = ask(&fsn, service, RecordType::SRV, Tick(0));
+    assert_eq!(addresses(&answer), ["0 0 5432 pg.fsn.example."]);
+    let moved = ask(&hel, service, RecordType::SRV, Tick(0));
+    assert_eq!(addresses(&moved), ["1 2 5433 pg.hel.example."]);
+    let other = ask(&fsn, service, RecordType::A, Tick(0));
+    assert_eq!((other.code, other.answers.len()), (ResponseCode::NoError, 0));
+    for name in ["pg.db.example.", service] {
+        let text = ask(&fsn, &format!("_epoch.{name}"), RecordType::TXT, Tick(0));
+        assert_eq!(addresses(&text), ["pair=app epoch=3 holder=fsn"]);
+        let pair = PairId::new("app").unwrap();
+        let [own, stranger] = ["fsn", "ash"].map(|name| RegionId::new(name).unwrap());
+        assert_eq!(fsn.ttl_for(name, &pair, &own), Some(Duration::from_secs(2)));
+        assert_eq!(fsn.ttl_for(name, &pair, &stranger), None);
+    }
+}
+
+#[test]
+fn what_a_kind_does_not_have_is_refused_by_its_field() {
+    type Edit = fn(&mut crate::config::NameConfig);
+    let cases: [(usize, Edit, &str); 6] = [
+        (1, |name| name.targets.clear(), "names[1].targets: every member needs a target"),
+        (1, |name| name.kind = Default::default(), "names[1].addresses: every member needs at"),
+        (
+            1,
+            |name| name.targets.values_mut().for_each(|one| *one = "x".into()),
+            "names[1].targets.fsn",
+        ),
+        (2, |name| name.services.clear(), "names[2].services: every member needs a service"),
+        (
+            0,
+            |name| name.targets = [(region("fsn"), "a.b".into())].into(),
+            "names[0].targets: is only",
+        ),
+        (0, |name| name.name = "_epoch.a.db.example".into(), "names[0].name: names below _epoch"),
+    ];
+    assert_eq!(of_each_kind().check(), Ok(()));
+    for (at, edit, due) in cases {
+        let mut config = of_each_kind();
+        edit(&mut config.names[at]);
+        let told = config.check().unwrap_err().to_string();
+        assert!(told.starts_with(due), "{told}");
+    }
+}
+
+fn region(name: &str) -> RegionId {
+    RegionId::new(name).unwrap()
+}
+
+proptest! {
+    /// Whoever holds the pair, and whatever is asked: no answer leads to anybody else (I3).
+    #[test]
+    fn only_the_holder_is_answered(
+        epoch in 1u64..9,
+        holder in prop::option::of(prop::sample::select(vec!["fsn", "hel"])),
+        name in prop::sample::select(vec![WRITER, "pg.db.example.", "_postgresql._tcp.db.example."]),
+        kind in prop::sample::select(vec![
+            RecordType::A, RecordType::AAAA, RecordType::CNAME, RecordType::SRV, RecordType::TXT,
+            RecordType::ANY, RecordType::MX,
+        ]),
+    ) {
+        let answer = ask(&zone_of_each_kind(epoch, holder), name, kind, Tick(0));
+        let config = of_each_kind();
+        for record in &answer.answers {
+            let text = record.data.to_string();
+            let of = |region: &str| {
+                let entry = config.names.iter().find(|entry| format!("{}.", entry.name) == name);
+                let own = held(entry.unwrap()).unwrap()[&RegionId::new(region).unwrap()].clone();
+                own.iter().any(|data| data.to_string() == text)
+            };
+            prop_assert!(holder.is_some_and(of), "{} is not {:?}'s", text, holder);
+        }
+        let own = match name {
+            WRITER => RecordType::A,
+            "pg.db.example." => RecordType::CNAME,
+            _ => RecordType::SRV,
+        };
+        if holder.is_some() && (own == RecordType::CNAME || [own, RecordType::ANY].contains(&kind)) {
+            prop_assert!(!answer.answers.is_empty(), "{} {}", name, kind);
+        }
+    }
+}

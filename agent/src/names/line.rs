@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use continuum_dns::NameChange;
 use continuum_dns::provider::RecordProvider;
-use continuum_dns::provider::publish::{FollowedName, RecordNames};
+use continuum_dns::provider::publish::{FollowedName, Outcome, RecordNames};
 use continuum_dns::records::{Records, Wanted};
 use continuum_dns::verify::{Verdict, verify};
+use continuum_dns::{NameChange, NameError};
 use continuum_domain::Tick;
+use continuum_domain::name_spec::absolute;
 use continuum_runtime::SharedClock;
 use tokio::sync::watch;
 
@@ -23,6 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const EAGER_FOR: Duration = Duration::from_secs(10);
 /// How often they are asked while all serve it.
 const LOOK_ROUTINE: Duration = Duration::from_secs(10);
+/// How often a place is asked whether a change is at all its servers.
+const SETTLE_AGAIN: Duration = Duration::from_secs(2);
 /// A holder publishes each second: what was last wanted so long ago is not wanted any more.
 const ABANDONED: Duration = Duration::from_secs(5);
 
@@ -42,17 +45,78 @@ pub(super) async fn keep(
     seen: NamesSeen,
     clock: SharedClock,
 ) {
-    let names = RecordNames::new(place, Default::default());
+    let names = RecordNames::new(place.clone(), Default::default());
+    let mut stands = Stands::default();
     while jobs.changed().await.is_ok() {
         let Some(Job { change, records, at }) = jobs.borrow_and_update().clone() else { continue };
         // Behind a server that hung: by now another may hold the lease, and not every place is a fence.
         if clock.now().since(at) >= ABANDONED {
             continue;
         }
-        let records = [(change.holder.clone(), records)].into();
-        names.follow(&change.name, FollowedName { pair: change.pair.clone(), records });
-        let told = names.publish_told(&change).await;
-        seen.published(&change, &label, told.map(|outcome| outcome.foreign), clock.now());
+        let wanted = (change.clone(), records.clone());
+        if !stands.is_recent(&wanted, place.look_again(), clock.now()) {
+            let records = [(change.holder.clone(), records)].into();
+            names.follow(&change.name, FollowedName { pair: change.pair.clone(), records });
+            let looked = clock.now();
+            let told = names.publish_told(&change).await;
+            if stands.note(wanted, looked, &told) {
+                seen.spreads(&change, &label, None, looked);
+            }
+            seen.published(&change, &label, told.map(|outcome| outcome.foreign), clock.now());
+        }
+        if stands.may_ask(clock.now()) {
+            match place.settled(&absolute(&change.name)).await {
+                Ok(everywhere) => {
+                    stands.settled = everywhere != Some(false);
+                    seen.spreads(&change, &label, everywhere, clock.now());
+                }
+                Err(error) => {
+                    tracing::debug!(name = change.name, place = label, %error,
+                        "not known whether the change is at all servers of the place");
+                }
+            }
+        }
+    }
+}
+
+/// What one place is known to hold.
+#[derive(Default)]
+struct Stands {
+    /// What was found or made to stand there, and when that was looked at.
+    wanted: Option<((NameChange, Records), Tick)>,
+    /// Whether nothing is known to be on its way to the servers of the place.
+    settled: bool,
+    asked: Option<Tick>,
+}
+
+impl Stands {
+    fn is_recent(&self, wanted: &(NameChange, Records), span: Duration, now: Tick) -> bool {
+        self.wanted.as_ref().is_some_and(|(stands, at)| stands == wanted && now.since(*at) < span)
+    }
+
+    /// Whether something was written.
+    fn note(
+        &mut self,
+        wanted: (NameChange, Records),
+        now: Tick,
+        told: &Result<Outcome, NameError>,
+    ) -> bool {
+        self.wanted = told.is_ok().then_some((wanted, now));
+        let changed = told.as_ref().is_ok_and(|outcome| outcome.changed);
+        if changed {
+            (self.settled, self.asked) = (false, None);
+        }
+        changed
+    }
+
+    /// Whether the place is to be asked now how far a change has come.
+    fn may_ask(&mut self, now: Tick) -> bool {
+        let due = self.asked.is_none_or(|asked| now.since(asked) >= SETTLE_AGAIN);
+        let may = !self.settled && self.wanted.is_some() && due;
+        if may {
+            self.asked = Some(now);
+        }
+        may
     }
 }
 

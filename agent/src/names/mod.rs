@@ -24,7 +24,7 @@ use continuum_dns::{NameChange, NameService};
 use continuum_domain::name_spec::{absolute, readers};
 use continuum_domain::observation::SqlView;
 use continuum_domain::pair::PairStatus;
-use continuum_domain::spec::{NamePolicy, NameRole, NameSpec, PairSpec};
+use continuum_domain::spec::{NamePolicy, NameRole, NameSpec, PairSpec, Routing};
 use continuum_domain::{Epoch, PairId, RegionId, Tick};
 use continuum_runtime::{SharedClock, seed};
 use tokio::sync::watch;
@@ -127,10 +127,17 @@ impl NameDesk {
         let Some(provider) = self.providers.get(wanted) else {
             return Err(format!("the agent's file has no name_provider {wanted:?}"));
         };
-        if name.policy == NamePolicy::Follow && !provider.takes_lua() {
+        let takes = provider.takes();
+        if name.policy == NamePolicy::Follow && !takes.lua {
             return Err(format!(
                 "policy \"follow\" needs LUA records, which provider {wanted} does not keep; use \
                  one of kind powerdns, or policy \"flip\""
+            ));
+        }
+        if name.routing != Routing::Simple && !takes.routing {
+            return Err(format!(
+                "routing needs health checks of the provider, which {wanted} does not have; use one \
+                 of kind route53, or routing \"simple\""
             ));
         }
         let listed = name.authorities.iter().map(|authority| authority.0);

@@ -35,6 +35,8 @@ struct PlaceSeen {
     last_error: Option<(Tick, &'static str, String)>,
     foreign_writes: u64,
     last_foreign: Option<(Tick, String)>,
+    /// Since when a change is on its way to the servers of the place.
+    spreading: Option<Tick>,
 }
 
 impl NamesSeen {
@@ -108,6 +110,21 @@ impl NamesSeen {
         }
     }
 
+    /// Notes how far the last change has come at a place: whether it is at all its servers, or that
+    /// this is not known.
+    pub fn spreads(&self, change: &NameChange, label: &str, everywhere: Option<bool>, now: Tick) {
+        let mut all = self.all();
+        let seen = all.get_mut(&change.name);
+        let Some(place) = seen.and_then(|seen| seen.places.get_mut(label)) else { return };
+        if everywhere == Some(false) {
+            place.spreading.get_or_insert(now);
+        } else if let (Some(since), Some(true)) = (place.spreading.take(), everywhere) {
+            let took = now.since(since);
+            tracing::info!(name = change.name, place = label, epoch = %change.epoch, ?took,
+                "all servers of the place have the change");
+        }
+    }
+
     /// Notes what the authorities serve of what is due under an epoch that was won at `since`.
     pub fn served(
         &self,
@@ -170,6 +187,7 @@ impl PlaceSeen {
             failures: self.failures,
             last_error: self.last_error.as_ref().map(error),
             foreign_writes: self.foreign_writes,
+            spreading_ms: self.spreading.map(|since| millis(since, now)),
             last_foreign: self
                 .last_foreign
                 .as_ref()

@@ -13,6 +13,7 @@ pub mod corroborate;
 pub mod duration_text;
 pub mod ids;
 pub mod mutation;
+pub mod name_kind;
 pub mod name_spec;
 pub mod observation;
 pub mod operation;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::corroborate::{Resolver, name_problem};
 use crate::duration_text;
 use crate::ids::RegionId;
+use crate::name_kind::{NameKind, Routing, Service};
 
 /// Longest time to live; longer ones would hide a move for too long.
 const TTL_MAX: Duration = Duration::from_secs(3600);
@@ -91,9 +92,24 @@ pub struct NameSpec {
     /// Servers that are asked whether they serve it; those of the provider without any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<Resolver>,
+    /// What stands there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kind: NameKind,
     /// Where clients reach each member.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addresses: BTreeMap<RegionId, BTreeSet<IpAddr>>,
+    /// `kind = "cname"`: the name that each member is reached by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<RegionId, String>,
+    /// `kind = "srv"`: where each member's PostgreSQL is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<RegionId, Service>,
+    /// How a provider that has health checks of its own chooses.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub routing: Routing,
+    /// The provider's health check of each member's lease-gated URL, by its id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub health_checks: BTreeMap<RegionId, String>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -119,7 +135,12 @@ impl NameSpec {
             health_port: None,
             lua: BTreeSet::new(),
             authorities: Vec::new(),
+            kind: NameKind::default(),
             addresses: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            services: BTreeMap::new(),
+            routing: Routing::default(),
+            health_checks: BTreeMap::new(),
         }
     }
 
@@ -179,7 +200,7 @@ impl NameSpec {
         if self.authorities.len() > AUTHORITIES_MAX {
             return fail("authorities", "at most 16 are accepted");
         }
-        self.check_addresses(members)?;
+        self.check_kind(members)?;
         self.check_policy()
     }
 
@@ -193,26 +214,14 @@ impl NameSpec {
             ("health_port", self.health_port != plain.health_port),
             ("lua", self.lua != plain.lua),
             ("authorities", self.authorities != plain.authorities),
+            ("kind", self.kind != plain.kind),
             ("addresses", self.addresses != plain.addresses),
+            ("targets", self.targets != plain.targets),
+            ("services", self.services != plain.services),
+            ("routing", self.routing != plain.routing),
+            ("health_checks", self.health_checks != plain.health_checks),
         ];
         fields.into_iter().find(|(_, differs)| *differs).map(|(field, _)| field)
-    }
-
-    fn check_addresses<'a>(
-        &self,
-        members: impl Iterator<Item = &'a RegionId> + Clone,
-    ) -> Result<(), (String, String)> {
-        for region in members.clone() {
-            if self.addresses.get(region).is_none_or(BTreeSet::is_empty) {
-                let problem = "at least one address is needed: this member may hold the lease";
-                return Err((format!("addresses.{region}"), problem.into()));
-            }
-        }
-        match self.addresses.keys().find(|region| !members.clone().any(|member| member == *region))
-        {
-            Some(other) => Err((format!("addresses.{other}"), "is not one of the members".into())),
-            None => Ok(()),
-        }
     }
 
     fn check_policy(&self) -> Result<(), (String, String)> {

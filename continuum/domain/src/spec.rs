@@ -11,6 +11,7 @@ use crate::duration_text;
 use crate::ids::{PairId, RegionId};
 use crate::name_spec::absolute;
 
+pub use crate::name_kind::{NameKind, Routing, Service};
 pub use crate::name_spec::{LuaFeature, NamePolicy, NameRole, NameSpec};
 use crate::traffic::{DRAIN_DEFAULT, DRAIN_MAX, DrainFailure};
 

@@ -178,6 +178,104 @@ fn a_name_at_a_provider_is_whole_or_refused_by_its_field() {
     assert_eq!(refused(&twice), ("names[1].name".into(), "is listed twice".into()));
 }
 
+fn each<T>(make: impl Fn(&str) -> T) -> BTreeMap<RegionId, T> {
+    ["fsn", "hel"].map(|name| (RegionId::new(name).expect("valid"), make(name))).into()
+}
+
+fn service(target: &str) -> Service {
+    let port = std::num::NonZeroU16::new(5432).expect("a port");
+    Service { priority: 0, weight: 1, port, target: target.into() }
+}
+
+/// A CNAME, an SRV name and one that the provider chooses for.
+fn other_kinds() -> [NameSpec; 3] {
+    let none = BTreeMap::new();
+    let at = ("aws", "db.example");
+    let bare = NameSpec::at_provider("app.db.example.", Duration::from_secs(5), at, none);
+    [
+        NameSpec {
+            kind: NameKind::Cname,
+            targets: each(|region| format!("pg.{region}.example")),
+            ..bare.clone()
+        },
+        NameSpec {
+            kind: NameKind::Srv,
+            name: "_postgresql._tcp.app.db.example".into(),
+            services: each(|region| service(&format!("pg.{region}.example"))),
+            ..bare
+        },
+        NameSpec {
+            routing: Routing::Failover,
+            health_checks: each(|region| format!("check-{region}")),
+            ..at_provider()
+        },
+    ]
+}
+
+#[test]
+fn aliases_services_and_routing_are_whole_or_refused_by_their_field() {
+    for name in other_kinds() {
+        assert_eq!(with_name(name.clone()).check(), Ok(()));
+        let text = serde_json::to_string(&name).expect("plain data");
+        assert_eq!(serde_json::from_str::<NameSpec>(&text).expect("the same"), name);
+    }
+    let [alias, srv, routed] = other_kinds();
+    let ash = RegionId::new("ash").expect("valid");
+    let with = |targets: BTreeMap<_, _>| NameSpec { targets, ..alias.clone() };
+    let mut more = alias.targets.clone();
+    more.insert(ash, "x.example".into());
+    let (role, lag_max) = (NameRole::Standby, Some(Duration::from_secs(1)));
+    let (policy, health_port) = (NamePolicy::Follow, std::num::NonZeroU16::new(7442));
+    let addresses = at_provider().addresses;
+    let checks = routed.health_checks.clone();
+    let one_check: BTreeMap<_, _> = checks.clone().into_iter().take(1).collect();
+    let weighted = NameSpec { routing: Routing::Weighted, ..routed.clone() };
+    assert_eq!(with_name(weighted.clone()).check(), Ok(()));
+    let unchecked = NameSpec { health_checks: BTreeMap::new(), ..weighted.clone() };
+    assert_eq!(with_name(unchecked).check(), Ok(()));
+    let reading = NameSpec { role, lag_max, ..srv.clone() };
+    assert_eq!(with_name(reading).check(), Ok(()));
+    let cases = [
+        (with(BTreeMap::new()), "targets.fsn"),
+        (with(more), "targets.ash"),
+        (with(each(|_| "here".into())), "targets.fsn"),
+        (with(each(|_| "APP.db.example".into())), "targets.fsn"),
+        (NameSpec { addresses: addresses.clone(), ..alias.clone() }, "addresses"),
+        (NameSpec { services: srv.services.clone(), ..alias.clone() }, "services"),
+        (NameSpec { targets: alias.targets.clone(), ..srv.clone() }, "targets"),
+        (NameSpec { targets: alias.targets.clone(), ..at_provider() }, "targets"),
+        (NameSpec { role, lag_max, ..alias.clone() }, "role"),
+        (NameSpec { policy, health_port, ..alias.clone() }, "policy"),
+        (NameSpec { routing: Routing::Weighted, ..alias.clone() }, "routing"),
+        (NameSpec { services: BTreeMap::new(), ..srv.clone() }, "services.fsn"),
+        (NameSpec { services: each(|_| service("x")), ..srv }, "services.fsn.target"),
+        (NameSpec { name: "_Epoch.app.db.example".into(), ..at_provider() }, "name"),
+        (NameSpec { health_checks: checks, ..at_provider() }, "health_checks"),
+        (NameSpec { health_checks: one_check.clone(), ..routed.clone() }, "health_checks.hel"),
+        (NameSpec { health_checks: one_check, ..weighted }, "health_checks.hel"),
+        (NameSpec { health_checks: BTreeMap::new(), ..routed.clone() }, "health_checks.fsn"),
+        (NameSpec { health_checks: each(|_| "a b".into()), ..routed.clone() }, "health_checks.fsn"),
+        (NameSpec { role, lag_max, ..routed.clone() }, "routing"),
+        (NameSpec { policy, health_port, ..routed.clone() }, "routing"),
+    ];
+    for (name, field) in cases {
+        assert_eq!(refused(&with_name(name.clone())).0, format!("names[0].{field}"), "{name:?}");
+    }
+    // Three members have no one that is second.
+    let mut three = with_name(routed);
+    let ash = RegionId::new("ash").expect("valid");
+    let member = three.members.values().next().expect("a member").clone();
+    three.members.insert(ash.clone(), member);
+    three.names[0].addresses.insert(ash.clone(), ["10.0.0.9".parse().expect("v4")].into());
+    three.names[0].health_checks.insert(ash, "c".into());
+    assert_eq!(refused(&three).0, "names[0].routing");
+    // Older agents are sent nothing that they do not know, where it is not used.
+    let text = serde_json::to_string(&at_provider()).expect("plain data");
+    for field in ["kind", "targets", "services", "routing", "health_checks"] {
+        assert!(!text.contains(field), "{text}");
+    }
+}
+
 #[test]
 fn a_read_only_name_lists_who_is_known_to_be_near() {
     let region = |name: &str| RegionId::new(name).expect("valid");

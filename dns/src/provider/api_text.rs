@@ -1,16 +1,28 @@
-//! TXT content as the API of PowerDNS spells it: quoted strings with escapes.
+//! TXT content as APIs spell it: quoted strings with escapes.
 
 use crate::records::Text;
 
+/// How a byte that is not printed is spelt: three digits behind a backslash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escape {
+    /// As zone files and PowerDNS have it.
+    Decimal,
+    /// As Route 53 has it.
+    Octal,
+}
+
 /// A text as quoted strings.
-pub(super) fn quoted(text: &Text) -> String {
+pub(super) fn quoted(text: &Text, escape: Escape) -> String {
     let part = |part: &Vec<u8>| {
         let escaped: String = part
             .iter()
             .map(|byte| match byte {
                 b'"' | b'\\' => format!("\\{}", char::from(*byte)),
                 0x20..0x7f => char::from(*byte).to_string(),
-                byte => format!("\\{byte:03}"),
+                byte => match escape {
+                    Escape::Decimal => format!("\\{byte:03}"),
+                    Escape::Octal => format!("\\{byte:03o}"),
+                },
             })
             .collect();
         format!("\"{escaped}\"")
@@ -19,7 +31,11 @@ pub(super) fn quoted(text: &Text) -> String {
 }
 
 /// The text of quoted strings. What is not quoted is taken as it stands.
-pub(super) fn unquoted(content: &str) -> Text {
+pub(super) fn unquoted(content: &str, escape: Escape) -> Text {
+    let radix = match escape {
+        Escape::Decimal => 10,
+        Escape::Octal => 8,
+    };
     let mut parts = Vec::new();
     let mut part: Option<Vec<u8>> = None;
     let mut bytes = content.bytes().peekable();
@@ -39,7 +55,7 @@ pub(super) fn unquoted(content: &str) -> Text {
                 let digits: Vec<u8> = bytes.clone().take(3).collect();
                 let number = std::str::from_utf8(&digits).ok().filter(|_| digits.len() == 3);
                 let number = number.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-                if let Some(number) = number.and_then(|text| text.parse().ok()) {
+                if let Some(number) = number.and_then(|text| u8::from_str_radix(text, radix).ok()) {
                     open.push(number);
                     bytes.nth(2);
                 } else {
@@ -71,8 +87,9 @@ mod tests {
             (r#""open"#, vec!["open"]),
         ] {
             let due: Text = due.into_iter().map(|part| part.as_bytes().to_vec()).collect();
-            assert_eq!(unquoted(content), due, "{content}");
+            assert_eq!(unquoted(content, Escape::Decimal), due, "{content}");
         }
+        assert_eq!(unquoted(r#""a\040b\303\251""#, Escape::Octal), [b"a b\xc3\xa9".to_vec()]);
     }
 
     proptest! {
@@ -80,7 +97,9 @@ mod tests {
         fn any_text_comes_back(
             text in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
         ) {
-            prop_assert_eq!(unquoted(&quoted(&text)), text);
+            for escape in [Escape::Decimal, Escape::Octal] {
+                prop_assert_eq!(&unquoted(&quoted(&text, escape), escape), &text);
+            }
         }
     }
 }

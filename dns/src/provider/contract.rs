@@ -11,6 +11,7 @@ use super::publish::publish;
 use super::{ProviderError, RecordProvider};
 use crate::contract::{Violation, expect};
 use crate::records::plan::{Change, Plan, plan};
+use crate::records::routed::Srv;
 use crate::records::{Companion, Records, Seen, Wanted};
 use crate::service::NameError;
 
@@ -74,14 +75,15 @@ fn change(seen: &Seen, wanted: &Wanted) -> Result<Change, Violation> {
 }
 
 /// Runs the whole contract: what is written is read back, publishing twice is as once, a change
-/// whose condition does not hold changes nothing, of racing writers one wins, epochs never go back.
+/// whose condition does not hold changes nothing, of racing writers one wins, epochs never go back,
+/// and records of one kind leave none of another.
 pub async fn all(subject: &Subject) -> Result<(), Violation> {
     writes_are_read_back(subject).await?;
     conditions_hold(subject).await?;
     if subject.provider().is_fence() {
         one_of_many_wins(subject).await?;
     }
-    Ok(())
+    kinds_replace_each_other(subject).await
 }
 
 async fn writes_are_read_back(subject: &Subject) -> Result<(), Violation> {
@@ -153,6 +155,41 @@ async fn one_of_many_wins(subject: &Subject) -> Result<(), Violation> {
         }
         expect(&format!("winners of epoch {epoch}"), winners.len(), 1)?;
         subject.stands("the winner's records", &winners[0]).await?;
+    }
+    Ok(())
+}
+
+async fn kinds_replace_each_other(subject: &Subject) -> Result<(), Violation> {
+    let service = |region: &str, weight| Srv {
+        priority: 0,
+        weight,
+        port: 5432,
+        target: format!("pg.{region}.example."),
+    };
+    let plain = |last| subject.wanted(1, "fsn", last).map(|wanted| wanted.records);
+    let steps = [
+        Records::alias(5, "PG.fsn.example"),
+        Records::alias(5, "pg.hel.example"),
+        plain(2)?,
+        Records::services(5, [service("fsn", 1)].into()),
+        Records::services(5, [service("fsn", 1), service("hel", 65_535)].into()),
+        Records::alias(7, "pg.fsn.example"),
+        Records::services(5, [service("hel", 0)].into()),
+        plain(1)?,
+        Records::default(),
+        Records::alias(5, "pg.hel.example"),
+    ];
+    let mut epoch = 30;
+    for records in steps {
+        epoch += 1;
+        let wanted = Wanted { records, ..subject.wanted(epoch, "fsn", 1)? };
+        for changed in [true, false] {
+            let what = format!("{:?} once more: {}", wanted.records.lines(), !changed);
+            let done = publish(subject.provider(), &wanted).await;
+            let done = done.map_err(|error| violation(&what, &error))?;
+            expect(&what, (done.changed, done.foreign), (changed, None))?;
+            subject.stands(&what, &wanted).await?;
+        }
     }
     Ok(())
 }

@@ -7,13 +7,19 @@
 mod api_text;
 pub mod config;
 pub mod contract;
+mod http;
 pub mod key_file;
 pub mod memory;
+mod patience;
+pub mod pdm;
 pub mod places;
 pub mod powerdns;
 pub mod publish;
 pub mod rfc2136;
+pub mod route53;
 mod wire;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -58,4 +64,30 @@ pub trait RecordProvider: Send + Sync + std::fmt::Debug + 'static {
     /// Whether the condition is tested by the place itself, together with the change. Where it is
     /// not, two writers that race may both change, and the later one wins.
     fn is_fence(&self) -> bool;
+
+    /// Whether the last change at `name` is at all servers of the place. `None` where it is so with
+    /// the answer to the change, or is not known.
+    async fn settled(&self, _name: &str) -> Result<Option<bool>, ProviderError> {
+        Ok(None)
+    }
+
+    /// How long a name that stands as wanted need not be looked at again. Publishing is repeated
+    /// each second, and a place may not bear as many questions.
+    fn look_again(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Refuses names of other zones; both with their last dot.
+fn within(zone: &str, name: &str) -> Result<(), ProviderError> {
+    if name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.')) {
+        return Ok(());
+    }
+    Err(ProviderError::Misconfigured(format!("{name} does not lie in the zone {zone}")))
+}
+
+/// An error with its causes, in one line.
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

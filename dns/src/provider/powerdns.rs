@@ -5,30 +5,31 @@
 //! and the later one wins. It also takes LUA records that cannot run: so each write is read back by
 //! questions to the server itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use reqwest::{Client, Method, StatusCode, redirect, retry};
+use reqwest::{Client, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::api_text::{quoted, unquoted};
-use super::{ProviderError, RecordProvider};
+use super::api_text::{Escape, quoted, unquoted};
+use super::{ProviderError, RecordProvider, http, within};
 use crate::lookup;
 use crate::records::plan::Change;
-use crate::records::{Companion, Seen, companion_name};
+use crate::records::{Companion, Seen, Served, companion_name};
+use crate::verify;
 
 /// Tries of one change: SQLite answers 500 to one of two writers at a time.
 const TRIES: u32 = 4;
 /// Pause before the second try; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(40);
 /// Types that are taken away where none of ours stand.
-const TYPES: [&str; 4] = ["A", "AAAA", "LUA", "CNAME"];
+const TYPES: [&str; 5] = ["A", "AAAA", "LUA", "CNAME", "SRV"];
 
 /// Where a PowerDNS is.
 #[derive(Clone)]
@@ -90,20 +91,7 @@ struct Setting {
 impl PowerDns {
     /// The zone at a server. The process must have installed a TLS provider, as the binary does.
     pub fn new(at: PowerDnsAt) -> Result<Self, ProviderError> {
-        let wrong =
-            |why: &str| ProviderError::Misconfigured(format!("PowerDNS API {}: {why}", at.api));
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(wrong("this process installed no TLS provider"));
-        }
-        let client = Client::builder()
-            .user_agent(concat!("continuum/", env!("CARGO_PKG_VERSION")))
-            .retry(retry::never())
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(at.deadline / 2)
-            .timeout(at.deadline)
-            .build()
-            .map_err(|error| wrong(&error.to_string()))?;
+        let client = http::client(&format!("PowerDNS API {}", at.api), at.deadline)?;
         let zone = format!("{}.", at.zone.trim_end_matches('.').to_ascii_lowercase());
         Ok(Self { at, zone, client, writing: Mutex::new(()) })
     }
@@ -164,17 +152,9 @@ impl PowerDns {
         if let Some(body) = body {
             request = request.body(body.to_string());
         }
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            // The key is a header and stands in no error.
-            Err(error) if error.is_connect() => {
-                return Err(ProviderError::Unreachable(error.to_string()).into());
-            }
-            Err(error) => return Err(ProviderError::Unanswered(error.to_string()).into()),
-        };
+        let answer = request.send().await.map_err(|error| http::unsent(&error))?;
         let status = answer.status();
-        let text = answer.text().await;
-        let text = text.map_err(|error| ProviderError::Unanswered(error.to_string()))?;
+        let text = answer.text().await.map_err(|error| http::unsent(&error))?;
         if status.is_success() {
             return Ok(text);
         }
@@ -196,17 +176,9 @@ impl PowerDns {
         format!("/zones/{}", self.zone)
     }
 
-    /// Refuses names of other zones, and what would not be one path of the API.
-    fn in_zone(&self, name: &str) -> Result<(), ProviderError> {
-        let below = name.strip_suffix(&self.zone).is_some_and(|rest| rest.ends_with('.'));
-        if below || name == self.zone {
-            return Ok(());
-        }
-        Err(ProviderError::Misconfigured(format!("{name} does not lie in the zone {}", self.zone)))
-    }
-
     async fn look(&self, name: &str) -> Result<Seen, ProviderError> {
-        self.in_zone(name)?;
+        // What lies outside might not be one path of the API either.
+        within(&self.zone, name)?;
         let text = self.call(Method::GET, &self.path(), None).await;
         let zone: Zone = self.parse(&text.map_err(|refusal| refusal.error)?)?;
         let companion = companion_name(name);
@@ -215,12 +187,18 @@ impl PowerDns {
             let contents = set.records.iter().filter(|record| !record.disabled);
             let mut contents = contents.map(|record| record.content.clone());
             if set.name == companion && set.kind == "TXT" {
-                seen.companion = Companion(contents.map(|content| unquoted(&content)).collect());
+                seen.companion = {
+                    let texts = contents.map(|content| unquoted(&content, Escape::Decimal));
+                    Companion(texts.collect())
+                };
             } else if set.name == name && TYPES.contains(&set.kind.as_str()) {
                 seen.records.ttl = seen.records.ttl.max(set.ttl);
                 match set.kind.as_str() {
                     "LUA" => seen.records.lua.extend(contents),
                     "CNAME" => seen.records.alias = contents.next(),
+                    "SRV" => {
+                        seen.records.services.extend(contents.filter_map(|text| text.parse().ok()));
+                    }
                     _ => seen
                         .records
                         .addresses
@@ -233,21 +211,15 @@ impl PowerDns {
 
     /// Asks the server for what was written.
     async fn read_back(&self, change: &Change) -> Result<(), ProviderError> {
-        for (record_type, kind) in [(RecordType::A, "A"), (RecordType::AAAA, "AAAA")] {
-            let computed =
-                change.records.lua.iter().any(|content| content.starts_with(&format!("{kind} ")));
-            let due: BTreeSet<IpAddr> = change
-                .records
-                .addresses
-                .iter()
-                .filter(|address| address.is_ipv4() == (record_type == RecordType::A))
-                .copied()
-                .collect();
-            let seen = self.ask(&change.name, record_type).await?;
+        let mut served = Served::default();
+        for kind in verify::KINDS {
+            let seen = self.ask(&change.name, kind).await?;
             let code = seen.metadata.response_code;
-            let listed: BTreeSet<IpAddr> =
-                seen.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
-            if code != ResponseCode::NoError {
+            // An alias of a name that is not there yet is an alias all the same.
+            let dangles = change.records.alias.is_some() && code == ResponseCode::NXDomain;
+            if code != ResponseCode::NoError && !dangles {
+                let computed = change.records.lua.iter();
+                let computed = computed.into_iter().any(|one| one.starts_with(&format!("{kind} ")));
                 return Err(ProviderError::NotServed(format!(
                     "{} answers {code} to {kind} of {}; {}",
                     self.at.dns,
@@ -259,13 +231,17 @@ impl PowerDns {
                     }
                 )));
             }
-            if !computed && listed != due {
-                return Err(ProviderError::NotServed(format!(
-                    "{} answers {listed:?} to {kind} of {} where {due:?} was written; its caches \
-                     (cache-ttl, query-cache-ttl), or another writer",
-                    self.at.dns, change.name
-                )));
-            }
+            verify::note(&mut served, &change.name, &seen);
+        }
+        // What LUA records compute may be nothing yet: that they ran is what is asked here.
+        if change.records.lua.is_empty() && !change.records.is_served_by(&served) {
+            return Err(ProviderError::NotServed(format!(
+                "{} answers {served} for {} where {} was written; its caches (cache-ttl, \
+                 query-cache-ttl), or another writer",
+                self.at.dns,
+                change.name,
+                change.records.lines().join(", ")
+            )));
         }
         let companion = self.ask(&companion_name(&change.name), RecordType::TXT).await?;
         let text = lookup::text(&companion);
@@ -304,8 +280,11 @@ fn patch(change: &Change) -> Value {
         let kind = if address.is_ipv4() { "A" } else { "AAAA" };
         wanted.entry(kind).or_default().push(address.to_string());
     }
-    if !change.records.lua.is_empty() {
-        wanted.insert("LUA", change.records.lua.iter().cloned().collect());
+    let lua = change.records.lua.iter().map(|content| ("LUA", content.clone()));
+    let alias = change.records.alias.iter().map(|target| ("CNAME", target.clone()));
+    let services = change.records.services.iter().map(|service| ("SRV", service.to_string()));
+    for (kind, content) in lua.chain(alias).chain(services) {
+        wanted.entry(kind).or_default().push(content);
     }
     let set = |name: &str, kind: &str, contents: &[String]| {
         let records: Vec<Value> = contents
@@ -322,7 +301,9 @@ fn patch(change: &Change) -> Value {
         .collect();
     // A record set that is deleted comes before one that may not stand beside it.
     sets.sort_by_key(|set| set["changetype"] == "REPLACE");
-    let companion = Companion::of(&change.stamp).0.iter().map(quoted).collect::<Vec<_>>();
+    let companion = Companion::of(&change.stamp).0;
+    let companion: Vec<String> =
+        companion.iter().map(|text| quoted(text, Escape::Decimal)).collect();
     sets.push(set(&companion_name(&change.name), "TXT", &companion));
     json!({ "rrsets": sets })
 }
@@ -334,9 +315,10 @@ impl RecordProvider for PowerDns {
     }
 
     async fn change(&self, change: &Change) -> Result<(), ProviderError> {
-        if let Some(target) = &change.records.alias {
-            let text = format!("a name that follows a lease cannot be an alias of {target}");
-            return Err(ProviderError::Misconfigured(text));
+        if !change.records.routed.is_empty() {
+            let text = "PowerDNS has no health checks of its own; use policy \"follow\", or a \
+                        provider of kind route53";
+            return Err(ProviderError::Misconfigured(text.into()));
         }
         let _alone = self.writing.lock().await;
         let mut pause = PAUSE;

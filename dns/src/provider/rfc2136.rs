@@ -1,7 +1,6 @@
 //! Dynamic update (RFC 2136) with TSIG (RFC 8945): the condition and the change are one message,
 //! which the server takes as a whole or not at all. This is a fence.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,19 +11,21 @@ use base64::engine::general_purpose::STANDARD;
 use continuum_runtime::SharedClock;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode, UpdateMessage};
 use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
-use hickory_proto::rr::rdata::{A, AAAA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, TSigner};
 
 use super::wire::Wire;
 use super::{ProviderError, RecordProvider};
 use crate::lookup;
 use crate::records::plan::Change;
+use crate::records::routed::Srv;
 use crate::records::{Companion, Records, Seen, companion_name};
 
 /// How far the clocks of server and agent may be apart, in seconds; the usual value.
 const FUDGE_SECONDS: u16 = 300;
 /// Types that are taken away before ours are added.
-const TYPES: [RecordType; 3] = [RecordType::CNAME, RecordType::A, RecordType::AAAA];
+const TYPES: [RecordType; 4] =
+    [RecordType::CNAME, RecordType::A, RecordType::AAAA, RecordType::SRV];
 
 /// A key that the server knows by the same name.
 #[derive(Clone)]
@@ -143,8 +144,9 @@ impl Rfc2136 {
     }
 
     fn update(&self, change: &Change) -> Result<Message, ProviderError> {
-        if !change.records.lua.is_empty() {
-            let text = "dynamic update carries addresses, not LUA records; use provider powerdns";
+        if !change.records.lua.is_empty() || !change.records.routed.is_empty() {
+            let text = "dynamic update carries plain records; LUA records need a provider of kind \
+                        powerdns, routing one of kind route53";
             return Err(ProviderError::Misconfigured(text.into()));
         }
         let name = self.in_zone(&change.name)?;
@@ -161,15 +163,27 @@ impl Rfc2136 {
         for record_type in TYPES {
             message.add_update(bare(&name, record_type, DNSClass::ANY));
         }
-        for address in &change.records.addresses {
-            let data = match address {
-                IpAddr::V4(address) => RData::A(A(*address)),
-                IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
-            };
+        for data in contents(&change.records)? {
             message.add_update(Record::from_rdata(name.clone(), ttl, data));
         }
         Ok(message)
     }
+}
+
+/// The records as they are sent.
+fn contents(records: &Records) -> Result<Vec<RData>, ProviderError> {
+    let mut all = Vec::new();
+    all.extend(records.addresses.iter().map(|address| match address {
+        IpAddr::V4(address) => RData::A(A(*address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
+    }));
+    if let Some(target) = &records.alias {
+        all.push(RData::CNAME(CNAME(parse(target)?)));
+    }
+    for Srv { priority, weight, port, target } in &records.services {
+        all.push(RData::SRV(SRV::new(*priority, *weight, *port, parse(target)?)));
+    }
+    Ok(all)
 }
 
 fn parse(name: &str) -> Result<Name, ProviderError> {
@@ -208,16 +222,18 @@ impl RecordProvider for Rfc2136 {
             _ => None,
         });
         let companion = Companion(texts.collect());
-        let mut found = self.ask(&name, RecordType::A).await?;
-        found.extend(self.ask(&name, RecordType::AAAA).await?);
-        let alias = found.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) => Some(target.0.to_string()),
-            _ => None,
-        });
-        let addresses: BTreeSet<IpAddr> =
-            found.iter().filter_map(|record| record.data.ip_addr()).collect();
-        let ttl = found.iter().map(|record| record.ttl).max().unwrap_or_default();
-        Ok(Seen { companion, records: Records { ttl, addresses, lua: BTreeSet::new(), alias } })
+        let mut records = Records::default();
+        for kind in [RecordType::A, RecordType::AAAA, RecordType::SRV] {
+            for record in self.ask(&name, kind).await? {
+                records.ttl = records.ttl.max(record.ttl);
+                match &record.data {
+                    RData::CNAME(target) => records.alias = Some(target.0.to_string()),
+                    RData::SRV(srv) => drop(records.services.insert(lookup::srv(srv))),
+                    data => records.addresses.extend(data.ip_addr()),
+                }
+            }
+        }
+        Ok(Seen { companion, records })
     }
 
     async fn change(&self, change: &Change) -> Result<(), ProviderError> {

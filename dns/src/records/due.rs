@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use continuum_domain::spec::{NamePolicy, NameRole, NameSpec};
+use continuum_domain::spec::{NameKind, NamePolicy, NameRole, NameSpec, Routing};
 use continuum_domain::{PairId, RegionId};
 
 use super::Records;
+use super::routed::{Routed, Rule, Srv};
 use crate::lua::policy::{Gate, Standby, follow, health_url, read_only};
 use crate::lua::{Features, LuaError, LuaRecord};
 
 /// Why no records can be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DueError {
-    /// The spec lists no address of the region.
-    #[error("the spec lists no address of {0} for this name")]
-    NoAddress(RegionId),
+    /// The spec does not say where the region is reached.
+    #[error("the spec does not list {0} for this name")]
+    NotListed(RegionId),
     /// The LUA records cannot be written.
     #[error(transparent)]
     Lua(#[from] LuaError),
@@ -30,8 +31,36 @@ pub fn due(
     readers: &BTreeSet<RegionId>,
 ) -> Result<Records, DueError> {
     let ttl = u32::try_from(name.ttl.as_secs()).unwrap_or(u32::MAX);
-    let listed = name.addresses.get(holder).filter(|listed| !listed.is_empty());
-    let listed = listed.ok_or_else(|| DueError::NoAddress(holder.clone()))?;
+    let missing = || DueError::NotListed(holder.clone());
+    match name.kind {
+        NameKind::Address if name.addresses.get(holder).is_some_and(|all| !all.is_empty()) => {
+            addresses_due(ttl, pair, name, holder, readers)
+        }
+        NameKind::Address => Err(missing()),
+        NameKind::Cname => {
+            let target = name.targets.get(holder).ok_or_else(missing)?;
+            Ok(Records::alias(ttl, target))
+        }
+        NameKind::Srv => {
+            let own = name.services.get(holder).ok_or_else(missing)?;
+            let services: BTreeSet<Srv> = match name.role {
+                NameRole::Primary => [own.into()].into(),
+                NameRole::Standby => {
+                    readers.iter().filter_map(|one| name.services.get(one)).map(Srv::from).collect()
+                }
+            };
+            Ok(or_nothing(Records::services(ttl, services)))
+        }
+    }
+}
+
+fn addresses_due(
+    ttl: u32,
+    pair: &PairId,
+    name: &NameSpec,
+    holder: &RegionId,
+    readers: &BTreeSet<RegionId>,
+) -> Result<Records, DueError> {
     let gated = |gate| {
         let port = name.health_port.map_or(0, std::num::NonZeroU16::get);
         health_url(&name.name, port, pair, gate)
@@ -39,17 +68,25 @@ pub fn due(
     let features = Features::from(&name.lua);
     let standbys = readers.iter().filter_map(|region| name.addresses.get(region));
     match (name.role, name.policy) {
-        (NameRole::Primary, NamePolicy::Flip) => Ok(Records::plain(ttl, listed.clone())),
+        (NameRole::Primary, NamePolicy::Flip) if name.routing != Routing::Simple => {
+            let rule = |region: &RegionId| match (name.routing, region == holder) {
+                (Routing::Failover, true) => Rule::Primary,
+                (Routing::Failover, false) => Rule::Secondary,
+                (_, holds) => Rule::Weight(holds.into()),
+            };
+            Ok(routed_among(ttl, name, name.addresses.keys(), rule))
+        }
+        (NameRole::Primary, NamePolicy::Flip) => {
+            Ok(Records::plain(ttl, name.addresses.get(holder).cloned().unwrap_or_default()))
+        }
         (NameRole::Primary, NamePolicy::Follow) => {
             Ok(computed(ttl, &follow(&name.addresses, &gated(Gate::Primary), features)?))
         }
+        (NameRole::Standby, NamePolicy::Flip) if name.routing != Routing::Simple => {
+            Ok(or_nothing(routed_among(ttl, name, readers.iter(), |_| Rule::Weight(1))))
+        }
         (NameRole::Standby, NamePolicy::Flip) => {
-            let addresses: BTreeSet<_> = standbys.flatten().copied().collect();
-            Ok(if addresses.is_empty() {
-                Records::default()
-            } else {
-                Records::plain(ttl, addresses)
-            })
+            Ok(or_nothing(Records::plain(ttl, standbys.flatten().copied().collect())))
         }
         (NameRole::Standby, NamePolicy::Follow) => {
             let standby = |addresses: &BTreeSet<_>| Standby {
@@ -64,8 +101,27 @@ pub fn due(
     }
 }
 
+fn routed_among<'a>(
+    ttl: u32,
+    name: &NameSpec,
+    regions: impl Iterator<Item = &'a RegionId>,
+    rule: impl Fn(&RegionId) -> Rule,
+) -> Records {
+    let routed = regions.filter_map(|region| {
+        let addresses = name.addresses.get(region)?.clone();
+        let health_check = name.health_checks.get(region).cloned();
+        Some(Routed { id: region.to_string(), rule: rule(region), health_check, addresses })
+    });
+    Records { ttl, routed: routed.collect(), ..Records::default() }
+}
+
+/// No records have no time to live.
+fn or_nothing(records: Records) -> Records {
+    if records.is_empty() { Records::default() } else { records }
+}
+
 fn computed(ttl: u32, records: &BTreeSet<LuaRecord>) -> Records {
-    if records.is_empty() { Records::default() } else { Records::lua(ttl, records) }
+    or_nothing(Records::lua(ttl, records))
 }
 
 #[cfg(test)]
@@ -118,6 +174,6 @@ mod tests {
         let readers = BTreeSet::new();
         let pair = PairId::new("app").unwrap();
         let error = due(&pair, &name(), &region("par"), &readers).unwrap_err();
-        assert_eq!(error, DueError::NoAddress(region("par")));
+        assert_eq!(error, DueError::NotListed(region("par")));
     }
 }

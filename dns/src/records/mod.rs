@@ -10,15 +10,19 @@
 
 pub mod due;
 pub mod plan;
+pub mod routed;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
+use continuum_domain::name_kind::COMPANION_LABEL;
+use continuum_domain::name_spec::absolute;
 use continuum_domain::{Epoch, PairId, RegionId};
 use sha2::{Digest, Sha256};
 
 use crate::lua::LuaRecord;
+use routed::{Routed, Srv};
 
 /// Bytes of the hash that the companion carries.
 const SUM_BYTES: usize = 8;
@@ -27,7 +31,7 @@ const NOBODY: &str = "-";
 
 /// The name of the companion of `name`.
 pub fn companion_name(name: &str) -> String {
-    format!("_epoch.{name}")
+    format!("{COMPANION_LABEL}.{name}")
 }
 
 /// Who put the records there.
@@ -116,7 +120,7 @@ impl fmt::Display for Companion {
     }
 }
 
-/// The records at a name that concern it: addresses, or LUA records that compute them.
+/// The records at a name that concern it. One of the kinds is wanted; what stands may be more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
     /// Time to live, in seconds; of the companion as well. 0 when there are no records.
@@ -125,8 +129,12 @@ pub struct Records {
     pub addresses: BTreeSet<IpAddr>,
     /// LUA, by content.
     pub lua: BTreeSet<String>,
-    /// Where a CNAME points that should not be there.
+    /// Where a CNAME points, with its last dot.
     pub alias: Option<String>,
+    /// SRV.
+    pub services: BTreeSet<Srv>,
+    /// A and AAAA that the provider chooses among.
+    pub routed: BTreeSet<Routed>,
 }
 
 impl Records {
@@ -140,9 +148,19 @@ impl Records {
         Self { ttl, lua: records.iter().map(ToString::to_string).collect(), ..Self::default() }
     }
 
+    /// A CNAME.
+    pub fn alias(ttl: u32, target: &str) -> Self {
+        Self { ttl, alias: Some(absolute(target)), ..Self::default() }
+    }
+
+    /// SRV records.
+    pub fn services(ttl: u32, services: BTreeSet<Srv>) -> Self {
+        Self { ttl, services, ..Self::default() }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.lua.is_empty() && self.alias.is_none()
+        self.lines().is_empty()
     }
 
     /// Each record as `TYPE content`, in a fixed order.
@@ -153,7 +171,9 @@ impl Records {
             .map(|address| format!("{} {address}", crate::lua::Family::of(address).record_type()));
         let lua = self.lua.iter().map(|content| format!("LUA {content}"));
         let alias = self.alias.iter().map(|target| format!("CNAME {target}"));
-        addresses.chain(lua).chain(alias).collect()
+        let services = self.services.iter().map(|service| format!("SRV {service}"));
+        let routed = self.routed.iter().flat_map(Routed::lines);
+        addresses.chain(lua).chain(alias).chain(services).chain(routed).collect()
     }
 
     /// Reads [`Records::lines`] back; `None` when a line is none.
@@ -162,24 +182,80 @@ impl Records {
         for line in lines {
             let (kind, content) = line.split_once(' ')?;
             match kind {
+                "A" | "AAAA" if content.contains(' ') => {
+                    routed::insert(&mut records.routed, Routed::read(content)?);
+                }
                 "A" | "AAAA" => drop(records.addresses.insert(content.parse().ok()?)),
                 "LUA" => drop(records.lua.insert(content.to_owned())),
+                "CNAME" if records.alias.is_none() => records.alias = Some(content.to_owned()),
+                "SRV" => drop(records.services.insert(content.parse().ok()?)),
                 _ => return None,
             }
         }
         Some(records)
     }
 
-    /// Whether a server that has them may answer these addresses. What a LUA record computes is the
-    /// server's to choose.
-    pub fn is_served_by(&self, addresses: &BTreeSet<IpAddr>) -> bool {
-        if self.lua.is_empty() { *addresses == self.addresses } else { !addresses.is_empty() }
+    /// The records that a server should answer with, as a zone file has them. Where the provider
+    /// chooses, what it should choose; LUA as it is written.
+    pub fn answers(&self) -> BTreeSet<String> {
+        let preferred = self.routed.iter().filter(|routed| routed.is_preferred());
+        let addresses = preferred.flat_map(|routed| &routed.addresses).chain(&self.addresses);
+        let plain = Self { addresses: addresses.copied().collect(), ..self.clone() };
+        Self { routed: BTreeSet::new(), ..plain }.lines().into_iter().collect()
+    }
+
+    /// Whether a server that has them may answer so. What a LUA record computes is the server's to
+    /// choose; of several sets with a share it may choose one.
+    pub fn is_served_by(&self, served: &Served) -> bool {
+        if self.alias.is_some() || served.alias.is_some() {
+            return served.alias == self.alias;
+        }
+        if !self.services.is_empty() || !served.services.is_empty() {
+            return served.services == self.services;
+        }
+        if !self.lua.is_empty() {
+            return !served.addresses.is_empty();
+        }
+        if !self.routed.is_empty() {
+            let mut preferred = self.routed.iter().filter(|routed| routed.is_preferred());
+            return preferred.any(|routed| routed.addresses == served.addresses);
+        }
+        served.addresses == self.addresses
     }
 
     /// A hash over all of it, in hexadecimal.
     pub fn sum(&self) -> String {
         let text = format!("{}\n{}", self.ttl, self.lines().join("\n"));
         Sha256::digest(text).iter().take(SUM_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What a server answered for a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// A and AAAA, also those behind an alias.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Where a CNAME points, in lower case, with its last dot.
+    pub alias: Option<String>,
+    /// SRV.
+    pub services: BTreeSet<Srv>,
+}
+
+impl Served {
+    /// Whether it answered nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// For people.
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        let alias = self.alias.iter().map(|target| format!("CNAME {target}"));
+        let services = self.services.iter().map(|service| format!("SRV {service}"));
+        let all: Vec<String> = alias.chain(services).chain(addresses).collect();
+        f.write_str(&all.join(", "))
     }
 }
 

@@ -82,7 +82,13 @@ fn lines_are_read_back_as_they_were_written() {
     assert_eq!(Records::read(5, &records.lines()), Some(records));
     assert_eq!(Records::read(0, &[]), Some(Records::default()));
     assert_eq!(Records::read(5, &["A nowhere".into()]), None);
-    assert_eq!(Records::read(5, &["CNAME a.example.".into()]), None);
+    let alias = Records::alias(5, "A.example");
+    assert_eq!(alias.lines(), ["CNAME a.example."]);
+    assert_eq!(Records::read(5, &alias.lines()), Some(alias));
+    let two = ["CNAME a.example.", "CNAME b.example."].map(str::to_owned);
+    assert_eq!(Records::read(5, &two), None);
+    assert_eq!(Records::read(5, &["SRV 0 1 5432".into()]), None);
+    assert_eq!(Records::read(5, &["A 10.1.0.11 id=a best".into()]), None);
 }
 
 #[test]

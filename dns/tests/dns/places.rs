@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authority::bind::Bind;
+use crate::authority::pdm::{Pdm, TOKENS};
 use crate::authority::powerdns::{KEY, PowerDns, ZONE};
+use crate::authority::route53::{KEY_IDS, Route53, ZONE_ID};
 use crate::authority::{KEYS, TIMEOUT};
 use continuum_dns::provider::config::ProviderConfig;
-use continuum_dns::provider::places::{OpenProvider, Places};
+use continuum_dns::provider::places::{OpenProvider, Places, Takes};
 use continuum_dns::provider::publish::{FollowedName, RecordNames};
 use continuum_dns::records::due::due;
-use continuum_dns::records::{Records, Wanted};
+use continuum_dns::records::{Records, Served, Wanted};
 use continuum_dns::verify::{Resolved, Verdict, resolved, shown, verify};
 use continuum_dns::{NameChange, NameError};
 use continuum_domain::spec::{NamePolicy, NameSpec};
@@ -90,7 +92,7 @@ async fn one_provider_keeps_a_name_at_powerdns_and_bind_with_the_key_of_a_region
     };
     let [fsn, hel] = KEYS.map(|key| of(&write_key(directory.path(), key)));
     assert_eq!(fsn.authorities(), [powerdns.dns, bind.dns]);
-    assert!(!fsn.takes_lua());
+    assert_eq!(fsn.takes(), Takes::default());
     let (old, told) = publish(&fsn, &name(), (1, "fsn")).await;
     let labels = [powerdns.dns, bind.dns].map(|server| format!("both at {server}"));
     assert_eq!(told, labels.clone().map(|label| (label, Ok(()))).into());
@@ -102,14 +104,78 @@ async fn one_provider_keeps_a_name_at_powerdns_and_bind_with_the_key_of_a_region
         let verdicts = verify(&[server], ZONE, &new, TIMEOUT).await;
         assert_eq!(verdicts[&server], Verdict::Serves);
         assert_eq!(resolved(server, &new, TIMEOUT).await, Resolved::Serves { validated: false });
-        let differs = Resolved::Differs(["192.0.2.2".parse().unwrap()].into());
+        let differs = Resolved::Differs(Served {
+            addresses: ["192.0.2.2".parse().unwrap()].into(),
+            ..Served::default()
+        });
         assert_eq!(resolved(server, &old, TIMEOUT).await, differs);
         let stands = shown(server, &new.name, TIMEOUT).await.unwrap();
-        assert_eq!(stands.addresses, [("192.0.2.2".parse().unwrap(), 5)].into());
+        assert_eq!(stands.records, [("A 192.0.2.2".to_owned(), 5)].into());
         assert_eq!(stands.companion, [(new.stamp().to_string(), 5)].into());
         let lame = shown(server, "app.other.example.", TIMEOUT).await.unwrap_err();
         assert!(matches!(lame, Verdict::Lame(_)), "{lame:?}");
     }
+}
+
+/// A file that names Route 53 and a pool-domain-manager: the same name at both, by what the file says.
+#[tokio::test]
+async fn one_file_names_route_53_and_a_pool_domain_manager() {
+    #[derive(serde::Deserialize)]
+    struct File {
+        name_provider: Vec<ProviderConfig>,
+    }
+    let (aws, pdm) = (Route53::start().await, Pdm::start().await);
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().join("aws.keys");
+    let text = format!("aws_access_key_id = {}\naws_secret_access_key = s\n", KEY_IDS[0]);
+    std::fs::write(&keys, text).unwrap();
+    let token = directory.path().join("pdm.token");
+    std::fs::write(&token, format!("{}\n", TOKENS[0])).unwrap();
+    let text = format!(
+        r#"
+        [[name_provider]]
+        name = "aws"
+        kind = "route53"
+        zones = {{ "DB.example" = "{ZONE_ID}" }}
+        key_file = {keys:?}
+        endpoint = "{}"
+
+        [[name_provider]]
+        name = "pool"
+        kind = "pdm"
+        api = "{}"
+        key_file = {token:?}
+        authorities = ["192.0.2.53"]
+        "#,
+        aws.url(),
+        pdm.url(),
+    );
+    let file: File = toml::from_str(&text).unwrap();
+    let opened = file.name_provider.iter().map(|config| {
+        config.check().unwrap();
+        config.check_key().unwrap();
+        OpenProvider::open(config, Arc::new(BootClock)).unwrap()
+    });
+    let [route53, pool]: [OpenProvider; 2] = opened.collect::<Vec<_>>().try_into().ok().unwrap();
+    assert_eq!(route53.takes(), Takes { lua: false, routing: true });
+    assert_eq!(pool.takes(), Takes::default());
+    assert_eq!(route53.authorities(), [], "the stand-in answers no DNS, and nobody else is asked");
+    assert_eq!(pool.authorities(), ["192.0.2.53:53".parse().unwrap()]);
+    for (provider, label) in
+        [(&route53, format!("aws at {ZONE_ID}")), (&pool, format!("pool at {}", pdm.url()))]
+    {
+        let (_, told) = publish(provider, &name(), (1, "fsn")).await;
+        assert_eq!(told, [(label.clone(), Ok(()))].into());
+        let (_, told) = publish(provider, &name(), (2, "hel")).await;
+        assert_eq!(told, [(label.clone(), Ok(()))].into());
+        let (_, late) = publish(provider, &name(), (1, "fsn")).await;
+        assert_eq!(late, [(label, Err(NameError::Refused { newest: Epoch(2) }))].into());
+    }
+    let at_aws = aws.zone().at("app.db.example.");
+    assert_eq!(at_aws[0].values, ["192.0.2.2".to_owned()].into());
+    assert_eq!(pdm.zone().at("app.db.example.").records[0].content, "192.0.2.2");
+    let elsewhere = route53.in_zone("other.example").unwrap_err();
+    assert!(elsewhere.to_string().contains("does not say which hosted zone other.example. is"));
 }
 
 /// A key that the server does not know is refused, and the refusal says what to look at.
@@ -141,7 +207,7 @@ async fn a_name_that_is_followed_by_probes_is_kept_by_the_api_and_served() {
         server.api_url(),
         server.dns
     ));
-    assert!(provider.takes_lua());
+    assert_eq!(provider.takes(), Takes { lua: true, routing: false });
     let (policy, health_port) = (NamePolicy::Follow, NonZeroU16::new(1));
     let followed = NameSpec { policy, health_port, ..name() };
     let (wanted, told) = publish(&provider, &followed, (1, "fsn")).await;

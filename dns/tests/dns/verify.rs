@@ -11,7 +11,7 @@ use crate::authority::{KEYS, TIMEOUT};
 use continuum_dns::lookup::ResponseCode;
 use continuum_dns::provider::publish::publish;
 use continuum_dns::provider::rfc2136::{Rfc2136, TsigKey};
-use continuum_dns::records::{Records, Wanted};
+use continuum_dns::records::{Records, Served, Wanted};
 use continuum_dns::verify::{Verdict, verify};
 use continuum_domain::{Epoch, PairId, RegionId};
 use continuum_runtime::BootClock;
@@ -62,7 +62,8 @@ async fn what_is_wrong_with_each_server_is_told_apart() {
     powerdns.put(&[(NAME, "A", vec!["198.51.100.66".into()])]).await;
     let edited = verdict(powerdns.dns, "db.example.", &due).await;
     let addresses: BTreeSet<IpAddr> = ["198.51.100.66".parse().unwrap()].into();
-    assert_eq!(edited, Verdict::Wrong { addresses, companion: Some(due.stamp().to_string()) });
+    let served = Served { addresses, ..Served::default() };
+    assert_eq!(edited, Verdict::Wrong { served, companion: Some(due.stamp().to_string()) });
     powerdns.put(&[(NAME, "A", vec![]), (NAME, "TXT", vec!["\"only\"".into()])]).await;
     assert_eq!(verdict(powerdns.dns, "db.example.", &due).await, Verdict::NoData);
     powerdns.put(&[(NAME, "LUA", vec![r#"A "all(""#.into()])]).await;

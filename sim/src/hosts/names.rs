@@ -60,7 +60,7 @@ fn config(host: &Host) -> DnsConfig {
         listen_dns: listen_on(DNS_PORT),
         listen_rpc: listen_on(RPC_PORT),
         zone: "sim.test.".into(),
-        names: vec![NameConfig { name: PAIR_NAME.into(), pair: pair(), ttl: TTL, addresses }],
+        names: vec![NameConfig::plain(PAIR_NAME, pair(), TTL, addresses)],
         poll: POLL,
         max_age: MAX_AGE,
         edition: 0,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use continuum_dns::provider::config::ProviderConfig;
 use continuum_domain::spec::{PairSpec, Takeover};
 use continuum_runtime::certificates::Authority;
 use continuum_runtime::{Identity, Role};
@@ -83,7 +84,9 @@ const BAD: &[Bad] = &[
     bad(Kind::Pair, "mode = \"automatic\"", "suspect_after = \"100ms\"", "suspect_after =", "suspect_after: 200ms to 60s is accepted"),
     bad(Kind::Pair, "mode = \"automatic\"", "suspect_after = \"2m\"", "suspect_after =", "suspect_after: 200ms to 60s is accepted"),
     // Names at providers.
-    bad(Kind::Agent, "kind = \"rfc2136\"", "kind = \"route53\"", "route53", "name_provider[0].kind: unknown variant 'route53', expected 'rfc2136' or 'powerdns'"),
+    bad(Kind::Agent, "kind = \"rfc2136\"", "kind = \"bind9\"", "bind9", "name_provider[0].kind: unknown variant 'bind9', expected one of 'rfc2136', 'powerdns', 'route53', 'pdm'"),
+    bad(Kind::Agent, "kind = \"rfc2136\"\n# The primary servers of the zones: each is written to.\nservers = [\"10.3.0.20\"]\n", "kind = \"route53\"\nzones = { \"db.example.net\" = \"zone\" }\n", "zones =", "name_provider[0].zones.db.example.net: \"zone\" is not the id of a hosted zone: Z0123456789ABC"),
+    bad(Kind::Agent, "kind = \"rfc2136\"\n# The primary servers of the zones: each is written to.\nservers = [\"10.3.0.20\"]\n", "kind = \"pdm\"\napi = \"http://pdm\"\n", "api =", "name_provider[0].api: must be https; http is accepted to a loopback address only"),
     bad(Kind::Agent, "servers = [\"10.3.0.20\"]", "servers = []", "servers =", "name_provider[0].servers: at least one is needed"),
     bad(Kind::Agent, "servers = [\"10.3.0.20\"]", "servers = [\"10.3.0.20\", \"10.3.0.20:53\"]", "servers =", "name_provider[0].servers: lists a server twice"),
     bad(Kind::Agent, "# deadline = \"2s\"", "deadline = \"1m\"", "deadline =", "name_provider[0].deadline: 100ms to 10s is accepted"),
@@ -255,6 +258,53 @@ fn a_key_file_that_is_none_is_named() {
     );
 }
 
+/// A line of an example that is a setting in a comment, without the mark.
+fn setting(line: &str) -> Option<String> {
+    let bare = line.strip_prefix("# ")?;
+    let is_one = bare.starts_with('[') || bare.split(' ').nth(1) == Some("=");
+    is_one.then(|| format!("{bare}\n"))
+}
+
+/// So are the names of the spec's example.
+#[test]
+fn the_names_of_the_example_are_whole() {
+    let text = examples::example(Kind::Pair);
+    let (rest, names) = text.split_once("# An alias, or a service").expect("it is there");
+    let names: String = names.lines().filter_map(setting).collect();
+    let (_, found) = lines(Kind::Pair, &format!("{rest}{names}"), NO_FILES);
+    assert_eq!(found, [""; 0]);
+    for (from, to, says) in [
+        ("kind = \"cname\"", "kind = \"mx\"", "names[3].kind: unknown variant 'mx', expected"),
+        ("hel = \"pg.hel.example.org\"\n", "", "names[3].targets.hel: a target is needed"),
+        ("fsn = { port = 5432,", "fsn = { port = 0,", "names[4].services.fsn.port: "),
+        ("name = \"pg.", "name = \"_epoch.", "names[3].name: names below _epoch are companions"),
+    ] {
+        let changed = names.replacen(from, to, 1);
+        assert_ne!(changed, names, "{from}");
+        let (_, found) = lines(Kind::Pair, &format!("{rest}{changed}"), NO_FILES);
+        assert!(found.len() == 1 && found[0].contains(says), "{to}: {found:?}");
+    }
+}
+
+/// The providers of the agent's example that stand there as comments are right when they do not.
+#[test]
+fn the_providers_of_the_example_are_whole() {
+    #[derive(serde::Deserialize)]
+    struct File {
+        name_provider: Vec<ProviderConfig>,
+    }
+    let blocks = examples::example(Kind::Agent).split("\n\n");
+    let blocks = blocks.filter(|block| block.starts_with("# [[name_provider]]"));
+    let text: String = blocks.flat_map(str::lines).filter_map(setting).collect();
+    let file: File = toml::from_str(&text).unwrap();
+    let names: Vec<_> = file.name_provider.iter().map(ProviderConfig::name).collect();
+    assert_eq!(names, ["pdns-api", "aws", "pool"]);
+    for provider in &file.name_provider {
+        provider.check().unwrap();
+        assert!(provider.key_file().is_some());
+    }
+}
+
 #[test]
 fn agent_and_guard_are_compared() {
     let directory = tempfile::tempdir().unwrap();
@@ -354,7 +404,11 @@ fn traffic_switches_are_checked_one_by_one() {
             "name = \"pooler\"",
             "traffic[1].name: name pooler is already given at traffic[0].name",
         ),
-        ("https://", "ftp://", "traffic[1].url: must begin with http:// or https://"),
+        (
+            "url = \"https://",
+            "url = \"ftp://",
+            "traffic[1].url: must begin with http:// or https://",
+        ),
         ("127.0.0.1:6432", "6432", "traffic[0].admin: \"6432\" is neither host:port"),
         (
             "dbname=app pool_size=20",

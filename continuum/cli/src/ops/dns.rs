@@ -67,9 +67,10 @@ async fn verify_names(args: DnsVerifyArgs, variables: &Variables) -> Result<Exit
                 .next("look with `continuum pair show`")
         })?;
         let servers = authorities(&pair, name, &args);
-        if servers.is_empty() {
-            return Err(Failure::usage(format!("{}: no authority is known", name.name))
-                .next("list them in the spec (names[].authorities), or give --authority"));
+        if servers.is_empty() && resolvers.is_empty() {
+            return Err(Failure::usage(format!("{}: no authority is known", name.name)).next(
+                "list them in the spec (names[].authorities), or give --authority or --resolver",
+            ));
         }
         let servers: Vec<SocketAddr> = servers.into_iter().collect();
         let zone = absolute(name.zone.as_deref().unwrap_or_default());

@@ -45,7 +45,13 @@ pub struct Difference {
 
 fn line(name: &str, ttl: u32, record: &str) -> String {
     let (kind, content) = record.split_once(' ').unwrap_or((record, ""));
-    format!("{name} {ttl} IN {kind} {content}")
+    match content.split_once(' ') {
+        // A zone file has no word for how a provider chooses.
+        Some((address, rule)) if matches!(kind, "A" | "AAAA") => {
+            format!("{name} {ttl} IN {kind} {address} ; {rule}")
+        }
+        _ => format!("{name} {ttl} IN {kind} {content}"),
+    }
 }
 
 fn text(content: &str) -> String {
@@ -59,18 +65,15 @@ fn text(content: &str) -> String {
     quoted + "\""
 }
 
-/// Address records and companion.
+/// Records, each with its ttl, and companion.
 fn lines(
     name: &str,
-    addresses: impl Iterator<Item = (std::net::IpAddr, u32)>,
+    records: impl Iterator<Item = (String, u32)>,
     companion: impl Iterator<Item = (String, u32)>,
 ) -> BTreeSet<String> {
-    let address = |(address, ttl): (std::net::IpAddr, u32)| {
-        let kind = if address.is_ipv4() { "A" } else { "AAAA" };
-        line(name, ttl, &format!("{kind} {address}"))
-    };
+    let records = records.map(|(record, ttl)| line(name, ttl, &record));
     let companion = companion.map(|(said, ttl)| line(&companion_name(name), ttl, &text(&said)));
-    addresses.map(address).chain(companion).collect()
+    records.chain(companion).collect()
 }
 
 impl Rendered {
@@ -118,14 +121,15 @@ impl Rendered {
 fn difference(wanted: &Wanted, shown: Shown) -> Difference {
     let (name, ttl) = (&wanted.name, wanted.records.ttl);
     let is_computed = !wanted.records.lua.is_empty();
-    let addresses = wanted.records.addresses.iter().map(|address| (*address, ttl));
+    let answers = wanted.records.answers().into_iter();
+    let answers = answers.filter(|_| !is_computed).map(|record| (record, ttl));
     let stamp = std::iter::once((wanted.stamp().to_string(), ttl));
-    let due = lines(name, addresses, stamp);
+    let due = lines(name, answers, stamp);
     let computes = match is_computed {
-        true => lines(name, shown.addresses.iter().copied(), std::iter::empty()),
+        true => lines(name, shown.records.iter().cloned(), std::iter::empty()),
         false => BTreeSet::new(),
     };
-    let stands = shown.addresses.into_iter().filter(|_| !is_computed);
+    let stands = shown.records.into_iter().filter(|_| !is_computed);
     let stands = lines(name, stands, shown.companion.into_iter());
     Difference {
         missing: due.difference(&stands).cloned().collect(),
@@ -243,8 +247,8 @@ mod tests {
     }
 
     fn shown(addresses: &[&str], companion: &str) -> Shown {
-        let addresses = addresses.iter().map(|address| (address.parse().unwrap(), 5));
-        Shown { addresses: addresses.collect(), companion: [(companion.to_owned(), 5)].into() }
+        let records = addresses.iter().map(|address| (format!("A {address}"), 5));
+        Shown { records: records.collect(), companion: [(companion.to_owned(), 5)].into() }
     }
 
     #[test]
@@ -287,6 +291,31 @@ _epoch.app.db.example. 5 IN TXT \"pair=app epoch=7 holder=fsn sum={sum}\"
         assert!(text.contains("5 IN LUA A \"all({'10.1.0.11'})\"\n"), "{text}");
         let seen = "; 10.3.0.1:53: no difference\n;   = app.db.example. 5 IN A 10.2.0.11\n";
         assert!(text.contains(seen), "{text}");
+    }
+
+    #[test]
+    fn aliases_services_and_chosen_addresses_are_printed_and_compared() {
+        let server = SocketAddr::from(([10, 3, 0, 1], 53));
+        for (lines, printed) in [
+            (&["CNAME pg.fsn.example."][..], "5 IN CNAME pg.fsn.example.\n"),
+            (&["SRV 0 1 5432 pg.fsn.example."], "5 IN SRV 0 1 5432 pg.fsn.example.\n"),
+            (
+                &["A 10.1.0.11 id=fsn primary check=c", "A 10.2.0.11 id=hel secondary check=d"],
+                "5 IN A 10.2.0.11 ; id=hel secondary check=d\n",
+            ),
+        ] {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            let mut wanted = wanted(None);
+            wanted.records = Records::read(5, &lines).unwrap();
+            let mut rendered = Rendered::of(&spec(), &wanted);
+            let companion = [(wanted.stamp().to_string(), 5)].into();
+            let served = lines[0].split(" id=").next().unwrap().to_owned();
+            let shown = Shown { records: [(served, 5)].into(), companion };
+            rendered.compare(server, &wanted, Ok(shown));
+            let text = zone(&[rendered]);
+            assert!(text.contains(printed), "{text}");
+            assert!(text.contains("; 10.3.0.1:53: no difference\n"), "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use continuum_control_api::link::{NameReport, NameStanding, PlaceReport};
 use continuum_control_api::rest::PairView;
 use continuum_domain::RegionId;
-use continuum_domain::spec::{NamePolicy, NameRole, NameSpec};
+use continuum_domain::spec::{NameKind, NamePolicy, NameRole, NameSpec, Routing};
 
 use super::status;
 use super::style::Style;
@@ -39,9 +39,13 @@ pub fn kind(name: &NameSpec) -> String {
     let Some(provider) = &name.provider else {
         return "answered from the lease itself".into();
     };
-    let policy = match name.policy {
-        NamePolicy::Flip => "flip",
-        NamePolicy::Follow => "follow",
+    let policy = match (name.kind, name.policy, name.routing) {
+        (NameKind::Cname, ..) => "by CNAME",
+        (NameKind::Srv, ..) => "by SRV",
+        (NameKind::Address, NamePolicy::Follow, _) => "follow",
+        (NameKind::Address, NamePolicy::Flip, Routing::Simple) => "flip",
+        (NameKind::Address, NamePolicy::Flip, Routing::Failover) => "failover",
+        (NameKind::Address, NamePolicy::Flip, Routing::Weighted) => "weighted",
     };
     let role = match (name.role, name.lag_max) {
         (NameRole::Primary, _) => "the primary's".to_owned(),
@@ -111,6 +115,9 @@ fn place_line(seen: &PlaceReport, age_ms: u64) -> String {
             .as_ref()
             .map(|(_, code, text)| format!("{}: {}", one_line(code), one_line(text)));
         line.push_str(&format!(", {} failures since ({})", seen.failures, or_unknown(error)));
+    }
+    if let Some(ms) = seen.spreading_ms.map(|ms| ms.saturating_add(age_ms)) {
+        line.push_str(&format!(", on its way to all its servers for {}", short(ms)));
     }
     if let Some((age, what)) = &seen.last_foreign {
         let age = ago(age.saturating_add(age_ms));
@@ -303,6 +310,16 @@ names:
 ";
         assert_eq!(section(&pair, Style::PLAIN), expected);
         assert_eq!(remarks(&pair), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_change_that_spreads_is_shown_as_published_and_on_its_way() {
+        let spreads = with_place(|place| place.spreading_ms = Some(12_000));
+        let pair = pair(Some(spreads));
+        assert_eq!(standing(&pair, &spec()), NameStanding::Published);
+        let line = "epoch 7 confirmed 0.4 s ago, on its way to all its servers for 12 s";
+        let text = section(&pair, Style::PLAIN);
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Name servers of others, started by a test and gone with it.
 
 pub mod bind;
+pub mod calls;
 pub mod gate;
 pub mod knot;
+pub mod pdm;
 pub mod powerdns;
+pub mod route53;
 pub mod unbound;
 
 use std::fs::File;
