@@ -79,7 +79,11 @@ async fn is_served(server: SocketAddr, wanted: &Wanted) {
     let lines = wanted.records.lines();
     let verdicts = verify(&[server], ZONE, wanted, TIMEOUT).await;
     assert_eq!(verdicts[&server], Verdict::Serves, "{lines:?}");
-    assert_eq!(resolved(server, wanted, TIMEOUT).await, Resolved::Serves { validated: false }, "{lines:?}");
+    assert_eq!(
+        resolved(server, wanted, TIMEOUT).await,
+        Resolved::Serves { validated: false },
+        "{lines:?}"
+    );
     let seen = shown(server, &wanted.name, TIMEOUT).await.unwrap();
     let due: BTreeSet<(String, u32)> = lines.into_iter().map(|line| (line, 5)).collect();
     assert_eq!(seen.records, due);
