@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use continuum_control::config::{CoreConfig, Peer, RaftTiming};
 use continuum_control_api::client::ApiClient;
-use continuum_control_api::rest::{API, ApplyPair, OperationsQuery, PairsQuery};
+use continuum_control_api::rest::{API, ApplyPair, FleetQuery, OperationsQuery};
 use continuum_domain::spec::{MemberSpec, PairSpec};
 use continuum_domain::{PairId, RegionId};
 use continuum_runtime::certificates::Authority;
@@ -118,7 +118,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
         agents::start(name.parse::<RegionId>()?, &files, peers.clone(), pairs.clone())?;
     }
     until_ready("the agents", async || {
-        let fleet = client.fleet(&PairsQuery::default()).await?;
+        let fleet = client.fleet(&FleetQuery::default()).await?;
         let known = fleet.pairs.iter().filter(|pair| pair.holder.is_some()).count();
         if known == pairs.len() { Ok(()) } else { Err(format!("{known} pairs are known").into()) }
     })
@@ -264,7 +264,7 @@ async fn ask(client: &ApiClient, pairs: &[PairId], name: &str, number: u64) -> R
         "GET /operations" => drop(client.operations(&OperationsQuery::default()).await?),
         "GET /audit" => drop(client.audit(&Default::default()).await?),
         "GET /leases" => drop(client.leases().await?),
-        "GET /fleet" => drop(client.fleet(&PairsQuery::default()).await?),
+        "GET /fleet" => drop(client.fleet(&FleetQuery::default()).await?),
         _ => {
             let body = ApplyPair { spec: spec(pair, number + 1)?, reason: "bench".into() };
             drop(client.apply_pair(&body).await?);

@@ -18,9 +18,9 @@ use serde::de::DeserializeOwned;
 use crate::problem::Problem;
 use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
-    DiffQuery, FailoverRequest, Fleet, LeaseView, OperationsQuery, PairView, PairsQuery,
-    PauseQuery, PauseRequest, ReasonBody, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
-    SwitchoverRequest,
+    DiffQuery, FailoverRequest, Fleet, FleetQuery, LeaseView, OperationsQuery, PairView,
+    PairsQuery, PauseQuery, PauseRequest, ReasonBody, RollbackRequest, SpecDiff, SpecVersion,
+    Started, Status, SwitchoverRequest,
 };
 use crate::routes::IDEMPOTENCY_KEY;
 
@@ -157,7 +157,7 @@ impl ApiClient {
     }
 
     /// `GET /fleet`.
-    pub async fn fleet(&self, query: &PairsQuery) -> Result<Fleet, ClientError> {
+    pub async fn fleet(&self, query: &FleetQuery) -> Result<Fleet, ClientError> {
         self.get(&with_query("/fleet", query)?).await
     }
 

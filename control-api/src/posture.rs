@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use continuum_domain::observation::SqlView;
 use continuum_domain::spec::PairMode;
 use continuum_domain::{Epoch, PairId, RegionId};
 use schemars::JsonSchema;
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::link::MemberRole;
 use crate::rest::{AgedReport, PairView};
 
-/// A report that is older says nothing of now.
-const REPORT_AGE_MS_MAX: u64 = 5_000;
+/// A report, or PostgreSQL's answer in it, that is older says nothing of now.
+pub const REPORT_AGE_MS_MAX: u64 = 5_000;
+/// The same for a register: agents read it once a round, which is seconds with the longest ttl.
+pub const RECORD_AGE_MS_MAX: u64 = 30_000;
 
 /// How a pair stands. The worse, the earlier.
 #[derive(
@@ -85,12 +88,18 @@ pub fn posture(pair: &PairView, waits: bool) -> (Posture, Vec<String>) {
     if waits {
         found.push((Posture::Blocked, "an operation waits for an approval".into()));
     }
-    match (&pair.holder, pair.epoch, pair.record_age_ms) {
-        (None, Some(_), Some(_)) => {
+    match (&pair.holder, record_is_fresh(pair)) {
+        (None, true) => {
             found.push((Posture::Blocked, "nobody holds it: writes are refused".into()));
         }
-        (None, _, _) => found.push((Posture::Unknown, "who holds it is not known".into())),
-        (Some(holder), _, _) => found.extend(of_holder(pair, holder)),
+        (None, false) => found.push((Posture::Unknown, "who holds it is not known".into())),
+        (Some(holder), known) => {
+            if !known {
+                let text = "its register was not read lately: holder and ledger may have changed";
+                found.push((Posture::Unknown, text.into()));
+            }
+            found.extend(of_holder(pair, holder));
+        }
     }
     for region in pair.spec.members.keys() {
         found.extend(of_member(pair, region));
@@ -106,11 +115,24 @@ fn fresh<'a>(pair: &'a PairView, region: &RegionId) -> Option<&'a AgedReport> {
     (aged.age_ms <= REPORT_AGE_MS_MAX).then_some(aged)
 }
 
+/// Whether the newest register that any agent read tells of now.
+pub fn record_is_fresh(pair: &PairView) -> bool {
+    pair.record_age_ms.is_some_and(|age| age <= RECORD_AGE_MS_MAX)
+}
+
+/// What the holder's PostgreSQL said lately.
+fn holders_sql(pair: &PairView) -> Option<&SqlView> {
+    let aged = fresh(pair, pair.holder.as_ref()?)?;
+    let (sql, age) = aged.report.sql.as_ref()?;
+    (age.saturating_add(aged.age_ms) <= REPORT_AGE_MS_MAX).then_some(sql)
+}
+
 fn of_holder(pair: &PairView, holder: &RegionId) -> Option<(Posture, String)> {
     // Silence is told of the member.
-    let report = &fresh(pair, holder)?.report;
+    let aged = fresh(pair, holder)?;
+    let report = &aged.report;
     let role = match report.role {
-        MemberRole::Primary => return None,
+        MemberRole::Primary => return of_primary(pair, holder, aged),
         MemberRole::Unknown => "in a state that is not known",
         MemberRole::Promoting => "still on its way to accept writes",
         MemberRole::Fenced => "stopped to keep the invariant",
@@ -122,6 +144,21 @@ fn of_holder(pair: &PairView, holder: &RegionId) -> Option<(Posture, String)> {
         _ => Posture::Blocked,
     };
     Some((posture, format!("{holder} holds it and is {role}")))
+}
+
+/// A holder whose agent says that PostgreSQL accepts writes: PostgreSQL itself must have said so too.
+fn of_primary(pair: &PairView, holder: &RegionId, aged: &AgedReport) -> Option<(Posture, String)> {
+    if holders_sql(pair).is_none() {
+        return Some((Posture::Unknown, format!("{holder}: PostgreSQL did not answer lately")));
+    }
+    let stall_ms = u64::try_from(pair.spec.write_stall_timeout.as_millis()).unwrap_or(u64::MAX);
+    match aged.report.write_probe_age_ms.map(|age| age.saturating_add(aged.age_ms)) {
+        None => Some((Posture::Unknown, format!("{holder}: no write has reached its disk yet"))),
+        Some(age) if age > stall_ms => {
+            Some((Posture::Blocked, format!("{holder}: no write reached its disk for {age} ms")))
+        }
+        Some(_) => None,
+    }
 }
 
 fn of_member(pair: &PairView, region: &RegionId) -> Vec<(Posture, String)> {
@@ -153,6 +190,20 @@ fn of_member(pair: &PairView, region: &RegionId) -> Vec<(Posture, String)> {
     found
 }
 
+/// A listed standby that does not stream holds commits up, and takes over later than it should.
+fn of_listed(pair: &PairView, listed: &[RegionId]) -> Vec<(Posture, String)> {
+    // A primary that does not answer is told of the holder.
+    let Some(sql) = holders_sql(pair) else { return Vec::new() };
+    let away = |region: &&RegionId| {
+        pair.holder.as_ref() != Some(*region)
+            && !sql.standbys.get(*region).is_some_and(|standby| standby.streaming)
+    };
+    let told = |region: &RegionId| {
+        (Posture::AtRisk, format!("{region}: in the ledger, and does not stream"))
+    };
+    listed.iter().filter(away).map(told).collect()
+}
+
 fn of_redundancy(pair: &PairView) -> Vec<(Posture, String)> {
     let mut found = Vec::new();
     let at_risk = |text: String| (Posture::AtRisk, text);
@@ -164,7 +215,7 @@ fn of_redundancy(pair: &PairView) -> Vec<(Posture, String)> {
             Some(listed) if listed.len() < 2 => {
                 found.push(at_risk("no standby is in sync: one copy only".into()));
             }
-            Some(_) => {}
+            Some(listed) => found.extend(of_listed(pair, listed)),
         }
     }
     if let Some(pause) = &pair.automation {

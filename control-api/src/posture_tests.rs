@@ -7,9 +7,17 @@ fn region(name: &str) -> RegionId {
 }
 
 fn report(role: &str) -> Value {
+    let standby =
+        json!({ "streaming": true, "sync": true, "flush": null, "replay": null, "lag_ms": null });
+    let sql = json!({
+        "in_recovery": role != "primary", "timeline": 1, "wal": null, "replay": null,
+        "receiver_streaming": false, "upstream_end": null, "upstream_age_ms": null,
+        "sync_names": "", "standbys": { "hel": standby }, "waiting_commits": 0,
+        "lowered_commit": null,
+    });
     json!({ "age_ms": 100, "report": {
         "role": role, "record": null, "lease_remaining_ms": null, "session_remaining_ms": null,
-        "data_directory": null, "sql": null, "sql_failed": null, "write_probe_age_ms": null,
+        "data_directory": null, "sql": [sql, 50], "sql_failed": null, "write_probe_age_ms": 400,
         "fenced": null, "blocked": null, "guard_alive": true, "witness_reachable": true,
         "spec_version": 1,
     } })
@@ -49,6 +57,11 @@ fn what_is_not_known_is_never_protected() {
         ("/members/fsn", Value::Null),
         ("/members/fsn/age_ms", silent.clone()),
         ("/members/fsn/report/role", json!("of-the-future")),
+        ("/members/fsn/report/sql", Value::Null),
+        ("/members/fsn/report/sql/1", silent.clone()),
+        ("/members/fsn/report/write_probe_age_ms", Value::Null),
+        ("/record_age_ms", Value::Null),
+        ("/record_age_ms", json!(RECORD_AGE_MS_MAX + 1)),
     ] {
         let changes: &[(&str, Value)] = match place {
             // Who holds it is not known, and not that nobody does.
@@ -70,6 +83,11 @@ fn nobody_who_can_write_is_blocked() {
         assert_eq!(of(&[("/members/fsn/report/role", json!(role))]), Posture::Blocked, "{role}");
     }
     assert_eq!(of(&[("/members/fsn/report/fenced", json!("by hand"))]), Posture::Blocked);
+    let stalled = [("/members/fsn/report/write_probe_age_ms", json!(3_600_000))];
+    assert_eq!(of(&stalled), Posture::Blocked);
+    // That nobody holds it is known only as long as the register was read lately.
+    let old = [("/holder", Value::Null), ("/record_age_ms", json!(RECORD_AGE_MS_MAX + 1))];
+    assert_eq!(of(&old), Posture::Unknown);
     let (waits, reasons) = posture(&pair(&[]), true);
     assert_eq!((waits, reasons.len()), (Posture::Blocked, 1));
 }
@@ -80,6 +98,8 @@ fn one_copy_and_a_hand_on_the_brake_are_a_risk() {
     let blocked = json!({ "code": "rewind-failed", "meaning": "x", "action": "y" });
     for (place, value) in [
         ("/in_sync", json!(["fsn"])),
+        ("/members/fsn/report/sql/0/standbys/hel/streaming", json!(false)),
+        ("/members/fsn/report/sql/0/standbys", json!({})),
         ("/automation", pause),
         ("/members/hel/report/blocked", blocked),
         ("/members/hel/report/guard_alive", json!(false)),

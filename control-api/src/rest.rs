@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::link::{AcceptorReport, Blocked, MemberReport, SwitchReport};
-pub use crate::posture::{Fleet, PairPosture, Posture, posture};
+pub use crate::posture::{
+    Fleet, PairPosture, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,
+};
 
 /// Version prefix of every route.
 pub const API: &str = "/api/v1";
@@ -406,7 +408,16 @@ pub struct OperationsQuery {
     pub cursor: Option<String>,
 }
 
-/// `GET /pairs` and `GET /fleet`, filtered by query.
+/// `GET /fleet`: all pairs on one page, or those whose labels fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FleetQuery {
+    /// Only pairs whose labels fit: `env=prod,tier!=bronze,team`, all of which must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+}
+
+/// `GET /pairs`, filtered by query.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PairsQuery {

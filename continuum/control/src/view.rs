@@ -17,8 +17,6 @@ use crate::takeover;
 
 /// Whether a member accepts writes is taken from reports no older than this.
 pub const WRITABLE_AGE_MS_MAX: u64 = 2_000;
-/// What an agent said of itself counts as known up to this age.
-pub const REPORTED_AGE_MS_MAX: u64 = 5_000;
 /// Positions and roles by SQL count as known up to this age.
 pub const SQL_AGE_MS_MAX: u64 = 5_000;
 

@@ -20,8 +20,8 @@ use crate::problem::ApiError;
 use crate::reference;
 use crate::rest::{
     API, AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, DiffQuery, EventsQuery,
-    FailoverRequest, OperationsQuery, Page, PairsQuery, PauseQuery, PauseRequest, ReasonBody,
-    RollbackRequest, SpecVersion, Started, SwitchoverRequest,
+    FailoverRequest, FleetQuery, OperationsQuery, Page, PairsQuery, PauseQuery, PauseRequest,
+    ReasonBody, RollbackRequest, SpecVersion, Started, SwitchoverRequest,
 };
 
 /// A client's library and whatever is between it and us take a silent stream for a dead one.
@@ -273,7 +273,7 @@ pub async fn status(State(api): Handle, _: Principal) -> Response {
 pub async fn fleet(
     State(api): Handle,
     _: Principal,
-    Params(query): Params<PairsQuery>,
+    Params(query): Params<FleetQuery>,
 ) -> Response {
     answer(api.fleet(query).await)
 }

@@ -20,9 +20,9 @@ use crate::ask::Ask;
 pub use crate::problem::ApiError;
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, LeaseView, OperationsQuery, Page,
-    PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView, RollbackRequest,
-    SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, LeaseView,
+    OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView,
+    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
 };
 
 mod endpoint;
@@ -128,7 +128,7 @@ pub trait Api: Send + Sync + 'static {
     /// Everything at a glance.
     async fn status(&self) -> Result<Status, ApiError>;
     /// How all pairs stand.
-    async fn fleet(&self, query: PairsQuery) -> Result<Fleet, ApiError>;
+    async fn fleet(&self, query: FleetQuery) -> Result<Fleet, ApiError>;
     /// Who holds what.
     async fn leases(&self) -> Result<Vec<LeaseView>, ApiError>;
     /// All regions.

@@ -7,9 +7,9 @@ use super::endpoint::Endpoint;
 use super::handlers as handle;
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, EventsQuery, FailoverRequest, Fleet, LeaseView,
-    OperationsQuery, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView,
-    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, EventsQuery, FailoverRequest, Fleet, FleetQuery,
+    LeaseView, OperationsQuery, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody,
+    RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
 };
 
 const NO_PAIR: (u16, &str) = (404, "pair-not-found");
@@ -32,7 +32,7 @@ fn overview() -> Vec<Endpoint> {
             .answers::<Status>(200, "What is known."),
         Endpoint::new(("GET", "/fleet"), ("getFleet", "Overview"), "How all pairs stand", get(handle::fleet))
             .details("One posture for each pair, the worst first. What is not known counts as unknown, never as protected.")
-            .query::<PairsQuery>()
+            .query::<FleetQuery>()
             .answers::<Fleet>(200, "The postures, and how many pairs have each."),
         Endpoint::new(("GET", "/leases"), ("listLeases", "Overview"), "Who may write, and for how long", get(handle::leases))
             .answers::<Vec<LeaseView>>(200, "One line for each pair."),

@@ -1,6 +1,6 @@
 //! `status` and `fleet`.
 
-use continuum_control_api::rest::PairsQuery;
+use continuum_control_api::rest::FleetQuery;
 
 use crate::args::ops::{FleetArgs, StatusArgs};
 use crate::config::Variables;
@@ -29,7 +29,7 @@ pub async fn run(args: StatusArgs, variables: &Variables) -> Result<Exit, Failur
 /// Shows how all pairs stand.
 pub async fn fleet(args: FleetArgs, variables: &Variables) -> Result<Exit, Failure> {
     let session = Session::open(&args.client, variables)?;
-    let query = PairsQuery { selector: args.selector, ..PairsQuery::default() };
+    let query = FleetQuery { selector: args.selector };
     let fleet = session.ask(async || session.api.fleet(&query).await).await?;
     render::show(session.output(), &fleet, || render::fleet::page(&fleet, session.style))?;
     Ok(Exit::Done)

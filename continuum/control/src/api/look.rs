@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use continuum_control_api::rest::{
-    Fleet, LeaseView, OperationsQuery, Page, PairView, PairsQuery, RegionView,
+    Fleet, FleetQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, REPORT_AGE_MS_MAX,
+    RegionView,
 };
 use continuum_control_api::routes::ApiError;
 use continuum_control_api::selector::Selector;
@@ -13,7 +14,7 @@ use continuum_domain::{PairId, RegionId};
 
 use crate::core::Core;
 use crate::link::registry::millis;
-use crate::view::{REPORTED_AGE_MS_MAX, pair_view};
+use crate::view::pair_view;
 
 /// Entries per page when the query names no number.
 const PAGE: usize = 100;
@@ -140,15 +141,11 @@ pub(super) fn approvals(core: &Core) -> Vec<Operation> {
 }
 
 /// How the pairs stand that the query chooses; all of them, on one page.
-pub(super) fn fleet(core: &Core, query: &PairsQuery) -> Result<Fleet, ApiError> {
+pub(super) fn fleet(core: &Core, query: &FleetQuery) -> Result<Fleet, ApiError> {
     let fits = selector(query.selector.as_ref())?;
     let waiting: BTreeSet<PairId> = approvals(core).into_iter().map(|one| one.pair).collect();
     let views = views(core, |_| true, &fits);
-    let mut fleet = Fleet::of(views.iter().map(|view| (view, waiting.contains(&view.spec.id))));
-    if let Some(limit) = query.limit {
-        fleet.pairs.truncate(limit);
-    }
-    Ok(fleet)
+    Ok(Fleet::of(views.iter().map(|view| (view, waiting.contains(&view.spec.id)))))
 }
 
 /// Who holds what.
@@ -158,7 +155,8 @@ pub(super) fn leases(core: &Core) -> Vec<LeaseView> {
         .map(|view| {
             let of_holder = view.holder.as_ref().and_then(|holder| view.members.get(holder));
             let remaining_ms = of_holder.and_then(|aged| {
-                let aged = aged.as_ref()?;
+                // An old word tells of no lease now, and 0 would be one that has run out.
+                let aged = aged.as_ref().filter(|aged| aged.age_ms <= REPORT_AGE_MS_MAX)?;
                 Some(aged.report.lease_remaining_ms?.saturating_sub(aged.age_ms))
             });
             LeaseView {
@@ -192,7 +190,7 @@ pub(super) fn regions(core: &Core) -> Vec<RegionView> {
                 known.holds.push(view.spec.id.clone());
             }
             let fresh = view.members.get(region).and_then(Option::as_ref);
-            if let Some(aged) = fresh.filter(|aged| aged.age_ms <= REPORTED_AGE_MS_MAX) {
+            if let Some(aged) = fresh.filter(|aged| aged.age_ms <= REPORT_AGE_MS_MAX) {
                 let so_far = known.witness_reachable.unwrap_or(true);
                 known.witness_reachable = Some(so_far && aged.report.witness_reachable);
             }

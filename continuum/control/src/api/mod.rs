@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, LeaseView, OperationsQuery, Page,
-    PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView, RollbackRequest,
-    SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, LeaseView,
+    OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView,
+    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
 };
 use continuum_control_api::routes::{Api, ApiError, Events};
 use continuum_control_api::spec_diff;
@@ -278,7 +278,7 @@ impl Api for Service {
         Ok(Status { core: self.core.view(), pairs: look::all(&self.core), automation, operations })
     }
 
-    async fn fleet(&self, query: PairsQuery) -> Result<Fleet, ApiError> {
+    async fn fleet(&self, query: FleetQuery) -> Result<Fleet, ApiError> {
         self.core.fresh().await?;
         look::fleet(&self.core, &query)
     }

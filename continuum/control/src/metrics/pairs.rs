@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use continuum_control_api::link::{AcceptorStanding, MemberRole};
-use continuum_control_api::rest::{AgedReport, PairView};
-use continuum_control_api::rest::{Posture, posture};
+use continuum_control_api::rest::{
+    AgedReport, PairView, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,
+};
 use continuum_domain::RegionId;
 use continuum_domain::sequence::failover::waits_for_approval;
 
 use super::{Gathered, Labels};
 use crate::core::Core;
-use crate::view::{REPORTED_AGE_MS_MAX, SQL_AGE_MS_MAX, pair_view};
+use crate::view::{SQL_AGE_MS_MAX, pair_view};
 
 fn seconds(ms: u64) -> f64 {
     Duration::from_millis(ms).as_secs_f64()
@@ -60,7 +61,7 @@ fn leases(views: &[(PairView, bool)], out: &mut Gathered<'_>) {
     out.gauges(
         "continuum_lease_held",
         "Whether a region holds the pair's lease, by the newest register any agent read",
-        all().filter(|view| view.record_age_ms.is_some()).flat_map(|view| {
+        all().filter(|view| record_is_fresh(view)).flat_map(|view| {
             view.spec.members.keys().map(move |region| {
                 let labels = [("pair", view.spec.id.as_str()), ("region", region.as_str())];
                 (Labels::from(labels), truth(view.holder.as_ref() == Some(region)))
@@ -73,7 +74,9 @@ fn leases(views: &[(PairView, bool)], out: &mut Gathered<'_>) {
         all().filter_map(|view| {
             let aged = view.members.get(view.holder.as_ref()?)?.as_ref()?;
             let remaining = aged.report.lease_remaining_ms?;
-            Some((of(view), seconds(remaining.saturating_sub(aged.age_ms))))
+            // An old word tells of no lease now, and 0 would be one that has run out.
+            let fresh = aged.age_ms <= REPORT_AGE_MS_MAX;
+            fresh.then(|| (of(view), seconds(remaining.saturating_sub(aged.age_ms))))
         }),
     );
     out.gauges(
@@ -84,7 +87,7 @@ fn leases(views: &[(PairView, bool)], out: &mut Gathered<'_>) {
     out.gauges(
         "continuum_in_sync_members",
         "Members that the in-sync ledger lists",
-        all().filter_map(|view| {
+        all().filter(|view| record_is_fresh(view)).filter_map(|view| {
             let listed = view.in_sync.as_ref()?.len();
             Some((of(view), number(u64::try_from(listed).ok()?)))
         }),
@@ -137,7 +140,7 @@ impl Member<'_> {
     }
 
     fn is_fresh(&self) -> bool {
-        self.aged.age_ms <= REPORTED_AGE_MS_MAX
+        self.aged.age_ms <= REPORT_AGE_MS_MAX
     }
 }
 

@@ -87,10 +87,11 @@ pub struct MemberCluster {
 
 impl MemberCluster {
     /// The cluster as it is known from here: that of `named`, or else the one whose pod this
-    /// process is; `None` for a member outside of any cluster. Does without the uid of
-    /// `kube-system` where the API server does not tell it within `deadline`.
+    /// process is; `None` for a member outside of any cluster, and for a pod without a service
+    /// account. Does without the uid of `kube-system` where the API server does not tell it
+    /// within `deadline`.
     ///
-    /// [`StoreError::Misconfigured`] for a kubeconfig that cannot be used.
+    /// [`StoreError::Misconfigured`] for a kubeconfig that is named and cannot be used.
     pub async fn identity(
         named: Option<&Self>,
         deadline: Duration,
@@ -104,7 +105,17 @@ impl MemberCluster {
             namespace: "kube-system".into(),
             deadline,
         };
-        Ok(Some(KubernetesStore::new(&config).await?.identity().await))
+        match KubernetesStore::new(&config).await {
+            Ok(store) => Ok(Some(store.identity().await)),
+            // A pod may have no service account. Nothing can be compared then, and an agent that did
+            // not start would cost more than the check is worth.
+            Err(error) if named.is_none() => {
+                tracing::warn!(%error, "the cluster of this pod is not known: \
+                    name it by [member_cluster], so that it is not the only acceptor");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -315,7 +315,7 @@ impl Agent {
             data_directory: Some(disk(&self.region)),
             sql: Some((sql, 0)),
             sql_failed: None,
-            write_probe_age_ms: None,
+            write_probe_age_ms: primary.then_some(0),
             fenced: None,
             blocked: None,
             guard_alive: true,
