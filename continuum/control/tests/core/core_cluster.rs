@@ -341,6 +341,7 @@ async fn metrics_tell_what_is_known_and_nothing_else() {
         value(text, &format!("continuum_pair_posture{{pair=\"shop\",posture=\"{word}\"}}"))
     };
     assert_eq!(posture(&before, "unknown"), Some(1.0), "{before}");
+    assert_eq!(posture(&before, "protected"), Some(0.0), "{before}");
     // No agent reported: neither an epoch nor a member is told of, least of all as 0.
     for absent in ["continuum_lease", "continuum_member", "continuum_standby", "continuum_in_sync"]
     {
