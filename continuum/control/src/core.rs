@@ -137,7 +137,7 @@ impl Core {
     /// The core as this node sees it.
     pub(crate) fn view(&self) -> CoreView {
         let leadership = self.leadership();
-        let leader = leadership.leader;
+        let leader = leadership.leader_in_reach().cloned();
         let members = self
             .node
             .members()

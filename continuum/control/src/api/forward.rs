@@ -71,9 +71,9 @@ async fn ready(State(core): State<Arc<Core>>) -> Response {
     if let Some(failure) = core.node.failure() {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("stopped: {failure}\n")).into_response();
     }
-    match core.leadership().leader {
+    match core.leadership().leader_in_reach() {
         Some(leader) => format!("ready, {} leads\n", leader.name).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "no leader is known\n").into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no leader is in reach\n").into_response(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who leads, as a value that can be waited for.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use continuum_domain::Tick;
@@ -16,8 +17,10 @@ use super::types::{Member, TypeConfig};
 /// Who leads, as far as this node knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
-    /// The leader.
+    /// The leader that this node follows, or itself. It may be gone since: see `in_reach`.
     pub leader: Option<Member>,
+    /// Whether the leader was heard lately; for a leader, whether a quorum answered it.
+    pub in_reach: bool,
     /// Whether it is this node, it has applied everything its predecessors committed, and a quorum
     /// has answered it within the longest election timeout.
     ///
@@ -28,6 +31,37 @@ pub struct Leadership {
     pub term: u64,
 }
 
+impl Leadership {
+    /// The leader, if there is one and it is in reach.
+    pub fn leader_in_reach(&self) -> Option<&Member> {
+        self.leader.as_ref().filter(|_| self.in_reach)
+    }
+}
+
+/// When this node last took something from a leader. A node that nobody leads any more goes on
+/// naming its last leader, so that its name alone says nothing of now.
+#[derive(Clone)]
+pub(super) struct Heard {
+    clock: SharedClock,
+    at: Arc<Mutex<Option<Tick>>>,
+}
+
+impl Heard {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self { clock, at: Arc::default() }
+    }
+
+    /// A leader was heard now.
+    pub(super) fn now(&self) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+    }
+
+    fn within(&self, bound: Duration) -> bool {
+        let at = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| self.clock.now().since(at) < bound)
+    }
+}
+
 type Metrics = WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>;
 
 /// Derives leadership from openraft's metrics until those end. The clock counts suspend: a leader
@@ -36,17 +70,20 @@ pub(super) fn follow(
     id: u64,
     mut metrics: Metrics,
     timings: &Timings,
-    clock: SharedClock,
+    heard: Heard,
 ) -> (impl Future<Output = ()> + Send + use<>, watch::Receiver<Leadership>) {
     let (sender, receiver) = watch::channel(Leadership::default());
     let (look_again, lease) = (timings.heartbeat, timings.election_max);
+    let clock = heard.clock.clone();
     let work = async move {
         let mut quorum = QuorumAnswers::default();
         loop {
             let now = {
                 let metrics = metrics.borrow_watched();
                 quorum.note(&metrics, clock.now());
-                leadership(id, &metrics, quorum.are_recent(clock.now(), lease))
+                // A follower's leader may be late by a round; it is not gone for that.
+                let hears = heard.within(lease * 2);
+                leadership(id, &metrics, (quorum.are_recent(clock.now(), lease), hears))
             };
             sender.send_if_modified(|before| {
                 let changed = *before != now;
@@ -64,7 +101,11 @@ pub(super) fn follow(
     (work, receiver)
 }
 
-fn leadership(id: u64, metrics: &RaftMetrics<TypeConfig>, quorum_answers: bool) -> Leadership {
+fn leadership(
+    id: u64,
+    metrics: &RaftMetrics<TypeConfig>,
+    (quorum_answers, hears_leader): (bool, bool),
+) -> Leadership {
     let term = metrics.current_term;
     if metrics.running_state.is_err() {
         return Leadership { term, ..Leadership::default() };
@@ -76,7 +117,9 @@ fn leadership(id: u64, metrics: &RaftMetrics<TypeConfig>, quorum_answers: bool) 
         .last_applied
         .is_some_and(|last| last.leader_id.term == term && last.leader_id.node_id == id);
     let i_lead = metrics.state.is_leader() && has_applied_own_entry && (alone || quorum_answers);
-    Leadership { leader, i_lead, term }
+    let leads = metrics.current_leader == Some(id);
+    let in_reach = if leads { alone || quorum_answers } else { leader.is_some() && hears_leader };
+    Leadership { leader, in_reach, i_lead, term }
 }
 
 /// When a quorum last answered this leader, on our own clock.

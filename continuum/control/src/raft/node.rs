@@ -19,7 +19,7 @@ use super::error::{ProposeError, StartError};
 use super::founding::{self, Standing};
 use super::frame::Kind;
 use super::inbox::Inbox;
-use super::leadership::{self, Leadership};
+use super::leadership::{self, Heard, Leadership};
 use super::log_store::LogStore;
 use super::machine_store::MachineStore;
 use super::network::Peers;
@@ -164,6 +164,7 @@ struct Inner<M: Machine> {
     /// Index of the last entry in the log when this process began.
     log_end_at_start: u64,
     leadership: watch::Receiver<Leadership>,
+    heard: Heard,
     tasks: Vec<JoinHandle<()>>,
     writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -208,7 +209,9 @@ impl<M: Machine> Node<M> {
             .await
             .map_err(|fatal| StartError::Raft(fatal.to_string()))?;
         raft.runtime_config().elect(standing.is_inside());
-        let (follow, leadership) = leadership::follow(id, raft.metrics(), &config.timings, clock);
+        let heard = Heard::new(clock);
+        let (follow, leadership) =
+            leadership::follow(id, raft.metrics(), &config.timings, heard.clone());
         let found = founding::found(raft.clone(), standing.clone(), peers.clone(), id, peers_by_id);
         let inner = Inner {
             member: config.member,
@@ -220,6 +223,7 @@ impl<M: Machine> Node<M> {
             inbox: Mutex::default(),
             log_end_at_start,
             leadership,
+            heard,
             tasks: vec![seed::spawn(follow), seed::spawn(found)],
             writer: tokio::sync::Mutex::new(Some(writer)),
         };
@@ -308,6 +312,11 @@ impl<M: Machine> Node<M> {
 
     pub(super) fn log_end_at_start(&self) -> u64 {
         self.inner.log_end_at_start
+    }
+
+    /// When a leader was heard last.
+    pub(super) fn heard(&self) -> &Heard {
+        &self.inner.heard
     }
 
     /// Follows who leads.

@@ -6,7 +6,7 @@ use continuum_runtime::net::Caller;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::RaftError;
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
@@ -108,6 +108,9 @@ impl<M: Machine> Node<M> {
         let rpc: AppendEntriesRequest<TypeConfig> = read(frame)?;
         let committed = rpc.leader_commit;
         let response = self.raft().append_entries(rpc).await.map_err(stopped)?;
+        if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+            self.heard().now();
+        }
         if response.is_success() && !self.standing().is_inside() && self.has_applied(committed) {
             self.enter().await?;
             tracing::info!("caught up with the cluster; this node votes from now on");
