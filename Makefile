@@ -6,7 +6,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 
-.PHONY: alerts pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
+.PHONY: alerts contract pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -102,6 +102,10 @@ study: postgres namespaces ## moves, faults and false alarms on real processes, 
 
 study-names: powerdns ## time until every resolver answers with a new primary, by authority and ttl (ten minutes)
 	$(CARGO) test -p continuum-dns --test dns -- --ignored --nocapture convergence::
+
+contract: ## writes the protobuf contract anew from the table of routes; numbers of fields stay
+	CONTINUUM_WRITE_CONTRACT=1 $(CARGO) test --workspace --lib --quiet the_contract_is_the_table_of_routes
+	$(CARGO) test --workspace --lib --quiet contract_tests::
 
 fix: fmt ## format, and let clippy mend what it can
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged

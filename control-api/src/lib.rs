@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod client;
 mod dialect;
+pub mod grpc;
 pub mod heard;
 pub mod link;
 mod name_report;

@@ -24,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::api::forward;
+use crate::api::{forward, grpc};
 use crate::cells::{NodeCells, OwnCells};
 use crate::config::{ConfigError, CoreConfig};
 use crate::core::Core;
@@ -180,7 +180,8 @@ pub async fn serve_edges(
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);
-    let api = serve_api(router.clone().layer(edge.clone()), listeners.api, stopping.clone());
+    let outside = grpc::beside(router.clone(), &core).layer(edge.clone());
+    let api = serve_api(outside, listeners.api, stopping.clone());
     let rpc = serve_rpc(core.clone(), router, edge, listeners.rpc, stopping);
     let (rpc, api) = (seed::spawn(rpc), seed::spawn(api));
     let work = seed::spawn(runner::run(core.clone()));

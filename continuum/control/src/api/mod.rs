@@ -21,6 +21,7 @@ use crate::state::{Change, Reply, version_not_found};
 
 mod events;
 pub(crate) mod forward;
+pub(crate) mod grpc;
 mod look;
 mod moves;
 

@@ -17,7 +17,7 @@ use continuum_runtime::{Identity, Role};
 use continuum_witness::RegisterStore;
 
 /// Three nodes, the pair's spec, its register (fsn holds epoch 1, both in sync), both agents.
-async fn pair_at_rest() -> (Cluster, ApiClient, Arc<Agent>, Arc<Agent>) {
+pub async fn pair_at_rest() -> (Cluster, ApiClient, Arc<Agent>, Arc<Agent>) {
     let cluster = Cluster::start().await;
     let in_sync = ["fsn", "hel"].map(|name| (region(name), disk(&region(name))));
     let record = PairRecord {

@@ -3,6 +3,7 @@
 
 mod core_cells;
 mod core_cluster;
+mod grpc;
 mod raft_crash;
 mod raft_storage;
 mod rest;

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use continuum_control_api::grpc::{DESCRIPTOR, PACKAGE, SERVICE};
 use continuum_control_api::rest::{API, PauseRequest};
 use continuum_runtime::Identity;
 use continuum_runtime::Role;
 use http::HeaderMap;
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, PATIENCE, eventually, spec};
@@ -280,6 +282,19 @@ fn check(document: &Value, schema: &Value, value: &Value) -> Result<(), String> 
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
+/// Reads an answer as the message of the call of the same name, which must have a field for all of it.
+fn as_message(id: &str, body: &Value) -> Result<(), String> {
+    let pool = DescriptorPool::decode(DESCRIPTOR).unwrap();
+    let service = pool.get_service_by_name(&format!("{PACKAGE}.{SERVICE}")).unwrap();
+    let mut methods = service.methods();
+    let method = methods.find(|method| method.name().eq_ignore_ascii_case(id)).ok_or("no call")?;
+    let body = if body.is_array() { json!({ "items": body }) } else { body.clone() };
+    let strict = DeserializeOptions::new().deny_unknown_fields(true);
+    DynamicMessage::deserialize_with_options(method.output(), &body, &strict)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_describes_itself_truly() {
     let cluster = Cluster::start().await;
@@ -303,6 +318,10 @@ async fn the_api_describes_itself_truly() {
         assert!(told.is_object(), "{asked}: {} {media} is not told of", reply.status);
         if media.ends_with("json") {
             check(&document, told, &reply.body).unwrap_or_else(|wrong| panic!("{asked}: {wrong}"));
+            if reply.status == 200 && short != "/openapi.json" {
+                let call = get["operationId"].as_str().unwrap();
+                as_message(call, &reply.body).unwrap_or_else(|wrong| panic!("{asked}: {wrong}"));
+            }
             looked.insert(reply.status);
         }
     }
@@ -312,6 +331,8 @@ async fn the_api_describes_itself_truly() {
         let anchor = format!("id=\"{}\"", id["operationId"].as_str().unwrap());
         assert!(reference.contains(&anchor), "{anchor}");
     }
+    let leases = json!([{ "pair": "shop", "weather": "fine" }]);
+    assert!(as_message("listLeases", &leases).is_err(), "planted: a field without a place");
     // Planted: a schema that does not fit is noticed.
     let wrong = BTreeMap::from([("intact", "yes")]);
     let schema = &document["paths"]["/api/v1/audit/verify"]["get"]["responses"]["200"]["content"]["application/json"]
