@@ -30,6 +30,13 @@ pub(super) struct Permit {
     pub allow_data_loss: bool,
 }
 
+impl Permit {
+    /// Why the acquisition was allowed: an approved loss is told as one, whatever else made it due.
+    fn by(&self, due: &'static str) -> &'static str {
+        if self.allow_data_loss { "approved" } else { due }
+    }
+}
+
 impl PairMachine {
     /// Acquires from `holder` (or the vacancy) if the rules allow it now.
     pub(super) fn consider_acquiring(
@@ -103,8 +110,7 @@ impl PairMachine {
             let silent = self.window.silent_since().map(|since| now.since(since));
             let listed = record.lists(&self.me, &id);
             self.detected(now, &permit, silent, ttl_evidence(holder, silent, listed));
-            let by = if permit.allow_data_loss { "approved" } else { "expired" };
-            self.acquire(now, record, id, by, permit.autonomous);
+            self.acquire(now, record, id, permit.by("expired"), permit.autonomous);
         }
     }
 
@@ -120,7 +126,7 @@ impl PairMachine {
             let detail =
                 format!("the lease is vacant; {}", ledger_evidence(record.lists(&self.me, &id)));
             self.detected(now, &permit, None, detail);
-            self.acquire(now, record, id, "vacant", permit.autonomous);
+            self.acquire(now, record, id, permit.by("vacant"), permit.autonomous);
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Acked {
 #[derive(Default)]
 pub struct Judge {
     pub violations: Vec<String>,
+    /// Who took over by an approval without all acknowledged commits, and has not told it yet.
+    lossy_taker: Option<usize>,
     /// Acknowledged and not given up by an approved loss.
     pub acked: BTreeMap<u64, Acked>,
     /// When the last renewal of whoever was the holder landed.
@@ -294,6 +296,7 @@ impl World {
                 missing.len()
             ));
         }
+        self.judge.lossy_taker = (!standing).then_some(holder);
         self.judge.lost_by_approval += missing.len() as u64;
         for commit in missing {
             self.judge.acked.remove(&commit);
@@ -427,6 +430,14 @@ impl World {
     pub fn judge_note(&mut self, r: usize, note: &Note) {
         if let Note::Acquired { by: "ledger", .. } = note {
             self.judge_takeover(r);
+        }
+        // A takeover that loses acknowledged commits says by what it was allowed, whatever else was
+        // true of it: history, and who reads it, have nothing else to tell it by.
+        if let Note::Acquired { by, .. } = note
+            && self.judge.lossy_taker.take_if(|taker| *taker == r).is_some()
+            && ["vacant", "expired", "ledger", "hot", "handover"].contains(by)
+        {
+            self.violated(format!("{r} lost commits by an approval, and tells that it is {by}"));
         }
         self.judge_corroboration(note);
         let key = match note {
