@@ -104,8 +104,8 @@ study-names: powerdns ## time until every resolver answers with a new primary, b
 	$(CARGO) test -p continuum-dns --test dns -- --ignored --nocapture convergence::
 
 contract: ## writes the protobuf contract anew from the table of routes; numbers of fields stay
-	CONTINUUM_WRITE_CONTRACT=1 $(CARGO) test --workspace --lib --quiet the_contract_is_the_table_of_routes
-	$(CARGO) test --workspace --lib --quiet contract_tests::
+	CONTINUUM_WRITE_CONTRACT=1 $(CARGO) test -p continuum-control-api --lib --quiet the_contract_is_the_table_of_routes
+	$(CARGO) test -p continuum-control-api --lib --quiet contract_tests::
 
 fix: fmt ## format, and let clippy mend what it can
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged

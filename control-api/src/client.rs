@@ -18,9 +18,9 @@ use serde::de::DeserializeOwned;
 use crate::problem::Problem;
 use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
-    DiffQuery, FailoverRequest, Fleet, FleetQuery, LeaseView, OperationsQuery, PairView,
-    PairsQuery, PauseQuery, PauseRequest, ReasonBody, RollbackRequest, SpecDiff, SpecVersion,
-    Started, Status, SwitchoverRequest,
+    DiffQuery, FailoverRequest, Fleet, FleetQuery, HistoryEntry, HistoryQuery, LeaseView,
+    OperationsQuery, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RollbackRequest,
+    SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
 };
 use crate::routes::IDEMPOTENCY_KEY;
 
@@ -194,6 +194,15 @@ impl ApiClient {
     /// `GET /pairs/{id}/versions`.
     pub async fn versions(&self, pair: &PairId) -> Result<Vec<SpecVersion>, ClientError> {
         self.get(&format!("/pairs/{pair}/versions")).await
+    }
+
+    /// `GET /pairs/{id}/history`.
+    pub async fn history(
+        &self,
+        pair: &PairId,
+        query: &HistoryQuery,
+    ) -> Result<Vec<HistoryEntry>, ClientError> {
+        self.get(&with_query(&format!("/pairs/{pair}/history"), query)?).await
     }
 
     /// `GET /pairs/{id}/diff`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use continuum_domain::objective::{Loss, Objectives};
 use continuum_domain::operation::{Method, Operation};
 use continuum_domain::spec::{PairSpec, Takeover};
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
@@ -534,4 +535,42 @@ pub struct AuditVerdict {
     pub head: Option<AuditHead>,
     /// What is wrong, with the position.
     pub problem: Option<String>,
+}
+
+/// Query of `GET /pairs/{pair}/history`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryQuery {
+    /// Most entries, 1 to 1000; 100 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// One change of holder, and what it cost against what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryEntry {
+    /// The epoch it led to.
+    pub epoch: Epoch,
+    /// Who holds that epoch.
+    pub holder: RegionId,
+    /// Who held the epoch before; absent where that is not known, or nobody did.
+    pub from: Option<RegionId>,
+    /// Why it was allowed: `handover`, `hot`, `ledger`, `expired`, `vacant`, `returned`, `approved`,
+    /// `created`.
+    pub by: String,
+    /// The operation that it belongs to.
+    pub operation: Option<OperationId>,
+    /// Wall clock of the new holder, milliseconds since 1970.
+    pub at_ms: i64,
+    /// For at most so long no write was seen, in milliseconds, by the leader's own clock and up to the
+    /// delays of two reports; absent when it was not measured.
+    pub outage_ms: Option<u64>,
+    /// What acknowledged writes were lost.
+    pub loss: Loss,
+    /// What was asked for by the spec in force then.
+    pub objectives: Objectives,
+    /// Whether the outage was within it; absent when that is not known.
+    pub rto_met: Option<bool>,
+    /// Whether the loss was within it; absent when that is not known.
+    pub rpo_met: Option<bool>,
 }

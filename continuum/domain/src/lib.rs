@@ -15,6 +15,7 @@ pub mod ids;
 pub mod mutation;
 pub mod name_kind;
 pub mod name_spec;
+pub mod objective;
 pub mod observation;
 pub mod operation;
 pub mod pair;

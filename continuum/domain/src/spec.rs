@@ -10,6 +10,7 @@ use crate::corroborate::{self, Corroborate};
 use crate::duration_text;
 use crate::ids::{PairId, RegionId};
 use crate::name_spec::absolute;
+use crate::objective::Objectives;
 
 pub use crate::name_kind::{NameKind, Routing, Service};
 pub use crate::name_spec::{LuaFeature, NamePolicy, NameRole, NameSpec};
@@ -178,6 +179,9 @@ pub struct PairSpec {
     /// `async`: standing approval of a bounded loss.
     #[serde(default)]
     pub loss_approval: Option<LossApproval>,
+    /// What a move may cost. Left out of what is sent where it is not said, as agents do not need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objectives: Option<Objectives>,
     /// Names that follow the lease.
     #[serde(default)]
     pub names: Vec<NameSpec>,
@@ -277,6 +281,7 @@ impl PairSpec {
             corroborate: None,
             on_witness_loss: WitnessLossPolicy::default(),
             loss_approval: None,
+            objectives: None,
             names: Vec::new(),
             drain: default_drain(),
             drain_failure: DrainFailure::default(),

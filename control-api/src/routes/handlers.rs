@@ -20,8 +20,8 @@ use crate::problem::ApiError;
 use crate::reference;
 use crate::rest::{
     API, AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, DiffQuery, EventsQuery,
-    FailoverRequest, FleetQuery, OperationsQuery, Page, PairsQuery, PauseQuery, PauseRequest,
-    ReasonBody, RollbackRequest, SpecVersion, Started, SwitchoverRequest,
+    FailoverRequest, FleetQuery, HistoryQuery, OperationsQuery, Page, PairsQuery, PauseQuery,
+    PauseRequest, ReasonBody, RollbackRequest, SpecVersion, Started, SwitchoverRequest,
 };
 
 /// A client's library and whatever is between it and us take a silent stream for a dead one.
@@ -140,6 +140,15 @@ pub async fn remove_pair(
 
 pub async fn versions(State(api): Handle, _: Principal, Id(id): Id<PairId>) -> Response {
     answer(api.versions(id).await)
+}
+
+pub async fn history(
+    State(api): Handle,
+    _: Principal,
+    Id(id): Id<PairId>,
+    Params(query): Params<HistoryQuery>,
+) -> Response {
+    answer(api.history(id, query).await)
 }
 
 pub async fn diff(

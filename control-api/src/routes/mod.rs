@@ -20,9 +20,10 @@ use crate::ask::Ask;
 pub use crate::problem::ApiError;
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, LeaseView,
-    OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView,
-    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, HistoryEntry,
+    HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest,
+    ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
+    SwitchoverRequest,
 };
 
 mod endpoint;
@@ -66,6 +67,12 @@ pub trait Api: Send + Sync + 'static {
     async fn versions(&self, pair: PairId) -> Result<Vec<SpecVersion>, ApiError>;
     /// What differs between two versions.
     async fn diff(&self, pair: PairId, query: DiffQuery) -> Result<SpecDiff, ApiError>;
+    /// Changes of holder, newest first.
+    async fn history(
+        &self,
+        pair: PairId,
+        query: HistoryQuery,
+    ) -> Result<Vec<HistoryEntry>, ApiError>;
     /// Makes an older version's spec the newest.
     async fn roll_back(
         &self,

@@ -8,8 +8,9 @@ use super::handlers as handle;
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
     AutomationPause, CoreView, DiffQuery, EventsQuery, FailoverRequest, Fleet, FleetQuery,
-    LeaseView, OperationsQuery, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody,
-    RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, PairView, PairsQuery, PauseQuery,
+    PauseRequest, ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
+    SwitchoverRequest,
 };
 
 const NO_PAIR: (u16, &str) = (404, "pair-not-found");
@@ -72,6 +73,11 @@ fn pairs() -> Vec<Endpoint> {
             .query::<DiffQuery>()
             .answers::<SpecDiff>(200, "Field by field.")
             .problems(&[NO_PAIR, (404, "version-not-found")]),
+        Endpoint::new(("GET", "/pairs/{pair}/history"), ("listHistory", "Pairs"), "Every change of holder, and what it cost", get(handle::history))
+            .details("Newest first: how long no write was seen, what was lost, and whether the pair's objectives were met. What was not measured is absent.")
+            .query::<HistoryQuery>()
+            .answers::<Vec<HistoryEntry>>(200, "The changes of holder.")
+            .problems(&[NO_PAIR]),
         Endpoint::new(("POST", "/pairs/{pair}/rollback"), ("rollBackPair", "Pairs"), "Go back to an older version", post(handle::roll_back))
             .details("Makes the spec of an older version the newest one, checked as any other. Versions are never taken back.")
             .body::<RollbackRequest>(r#"{"version": 2, "reason": "CHG-4712"}"#)

@@ -92,6 +92,14 @@ pub enum PairVerb {
         #[arg(long, value_name = "VERSION")]
         to: Option<u64>,
     },
+    /// List the changes of holder, what each cost, and whether the objectives were met
+    Moves {
+        /// The pair
+        pair: PairId,
+        /// Most entries
+        #[arg(long, value_name = "COUNT", default_value_t = 20)]
+        limit: usize,
+    },
     /// Make an older version's spec the newest
     Rollback {
         /// The pair

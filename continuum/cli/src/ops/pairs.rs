@@ -1,6 +1,6 @@
 //! `pair`.
 
-use continuum_control_api::rest::{ApplyPair, DiffQuery, RollbackRequest};
+use continuum_control_api::rest::{ApplyPair, DiffQuery, HistoryQuery, RollbackRequest};
 use continuum_domain::spec::PairSpec;
 
 use crate::args::ops::{PairArgs, PairVerb};
@@ -48,6 +48,11 @@ pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure>
             let query = DiffQuery { from, to };
             let diff = session.ask(async || api.diff(&pair, &query).await).await?;
             show(output, &diff, || render::pair::diff(&diff))?;
+        }
+        PairVerb::Moves { pair, limit } => {
+            let query = HistoryQuery { limit: Some(limit) };
+            let moves = session.ask(async || api.history(&pair, &query).await).await?;
+            show(output, &moves, || render::moves::listing(&moves, style))?;
         }
         PairVerb::Rollback { pair, to, reason } => {
             let body = RollbackRequest { version: to, reason };

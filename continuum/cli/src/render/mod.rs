@@ -5,6 +5,7 @@ pub mod audit;
 pub mod core;
 pub mod dns;
 pub mod fleet;
+pub mod moves;
 pub mod names;
 pub mod operation;
 pub mod pair;

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, LeaseView,
-    OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView,
-    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, HistoryEntry,
+    HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest,
+    ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
+    SwitchoverRequest,
 };
 use continuum_control_api::routes::{Api, ApiError, Events};
 use continuum_control_api::spec_diff;
@@ -135,6 +136,19 @@ impl Api for Service {
             .node
             .read(|state| state.pair(&pair).map(|known| known.versions.clone()))
             .ok_or_else(|| pair_not_found(&pair))
+    }
+
+    async fn history(
+        &self,
+        pair: PairId,
+        query: HistoryQuery,
+    ) -> Result<Vec<HistoryEntry>, ApiError> {
+        let limit = look::limit(query.limit)?;
+        self.core.fresh().await?;
+        self.core.node.read(|state| {
+            let known = state.pair(&pair).ok_or_else(|| pair_not_found(&pair))?;
+            Ok(known.history().take(limit).collect())
+        })
     }
 
     async fn diff(&self, pair: PairId, query: DiffQuery) -> Result<SpecDiff, ApiError> {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD};
-use continuum_control_api::link::{self, FromAgent, JournalEntry, ToAgent};
+use continuum_control_api::link::{
+    self, FromAgent, JournalEntry, MemberReport, MemberRole, ToAgent,
+};
 use continuum_control_api::pb::LinkFrame;
 use continuum_domain::spec::PairSpec;
-use continuum_domain::{PairId, RegionId};
+use continuum_domain::{PairId, RegionId, Tick};
 use continuum_runtime::net::Caller;
 use continuum_runtime::{Role, seed};
 use tokio::sync::mpsc;
@@ -24,7 +26,7 @@ mod grant;
 pub mod registry;
 
 pub(crate) use grant::Asks;
-use registry::{OUTBOUND_MAX, Outbound};
+use registry::{OUTBOUND_MAX, Outbound, millis};
 
 /// How long an agent may take for its first message.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -146,7 +148,11 @@ impl Session {
             let mine =
                 || state.specs().filter(|(_, _, spec)| spec.members.contains_key(&self.region));
             let specs: BTreeMap<_, _> = mine()
-                .map(|(pair, version, spec)| (pair.clone(), (version, spec.clone())))
+                .map(|(pair, version, spec)| {
+                    // Of no use to an agent, and an older one would refuse the spec for it.
+                    let spec = PairSpec { objectives: None, ..spec.clone() };
+                    (pair.clone(), (version, spec))
+                })
                 .collect();
             let paused_until: BTreeMap<_, _> = mine()
                 .filter_map(|(pair, ..)| {
@@ -175,6 +181,7 @@ impl Session {
             FromAgent::Report { members, not_understood, acceptors, traffic } => {
                 let now = self.core.clock.now();
                 self.core.links.traffic_seen(&self.region, traffic, now);
+                self.note_writes(&members, now);
                 self.core.links.report(&self.region, members, not_understood, now);
                 self.core.links.acceptors_seen(&self.region, acceptors, now);
                 Ok(())
@@ -214,6 +221,27 @@ impl Session {
                 Ok(())
             }
             FromAgent::Journal { entries } => self.take_journal(entries).await,
+        }
+    }
+
+    /// Looks at which writes were told of, for how long a move took.
+    fn note_writes(&self, members: &BTreeMap<PairId, MemberReport>, now: Tick) {
+        for (pair, report) in members {
+            let Some((_, record, _)) = &report.record else { continue };
+            let holds = report.role == MemberRole::Primary && record.held_by(&self.region);
+            let Some(age_ms) = report.write_probe_age_ms.filter(|_| holds) else { continue };
+            let at = Tick(now.0.saturating_sub(age_ms.saturating_mul(1_000_000)));
+            let Some(outage) = self.core.links.written(pair, record.epoch, at) else { continue };
+            let (core, epoch) = (self.core.clone(), record.epoch);
+            let change =
+                Change::WritesResumed { pair: pair.clone(), epoch, outage_ms: millis(outage) };
+            // Beside the stream: what is lost of it is a figure, and no report waits for it.
+            seed::spawn(async move {
+                let actor = format!("core/{}", core.config.name);
+                if let Err(error) = core.propose(&actor, change).await {
+                    tracing::debug!(%error, %epoch, "how long the move took is not recorded");
+                }
+            });
         }
     }
 

@@ -9,7 +9,8 @@ use continuum_control_api::link::{
     AcceptorReport, Blocked, Dialect, MemberReport, SwitchReport, ToAgent,
 };
 use continuum_control_api::pb::LinkFrame;
-use continuum_domain::{PairId, RegionId, Tick};
+use continuum_domain::objective::WriteGap;
+use continuum_domain::{Epoch, PairId, RegionId, Tick};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
@@ -33,6 +34,7 @@ struct Region {
 struct Inner {
     regions: BTreeMap<RegionId, Region>,
     connections: u64,
+    gaps: BTreeMap<PairId, WriteGap>,
 }
 
 /// The agents' links.
@@ -118,6 +120,11 @@ impl Links {
         self.touch();
     }
 
+    /// A write of the holder of `epoch` reached its disk at `at`; see [`WriteGap::written`].
+    pub fn written(&self, pair: &PairId, epoch: Epoch, at: Tick) -> Option<Duration> {
+        self.lock().gaps.entry(pair.clone()).or_default().written(epoch, at)
+    }
+
     /// Takes what a region's agent says of the acceptors; `None` when it does not say.
     pub fn acceptors_seen(
         &self,
@@ -175,7 +182,11 @@ impl Links {
     /// Forgets all streams and reports; done when leadership is lost, because they age unseen
     /// from then on.
     pub fn clear(&self) {
-        self.lock().regions.clear();
+        let mut inner = self.lock();
+        inner.regions.clear();
+        // Writes that were not told here would count as an outage.
+        inner.gaps.clear();
+        drop(inner);
         self.touch();
     }
 

@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::core::Core;
 
 mod core_node;
+mod objectives;
 mod pairs;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,12 @@ impl EncodeLabelSet for Labels {
         }
         Ok(())
     }
+}
+
+/// Exact up to 2^53.
+#[allow(clippy::cast_precision_loss, reason = "bytes and epochs stay below it")]
+fn number(value: u64) -> f64 {
+    value as f64
 }
 
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
@@ -142,6 +149,7 @@ pub(crate) fn text(core: &Core) -> Result<String, std::fmt::Error> {
     // The agents report to the leader alone.
     if core.leadership().i_lead {
         pairs::gather(core, &mut gathered);
+        objectives::gather(core, &mut gathered);
     }
     let mut out = String::new();
     encode_registry(&mut out, &registry)?;

@@ -9,7 +9,7 @@ use continuum_control_api::rest::{
 use continuum_domain::RegionId;
 use continuum_domain::sequence::failover::waits_for_approval;
 
-use super::{Gathered, Labels};
+use super::{Gathered, Labels, number};
 use crate::core::Core;
 use crate::view::{SQL_AGE_MS_MAX, pair_view};
 
@@ -19,12 +19,6 @@ fn seconds(ms: u64) -> f64 {
 
 fn truth(value: bool) -> f64 {
     f64::from(u8::from(value))
-}
-
-/// Exact up to 2^53.
-#[allow(clippy::cast_precision_loss, reason = "bytes and epochs stay below it")]
-fn number(value: u64) -> f64 {
-    value as f64
 }
 
 pub(super) fn gather(core: &Core, out: &mut Gathered<'_>) {

@@ -137,6 +137,16 @@ pub enum Change {
         /// Its entries, oldest first.
         entries: Vec<JournalEntry>,
     },
+    /// The first write of an epoch was seen. Not audited: it changes nothing, and tells how long a
+    /// change took that is.
+    WritesResumed {
+        /// The pair.
+        pair: PairId,
+        /// The epoch.
+        epoch: Epoch,
+        /// At most so long no write was seen before it, milliseconds.
+        outage_ms: u64,
+    },
     /// A region's agent lost its journal and counts from the beginning again.
     JournalReset {
         /// The region.
@@ -224,6 +234,7 @@ impl Change {
             Change::Pause { .. } => "pause",
             Change::Resume { .. } => "resume",
             Change::Facts { .. } => "facts",
+            Change::WritesResumed { .. } => "writes-resumed",
             Change::JournalReset { .. } => "journal-reset",
             Change::Note { .. } => "note",
             Change::PutCell(_) => "put-cell",

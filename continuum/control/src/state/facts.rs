@@ -89,8 +89,11 @@ impl CoreState {
             Fact::Acquired { by: why, from, autonomous } => {
                 self.acquired(by, region, &entry, &Acquisition { why, from, autonomous })
             }
-            Fact::Rejoined { .. } => {
+            Fact::Rejoined { fork, end, commits, .. } => {
                 self.audit_fact(by, &entry);
+                if let (Some(fork), Some(end)) = (fork, end) {
+                    self.left_behind(region, &entry, (end.bytes_since(fork), commits));
+                }
                 let mut detail = fact_text(&entry.fact).1;
                 if matches!(&entry.fact, Fact::Rejoined { commits: Some(1..), .. }) {
                     detail.push_str(self.meaning_of_tail(region, &entry));
@@ -220,6 +223,7 @@ impl CoreState {
         let pair = self.pairs.get_mut(&entry.pair)?;
         let record = EpochRecord {
             holder: region.clone(),
+            from: acquisition.from.clone(),
             by: acquisition.why.clone(),
             operation,
             at_ms: entry.at_ms,

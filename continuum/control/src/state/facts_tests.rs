@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use continuum_control_api::ask::Condition;
+use continuum_control_api::rest::HistoryEntry;
 use continuum_domain::Lsn;
+use continuum_domain::objective::{Loss, Objectives};
 use continuum_domain::spec::{Durability, MemberSpec, PairSpec};
 
 use super::super::{Change, Command};
@@ -26,12 +28,13 @@ struct Core {
     state: CoreState,
     index: u64,
     seq: u64,
+    at_ms: i64,
 }
 
 impl Core {
     /// fsn holds epoch 1.
     fn new(durability: Durability) -> Self {
-        let mut core = Self { state: CoreState::default(), index: 0, seq: 0 };
+        let mut core = Self { state: CoreState::default(), index: 0, seq: 0, at_ms: 900 };
         core.apply(Change::ApplyPair {
             spec: spec(durability),
             reason: "test".into(),
@@ -51,13 +54,17 @@ impl Core {
         self.seq += 1;
         let entry = JournalEntry {
             seq: self.seq,
-            at_ms: 900,
+            at_ms: self.at_ms,
             pair: PairId::new("shop").unwrap(),
             epoch: Epoch(epoch),
             operation: None,
             fact,
         };
         self.apply(Change::Facts { region: region(name), entries: vec![entry] });
+    }
+
+    fn history(&self) -> Vec<HistoryEntry> {
+        self.state.pair(&PairId::new("shop").unwrap()).unwrap().history().collect()
     }
 
     /// The lines of the newest operation that regions told, without those of promote and traffic.
@@ -98,6 +105,8 @@ fn a_takeover_by_the_ledger_is_told_in_full() {
     core.tell("hel", 2, acquired("ledger", Some("fsn")));
     core.tell("hel", 2, step(Step::Commit, Some(1_870), "epoch 2 by ledger"));
     core.tell("fsn", 2, rejoined(3));
+    let history = core.history();
+    assert_eq!((history[0].from.as_ref(), history[0].loss), (Some(&region("fsn")), Loss::Nothing));
     let told = core.told();
     assert_eq!(told[..3], [evidence, "no more WAL is received here", "epoch 2 by ledger"]);
     assert!(told[3].starts_with(LEFT), "{told:?}");
@@ -135,6 +144,38 @@ fn what_a_former_holder_left_behind_is_called_lost_only_where_that_is_known() {
     assert!(told.contains("may have been acknowledged: that loss was approved"), "{told}");
     assert_eq!(meaning(Durability::Async, "expired"), LEFT);
     assert_eq!(meaning(Durability::Available, "vacant"), LEFT);
+}
+
+#[test]
+fn what_moves_cost_is_held_against_the_objectives_of_then() {
+    let mut core = Core::new(Durability::Async);
+    let asked = Objectives { rto: Some(Duration::from_secs(2)), rpo_bytes: Some(600) };
+    let spec = PairSpec { objectives: Some(asked), ..spec(Durability::Async) };
+    // As of 1,000: what the scripted regions tell is of 900, and still under the first spec.
+    let (reason, condition) = (String::new(), Condition::None);
+    core.apply(Change::ApplyPair { spec, reason, condition });
+    core.tell("hel", 2, acquired("approved", Some("fsn")));
+    let pair = PairId::new("shop").unwrap();
+    let resumed = |epoch, outage_ms| Change::WritesResumed {
+        pair: pair.clone(),
+        epoch: Epoch(epoch),
+        outage_ms,
+    };
+    // Told before the acquisition is; and a second measurement changes nothing.
+    core.apply(resumed(3, 2_500));
+    core.apply(resumed(3, 9_000));
+    core.at_ms = 1_500;
+    core.tell("fsn", 3, acquired("approved", Some("hel")));
+    let history = core.history();
+    assert_eq!(history.iter().map(|one| one.epoch.0).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!((history[0].outage_ms, history[0].rto_met), (Some(2_500), Some(false)));
+    assert_eq!((history[0].loss, history[0].rpo_met), (Loss::Unknown, None));
+    assert_eq!((history[1].objectives, history[1].rto_met), (Objectives::default(), None));
+    // Who held the epoch before comes back, and shows what it had.
+    core.tell("ash", 3, rejoined(9));
+    core.tell("hel", 3, rejoined(2));
+    let loss = Loss::AtMost { bytes: 512, commits: Some(2) };
+    assert_eq!((core.history()[0].loss, core.history()[0].rpo_met), (loss, Some(true)));
 }
 
 #[test]

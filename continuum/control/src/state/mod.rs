@@ -22,6 +22,7 @@ mod cells;
 pub mod command;
 mod facts;
 mod failover;
+mod history;
 mod operations;
 mod pairs;
 mod remembered;
@@ -29,6 +30,7 @@ mod remembered;
 pub use cells::{Blob, CellPut, CellState};
 pub use command::{AddedLine, Change, Command, FailoverAsk, Reply};
 pub use failover::Judgement;
+pub use history::Cost;
 pub(crate) use pairs::version_not_found;
 
 use audit::{AuditChain, Line};
@@ -48,6 +50,9 @@ pub struct PairState {
     pub versions: Vec<SpecVersion>,
     /// Changes of holder, as agents reported them.
     pub epochs: BTreeMap<Epoch, EpochRecord>,
+    /// What moves were seen to cost, by the epoch they led to. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub costs: BTreeMap<Epoch, Cost>,
     /// When it last failed over, for the anti-flap period.
     pub last_failover_ms: Option<i64>,
     /// Steps reported without an operation, waiting for the acquisition they belong to.
@@ -61,6 +66,9 @@ pub struct PairState {
 pub struct EpochRecord {
     /// The new holder.
     pub holder: RegionId,
+    /// The holder before, as the new one knows it. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<RegionId>,
     /// Why it was allowed.
     pub by: String,
     /// The operation it belongs to.
@@ -182,6 +190,9 @@ impl CoreState {
             }
             Change::Resume { pair, reason } => self.resume(now_ms, actor, pair.as_ref(), reason),
             Change::Facts { region, entries } => self.take_facts(now_ms, actor, &region, entries),
+            Change::WritesResumed { pair, epoch, outage_ms } => {
+                self.writes_resumed(&pair, epoch, outage_ms)
+            }
             Change::JournalReset { region } => self.reset_journal(now_ms, actor, region),
             Change::Note { action, reason, before, after } => {
                 let line = Line { action, reason, before, after, ..Line::default() };

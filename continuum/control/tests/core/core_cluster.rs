@@ -8,9 +8,10 @@ use crate::support::{Cluster, eventually, region, shop, spec};
 use continuum_control_api::client::{ApiClient, ClientError};
 use continuum_control_api::link::{Blocked, GrantAnswer, Order};
 use continuum_control_api::rest::{
-    ApplyPair, AuditQuery, FailoverRequest, OperationsQuery, PauseQuery, PauseRequest, Started,
-    SwitchoverRequest,
+    ApplyPair, AuditQuery, FailoverRequest, HistoryQuery, OperationsQuery, PauseQuery,
+    PauseRequest, Started, SwitchoverRequest,
 };
+use continuum_domain::objective::Loss;
 use continuum_domain::operation::{Operation, OperationKind, OperationState, Step, StepOutcome};
 use continuum_domain::{Epoch, OperationId, PairRecord, Version};
 use continuum_runtime::{Identity, Role};
@@ -125,6 +126,16 @@ async fn a_switchover_asked_of_a_follower_is_done_and_told_in_full() {
     );
     let verdict = client.verify_audit().await.unwrap();
     assert!(verdict.intact, "{verdict:?}");
+    let moved = eventually("how long the move took is known", || async {
+        let history = client.history(&shop(), &HistoryQuery::default()).await.ok()?;
+        history.into_iter().next().filter(|newest| newest.outage_ms.is_some())
+    })
+    .await;
+    assert_eq!(
+        (moved.epoch, moved.from, moved.loss),
+        (Epoch(2), Some(region("fsn")), Loss::Nothing)
+    );
+    assert_eq!(moved.operation, Some(operation.id));
     let status = through_follower.status().await.unwrap();
     assert_eq!(status.pairs[0].holder, Some(region("hel")));
     assert!(status.operations.is_empty());
