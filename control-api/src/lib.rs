@@ -12,7 +12,6 @@ pub mod problem;
 mod reference;
 pub mod rest;
 pub mod routes;
-pub mod selector;
 pub mod spec_diff;
 
 /// Generated protobuf and gRPC types.

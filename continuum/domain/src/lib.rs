@@ -8,6 +8,7 @@
 //! Rule numbers (R1 to R22) in this crate name the rules of the lease, epoch and ledger protocol;
 //! `docs/PROTOCOL-RULES.md` lists them with the place that keeps each.
 
+pub mod access;
 pub mod candidate;
 pub mod corroborate;
 pub mod duration_text;

@@ -7,7 +7,7 @@ use continuum_control_api::rest::{
     RegionView,
 };
 use continuum_control_api::routes::ApiError;
-use continuum_control_api::selector::Selector;
+use continuum_domain::access::Selector;
 use continuum_domain::operation::Operation;
 use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::{PairId, RegionId};
