@@ -1,5 +1,6 @@
 //! Wire contracts (protobuf), REST types and routes, and the client of the control core.
 
+pub mod access;
 pub mod ask;
 pub mod client;
 mod dialect;

@@ -24,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::api::door::Door;
 use crate::api::forward;
 use crate::cells::{NodeCells, OwnCells};
 use crate::config::{ConfigError, CoreConfig};
@@ -83,7 +84,7 @@ impl Listeners {
         let fail = |key| move |error| ServeError::Listen { key, error };
         Ok(Self {
             rpc: network.listen(rpc).await.map_err(fail("listen_rpc"))?,
-            api: network.listen(api).await.map_err(fail("listen_api"))?,
+            api: network.listen_open(api).await.map_err(fail("listen_api"))?,
         })
     }
 
@@ -165,6 +166,7 @@ pub async fn serve_edges(
         own.bind(NodeCells::new(node.clone(), clock.clone()), network.clone());
     }
     let edge = EdgeLayer::new(&clock);
+    let door = Door::new(&config.access);
     let core = Arc::new(Core {
         node: node.clone(),
         config,
@@ -177,6 +179,7 @@ pub async fn serve_edges(
         onlooker,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         requests: Requests::default(),
+        door,
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);

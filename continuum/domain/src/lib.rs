@@ -30,7 +30,9 @@ pub mod time;
 pub mod timing;
 pub mod traffic;
 
-pub use ids::{DataDirectoryId, Epoch, Generation, Lsn, OperationId, PairId, RegionId, TimelineId};
+pub use ids::{
+    AccessName, DataDirectoryId, Epoch, Generation, Lsn, OperationId, PairId, RegionId, TimelineId,
+};
 pub use record::{PairRecord, SessionRecord, Version};
 pub use sync_names::SyncNames;
 pub use time::Tick;

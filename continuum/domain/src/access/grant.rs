@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Selector, Via};
+use crate::ids::AccessName;
 
 /// Longest name of a user or group.
 pub const NAME_CHARS_MAX: usize = 200;
@@ -134,7 +135,7 @@ impl From<Subject> for String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     /// Its name.
-    pub name: String,
+    pub name: AccessName,
     /// For whom.
     pub subjects: Vec<Subject>,
     /// How much.

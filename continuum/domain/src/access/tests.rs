@@ -40,7 +40,7 @@ fn grant() -> impl Strategy<Value = Grant> {
     let subjects = proptest::collection::vec(subject(), 0..3);
     (subjects, tier(), selector(), any::<bool>()).prop_map(
         |(subjects, tier, selector, break_glass)| Grant {
-            name: "g".into(),
+            name: "g".parse().expect("a name"),
             subjects,
             tier,
             selector,
