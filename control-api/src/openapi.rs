@@ -11,8 +11,13 @@ use crate::routes::{Endpoint, endpoints};
 /// Errors that any route may answer, with their status.
 const OF_ALL: &[(u16, &str)] = &[(500, "internal"), (504, "timeout")];
 /// What routes that are not open to everybody may be answered too.
-const OF_CLOSED: &[(u16, &str)] =
-    &[(401, "unauthenticated"), (403, "forbidden"), (429, "rate-limited"), (503, "no-leader")];
+const OF_CLOSED: &[(u16, &str)] = &[
+    (401, "unauthenticated"),
+    (403, "forbidden"),
+    (429, "rate-limited"),
+    (503, "no-leader"),
+    (503, "provider-away"),
+];
 /// What requests for a change may be answered too.
 const OF_CHANGES: &[(u16, &str)] = &[
     (400, "condition-refused"),

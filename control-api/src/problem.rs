@@ -137,6 +137,11 @@ pub const KINDS: &[Kind] = &[
         "Nothing was changed. Read the pair, look at what changed, and send it again with its ETag.",
     ),
     kind(
+        "provider-away",
+        "The identity provider does not answer",
+        "Nothing was changed. Ask again, or call with a certificate or a token of ours.",
+    ),
+    kind(
         "query-refused",
         "The query does not fit",
         "Nothing was changed. The detail names the parameter.",

@@ -57,6 +57,35 @@ pub struct AccessConfig {
     /// How often one caller may ask one node.
     #[serde(default)]
     pub rate: RateConfig,
+    /// The identity provider that knows people.
+    #[serde(default)]
+    pub oidc: Option<OidcConfig>,
+}
+
+/// An identity provider, by OpenID Connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcConfig {
+    /// Its name and address, as it says them itself: `https://...`.
+    pub issuer: String,
+    /// For whom its tokens must be.
+    pub audience: String,
+    /// Which claim names the person.
+    #[serde(default = "default_name_claim")]
+    pub name_claim: String,
+    /// Which claim tells the person's groups.
+    #[serde(default = "default_groups_claim")]
+    pub groups_claim: String,
+    /// Certificates of the authority that signs the provider's, PEM; the system's when absent.
+    #[serde(default)]
+    pub authority: Option<PathBuf>,
+}
+
+fn default_name_claim() -> String {
+    "email".into()
+}
+fn default_groups_claim() -> String {
+    "groups".into()
 }
 
 /// What a certificate of the role operator may do by itself, over everything.
@@ -218,6 +247,19 @@ impl CoreConfig {
         }
         if self.access.rate.per_second == 0 || self.access.rate.burst == 0 {
             return fail("access.rate", "per_second and burst must be at least 1".into());
+        }
+        if let Some(oidc) = &self.access.oidc {
+            if !oidc.issuer.starts_with("https://") || oidc.issuer.contains(['?', '#']) {
+                return fail("access.oidc.issuer", "must be https:// without a query".into());
+            }
+            let texts = [
+                ("access.oidc.audience", &oidc.audience),
+                ("access.oidc.name_claim", &oidc.name_claim),
+                ("access.oidc.groups_claim", &oidc.groups_claim),
+            ];
+            if let Some((key, _)) = texts.iter().find(|(_, text)| text.is_empty()) {
+                return fail(key, "must not be empty".into());
+            }
         }
         let RaftTiming { heartbeat, election_min, election_max } = self.raft;
         if heartbeat.is_zero() || election_min < heartbeat * 3 || election_max <= election_min {

@@ -160,13 +160,13 @@ pub async fn serve_edges(
     if let Some(point) = &crash {
         tracing::warn!(?point, "a crash point is armed: this process will abort there");
     }
+    let door = Door::new(&config.access, &clock)?;
     let settings = node_config(&config);
     let node = Node::start_on(settings, disk, network.clone(), clock.clone()).await?;
     if let Some(own) = own_cells {
         own.bind(NodeCells::new(node.clone(), clock.clone()), network.clone());
     }
     let edge = EdgeLayer::new(&clock);
-    let door = Door::new(&config.access);
     let core = Arc::new(Core {
         node: node.clone(),
         config,
@@ -187,12 +187,17 @@ pub async fn serve_edges(
     let rpc = serve_rpc(core.clone(), router, edge, listeners.rpc, stopping);
     let (rpc, api) = (seed::spawn(rpc), seed::spawn(api));
     let work = seed::spawn(runner::run(core.clone()));
+    let asking =
+        core.door.provider.clone().map(|provider| seed::spawn(async move { provider.run().await }));
     let name = core.config.name.clone();
     tracing::info!(node = %name, "control node started");
 
     let result = watch_over(&core, shutdown).await;
 
     work.abort();
+    if let Some(asking) = asking {
+        asking.abort();
+    }
     // Both servers hold a receiver until they have ended.
     stop.send_replace(true);
     for (what, mut server) in [("gRPC", rpc), ("REST", api)] {

@@ -104,12 +104,25 @@ fn roots(authority: &Path) -> io::Result<Arc<RootCertStore>> {
     Ok(Arc::new(roots))
 }
 
-/// TLS settings for dialling without a certificate of one's own, where only `authority` is trusted.
-pub fn trusting(authority: &Path, protocols: &[&[u8]]) -> io::Result<ClientConfig> {
+/// The authorities that the operating system trusts.
+fn system_roots() -> io::Result<Arc<RootCertStore>> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    match found.errors.into_iter().next() {
+        Some(error) if added == 0 => Err(io::Error::other(error)),
+        None if added == 0 => Err(io::Error::other("the system trusts no authority")),
+        _ => Ok(Arc::new(roots)),
+    }
+}
+
+/// TLS settings for dialling without a certificate of one's own. Only `authority` is trusted, or what
+/// the operating system trusts where none is given.
+pub fn trusting(authority: Option<&Path>, protocols: &[&[u8]]) -> io::Result<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
-        .with_root_certificates(roots(authority)?)
+        .with_root_certificates(authority.map_or_else(system_roots, roots)?)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(config)

@@ -11,13 +11,15 @@ use continuum_control_api::rest::API;
 use continuum_control_api::routes::{ApiError, Principal};
 use continuum_domain::access::rate::{Buckets, Limit};
 use continuum_domain::access::{Caller, Over};
+use continuum_runtime::clock::SharedClock;
 use continuum_runtime::net::Caller as Connection;
 use continuum_runtime::{Identity, Role};
 use http::{HeaderValue, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::config::AccessConfig;
+use super::oidc::Provider;
+use crate::config::{AccessConfig, ConfigError};
 use crate::core::Core;
 use crate::state::SecretHash;
 
@@ -32,13 +34,15 @@ const TOKEN_TRAVEL: Duration = Duration::from_millis(500);
 pub(crate) struct Door {
     rate: Mutex<Buckets>,
     failures: Mutex<Buckets>,
+    pub(crate) provider: Option<Arc<Provider>>,
 }
 
 impl Door {
-    pub(crate) fn new(config: &AccessConfig) -> Self {
+    pub(crate) fn new(config: &AccessConfig, clock: &SharedClock) -> Result<Self, ConfigError> {
         let rate = Limit { per_second: config.rate.per_second, burst: config.rate.burst };
         let of = |limit| Mutex::new(Buckets::new(limit));
-        Self { rate: of(rate), failures: of(FAILURES) }
+        let provider = config.oidc.as_ref().map(|oidc| Provider::new(oidc, clock)).transpose()?;
+        Ok(Self { rate: of(rate), failures: of(FAILURES), provider: provider.map(Arc::new) })
     }
 }
 
@@ -186,9 +190,10 @@ async fn authenticate(core: &Core, shown: &Shown) -> Result<Caller, Box<Response
 }
 
 async fn by_bearer(core: &Core, text: &str) -> Result<Caller, ApiError> {
-    match text.strip_prefix(TOKEN_MARK) {
-        Some(token) => by_token(core, token).await,
-        None => Err(unauthenticated("the bearer is no token of ours")),
+    match (text.strip_prefix(TOKEN_MARK), &core.door.provider) {
+        (Some(token), _) => by_token(core, token).await,
+        (None, Some(provider)) => provider.caller(text).await,
+        (None, None) => Err(unauthenticated("the bearer is no token of ours")),
     }
 }
 

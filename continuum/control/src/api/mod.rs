@@ -26,6 +26,7 @@ pub(crate) mod forward;
 mod gate;
 mod look;
 mod moves;
+pub(crate) mod oidc;
 
 /// The API's meaning.
 pub(crate) struct Service {

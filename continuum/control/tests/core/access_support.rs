@@ -63,7 +63,7 @@ impl Client {
         let address: std::net::SocketAddr = peer.api_address.parse().unwrap();
         let tls = match &shows.certificate {
             Some(files) => files.client_config(&[b"h2"]).unwrap(),
-            None => trusting(&cluster.operator.authority, &[b"h2"]).unwrap(),
+            None => trusting(Some(&cluster.operator.authority), &[b"h2"]).unwrap(),
         };
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
