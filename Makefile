@@ -6,7 +6,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 
-.PHONY: alerts contract pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
+.PHONY: alerts contract openssl pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ etcd: # the server that the witness's backend for it is tested on
 powerdns: # the name servers that records are written to in tests; none is started
 	@./scripts/ensure-programs.sh pdns_server:pdns-server $(SQLITE_SCHEMA):pdns-backend-sqlite3 \
 		sqlite3:sqlite3 named:bind9 knotd:knot unbound:unbound
+
+openssl: # makes an RSA key for the stand-in of an identity provider that tests ask
+	@./scripts/ensure-programs.sh openssl:openssl
 
 pgbouncer: # the pooler and the balancer that traffic switches are tested on; none is started
 	@./scripts/ensure-programs.sh pgbouncer:pgbouncer haproxy:haproxy
@@ -54,7 +57,7 @@ alerts: ## checks the alert rules in docs/examples, and that each fires when it 
 	promtool check rules docs/examples/prometheus-alerts.yaml
 	promtool test rules docs/examples/prometheus-alerts-tests.yaml
 
-test: verify alerts postgres etcd powerdns pgbouncer npm-parts ## format, lints, unit, property, contract and short end-to-end tests
+test: verify alerts postgres etcd powerdns pgbouncer openssl npm-parts ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
 test-long: postgres etcd powerdns pgbouncer npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness

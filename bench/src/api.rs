@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use continuum_control::config::{CoreConfig, Peer, RaftTiming};
+use continuum_control::config::{AccessConfig, CoreConfig, Peer, RaftTiming};
 use continuum_control_api::client::ApiClient;
 use continuum_control_api::rest::{API, ApplyPair, FleetQuery, OperationsQuery};
 use continuum_domain::spec::{MemberSpec, PairSpec};
@@ -205,6 +205,7 @@ fn start(authority: &Authority, directory: &Path) -> Result<Vec<ControlNode>, Fa
             max_failovers_at_once: 2,
             drills: false,
             raft: RaftTiming::default(),
+            access: AccessConfig::default(),
         };
         let tls = issue(authority, Role::Core, &peer.name)?;
         ControlNode::start(peer.clone(), &config, &tls)

@@ -1,6 +1,6 @@
 //! Who asks for a change, and under which conditions it may be made.
 
-use continuum_runtime::Identity;
+use continuum_domain::access::Caller;
 use serde::{Deserialize, Serialize};
 
 /// Longest key of a request.
@@ -10,7 +10,7 @@ pub const KEY_BYTES_MAX: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// The authenticated caller.
-    pub who: Identity,
+    pub who: Caller,
     /// The request's name, by which a repetition is known.
     pub key: Option<RequestKey>,
     /// What must be there for the change to be made.

@@ -1,5 +1,6 @@
 //! Wire contracts (protobuf), REST types and routes, and the client of the control core.
 
+pub mod access;
 pub mod ask;
 pub mod client;
 mod dialect;
@@ -13,7 +14,6 @@ pub mod problem;
 mod reference;
 pub mod rest;
 pub mod routes;
-pub mod selector;
 pub mod spec_diff;
 
 /// Generated protobuf and gRPC types.

@@ -9,8 +9,15 @@ use crate::rest::API;
 use crate::routes::{Endpoint, endpoints};
 
 /// Errors that any route may answer, with their status.
-const OF_ALL: &[(u16, &str)] =
-    &[(403, "forbidden"), (500, "internal"), (503, "no-leader"), (504, "timeout")];
+const OF_ALL: &[(u16, &str)] = &[(500, "internal"), (504, "timeout")];
+/// What routes that are not open to everybody may be answered too.
+const OF_CLOSED: &[(u16, &str)] = &[
+    (401, "unauthenticated"),
+    (403, "forbidden"),
+    (429, "rate-limited"),
+    (503, "no-leader"),
+    (503, "provider-away"),
+];
 /// What requests for a change may be answered too.
 const OF_CHANGES: &[(u16, &str)] = &[
     (400, "condition-refused"),
@@ -40,17 +47,24 @@ pub fn document() -> Value {
         "info": {
             "title": "Continuum",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Keeps PostgreSQL writable in exactly one region, and moves that role safely. Callers are known by their client certificate. Any control node takes any request. A change that carries an Idempotency-Key can be repeated and takes effect once.",
+            "description": "Keeps PostgreSQL writable in exactly one region, and moves that role safely. Callers are known by their client certificate or by a bearer token. Any control node takes any request. A change that carries an Idempotency-Key can be repeated and takes effect once.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
-        "security": [{ "certificate": [] }],
+        "security": [{ "certificate": [] }, { "bearer": [] }],
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "certificate": {
-                "type": "mutualTLS",
-                "description": "A client certificate of the control core's authority, of the role operator.",
-            } },
+            "securitySchemes": {
+                "certificate": {
+                    "type": "mutualTLS",
+                    "description": "A client certificate of the control core's authority, of the role operator.",
+                },
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token of ours, or one of the identity provider where one is configured. With a certificate beside it the token decides.",
+                },
+            },
         },
     })
 }
@@ -63,6 +77,14 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         "parameters": parameters(endpoint, generator),
         "responses": responses(endpoint, generator),
     });
+    let general = endpoint.needs().first();
+    match general.filter(|_| !endpoint.is_open()) {
+        Some(need) => {
+            operation["x-required-tier"] = need.tier.label().into();
+            operation["x-required-over"] = need.place.label().into();
+        }
+        None => operation["security"] = json!([]),
+    }
     if !endpoint.details.is_empty() {
         operation["description"] = endpoint.details.into();
     }
@@ -191,6 +213,9 @@ fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
 /// The errors of a route by status.
 pub(crate) fn problems(endpoint: &Endpoint) -> Vec<(u16, Vec<&'static str>)> {
     let mut all: Vec<(u16, &'static str)> = OF_ALL.to_vec();
+    if !endpoint.is_open() {
+        all.extend(OF_CLOSED);
+    }
     if endpoint.path_parameters().next().is_some() {
         all.push((400, "path-refused"));
     }

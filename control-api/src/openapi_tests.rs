@@ -74,6 +74,9 @@ fn examples_are_what_their_routes_take() {
             "rollBackPair" => serde_json::from_str::<RollbackRequest>(text).map(drop),
             "pauseAutomation" => serde_json::from_str::<PauseRequest>(text).map(drop),
             "addCoreNode" => serde_json::from_str::<AddCoreNode>(text).map(drop),
+            "setGrant" => serde_json::from_str::<crate::access::GrantBody>(text).map(drop),
+            "createToken" => serde_json::from_str::<crate::access::TokenBody>(text).map(drop),
+            "breakGlass" => serde_json::from_str::<crate::access::GlassBody>(text).map(drop),
             _ if text.is_empty() => Ok(()),
             _ => serde_json::from_str::<crate::rest::ReasonBody>(text).map(drop),
         };

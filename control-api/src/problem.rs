@@ -39,6 +39,11 @@ pub const KINDS: &[Kind] = &[
         "Nothing was changed. Send less, or send it again.",
     ),
     kind(
+        "break-glass-refused",
+        "The glass was not broken",
+        "Nothing was changed. It takes a reason, and lasts an hour at most.",
+    ),
+    kind(
         "condition-refused",
         "The condition does not fit",
         "Nothing was changed. If-Match takes an ETag of ours or *, If-None-Match takes *.",
@@ -53,6 +58,8 @@ pub const KINDS: &[Kind] = &[
         "Not allowed",
         "Nothing was changed. Ask somebody whose certificate or role allows it.",
     ),
+    kind("grant-not-found", "There is no such grant", "Nothing was changed."),
+    kind("grant-refused", "The grant is refused", "Nothing was changed. The detail says why."),
     kind(
         "idempotency-key-refused",
         "The key does not fit",
@@ -130,9 +137,19 @@ pub const KINDS: &[Kind] = &[
         "Nothing was changed. Read the pair, look at what changed, and send it again with its ETag.",
     ),
     kind(
+        "provider-away",
+        "The identity provider does not answer",
+        "Nothing was changed. Ask again, or call with a certificate or a token of ours.",
+    ),
+    kind(
         "query-refused",
         "The query does not fit",
         "Nothing was changed. The detail names the parameter.",
+    ),
+    kind(
+        "rate-limited",
+        "Too many requests",
+        "Nothing was changed. Ask again after the time that Retry-After names.",
     ),
     kind(
         "reason-needed",
@@ -155,6 +172,13 @@ pub const KINDS: &[Kind] = &[
         "No answer in time",
         "Whether the request took effect is not known. Look before repeating it.",
     ),
+    kind("token-not-found", "There is no such token", "Nothing was changed."),
+    kind("token-refused", "The token is refused", "Nothing was made. The detail says why."),
+    kind(
+        "token-told-once",
+        "The token's secret was told already",
+        "The token is there. If its secret was lost, revoke it and make another one.",
+    ),
     kind(
         "too-late-to-cancel",
         "It can not be cancelled any more",
@@ -164,6 +188,11 @@ pub const KINDS: &[Kind] = &[
         "too-many-streams",
         "The node keeps enough streams open",
         "Ask another node, or close a stream.",
+    ),
+    kind(
+        "unauthenticated",
+        "Who asks is not known",
+        "Nothing was changed. Call with a client certificate, or with a token that has not ended.",
     ),
     kind(
         "version-not-found",

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::openapi::problems;
 use crate::problem::kinds_html;
 use crate::rest::API;
-use crate::routes::{Endpoint, endpoints};
+use crate::routes::{Endpoint, Need, Place, endpoints};
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Continuum: API reference</title>
@@ -25,7 +25,7 @@ dt { margin-top: .75rem } table { border-collapse: collapse } td { padding: .15r
 const INTRODUCTION: &str = r##"<h1>Continuum: API reference</h1>
 <p>Everything below <code>/api/v1</code>. The same as a document for generators and tools: <a href="openapi.json">openapi.json</a>.</p>
 <h2 id="use">How to call it</h2>
-<p>Callers are known by their client certificate, of the role <code>operator</code>. Any control node takes any request; one that does not lead carries it to the leader. With
+<p>Callers are known by a client certificate of the role <code>operator</code>, or by <code>Authorization: Bearer</code> with a token; with both, the token decides. What a route takes is said with it. Any control node takes any request; one that does not lead carries it to the leader. With
 <code>NODE</code> as <code>host:port</code> of a node's API and <code>TLS</code> as a directory with the certificate, its key and the authority:</p>
 <pre>call() { curl --silent --show-error --cacert $TLS/ca.pem --cert $TLS/cert.pem --key $TLS/key.pem \
     --connect-to ::$NODE https://core-1.core.continuum.internal/api/v1"$@"; }
@@ -79,6 +79,7 @@ fn section(endpoint: &Endpoint, out: &mut String) {
          <p>{summary}. {}</p>",
         code(details)
     );
+    let _infallible = writeln!(out, "<p>{}</p>", takes(endpoint));
     let mut command = format!("call {path}");
     if *method != "GET" && *method != "POST" {
         let _infallible = write!(command, " -X {method}");
@@ -98,6 +99,22 @@ fn section(endpoint: &Endpoint, out: &mut String) {
             writeln!(out, "<tr><td><code>{status}</code></td><td>{}</td></tr>", links.join(", "));
     }
     out.push_str("</table>\n");
+}
+
+/// Who may call it.
+fn takes(endpoint: &Endpoint) -> String {
+    if endpoint.is_open() {
+        return "Open to everybody.".to_owned();
+    }
+    let one = |need: &Need| {
+        let tier = match need.place {
+            Place::Own => "everybody who is known".to_owned(),
+            place => format!("<code>{}</code> over {}", need.tier, place.label()),
+        };
+        if need.when.is_empty() { tier } else { format!("with <i>{}</i> {tier}", need.when) }
+    };
+    let cases: Vec<String> = endpoint.needs().iter().map(one).collect();
+    format!("Takes {}.", cases.join("; "))
 }
 
 fn escape(text: &str) -> String {

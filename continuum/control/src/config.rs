@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use continuum_domain::access::Tier;
 use continuum_domain::duration_text;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,108 @@ pub struct CoreConfig {
     /// Timing of Raft.
     #[serde(default)]
     pub raft: RaftTiming,
+    /// Who may call the API.
+    #[serde(default)]
+    pub access: AccessConfig,
+}
+
+/// Who may call the API, beside what is granted in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessConfig {
+    /// What a certificate of the role operator may do by itself.
+    #[serde(default)]
+    pub operator_certificates: OperatorCertificates,
+    /// How often one caller may ask one node.
+    #[serde(default)]
+    pub rate: RateConfig,
+    /// The identity provider that knows people.
+    #[serde(default)]
+    pub oidc: Option<OidcConfig>,
+}
+
+/// An identity provider, by OpenID Connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcConfig {
+    /// Its name and address, as it says them itself: `https://...`.
+    pub issuer: String,
+    /// For whom its tokens must be.
+    pub audience: String,
+    /// Which claim names the person.
+    #[serde(default = "default_name_claim")]
+    pub name_claim: String,
+    /// Which claim tells the person's groups.
+    #[serde(default = "default_groups_claim")]
+    pub groups_claim: String,
+    /// Certificates of the authority that signs the provider's, PEM; the system's when absent.
+    #[serde(default)]
+    pub authority: Option<PathBuf>,
+}
+
+fn default_name_claim() -> String {
+    "email".into()
+}
+fn default_groups_claim() -> String {
+    "groups".into()
+}
+
+/// What a certificate of the role operator may do by itself, over everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatorCertificates {
+    /// Everything.
+    #[default]
+    Owner,
+    /// As the tier.
+    Admin,
+    /// As the tier.
+    Operator,
+    /// As the tier.
+    Developer,
+    /// As the tier.
+    Viewer,
+    /// Only what grants say. Breaking the glass stays possible.
+    Granted,
+}
+
+impl OperatorCertificates {
+    /// The tier over everything, if any.
+    pub fn tier(self) -> Option<Tier> {
+        match self {
+            Self::Owner => Some(Tier::Owner),
+            Self::Admin => Some(Tier::Admin),
+            Self::Operator => Some(Tier::Operator),
+            Self::Developer => Some(Tier::Developer),
+            Self::Viewer => Some(Tier::Viewer),
+            Self::Granted => None,
+        }
+    }
+}
+
+/// How often one caller may ask one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    /// For as long as it likes.
+    #[serde(default = "default_per_second")]
+    pub per_second: u32,
+    /// At once, after a rest.
+    #[serde(default = "default_burst")]
+    pub burst: u32,
+}
+
+impl Default for RateConfig {
+    fn default() -> Self {
+        Self { per_second: default_per_second(), burst: default_burst() }
+    }
+}
+
+fn default_per_second() -> u32 {
+    300
+}
+fn default_burst() -> u32 {
+    600
 }
 
 /// A founding control node.
@@ -141,6 +244,22 @@ impl CoreConfig {
                 "peers",
                 format!("does not list this node ({}, id {})", self.name, self.id),
             );
+        }
+        if self.access.rate.per_second == 0 || self.access.rate.burst == 0 {
+            return fail("access.rate", "per_second and burst must be at least 1".into());
+        }
+        if let Some(oidc) = &self.access.oidc {
+            if !oidc.issuer.starts_with("https://") || oidc.issuer.contains(['?', '#']) {
+                return fail("access.oidc.issuer", "must be https:// without a query".into());
+            }
+            let texts = [
+                ("access.oidc.audience", &oidc.audience),
+                ("access.oidc.name_claim", &oidc.name_claim),
+                ("access.oidc.groups_claim", &oidc.groups_claim),
+            ];
+            if let Some((key, _)) = texts.iter().find(|(_, text)| text.is_empty()) {
+                return fail(key, "must not be empty".into());
+            }
         }
         let RaftTiming { heartbeat, election_min, election_max } = self.raft;
         if heartbeat.is_zero() || election_min < heartbeat * 3 || election_max <= election_min {

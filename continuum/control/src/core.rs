@@ -14,6 +14,7 @@ use continuum_runtime::seed;
 use continuum_witness::RegisterStore;
 use tokio::sync::Semaphore;
 
+use crate::api::door::Door;
 use crate::config::CoreConfig;
 use crate::crash::CrashPoint;
 use crate::link::Asks;
@@ -41,6 +42,8 @@ pub struct Core {
     pub(crate) streams: Arc<Semaphore>,
     /// Requests that were answered here.
     pub(crate) requests: Requests,
+    /// Who called how often.
+    pub(crate) door: Door,
 }
 
 impl std::fmt::Debug for Core {

@@ -24,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::api::door::Door;
 use crate::api::{forward, grpc};
 use crate::cells::{NodeCells, OwnCells};
 use crate::config::{ConfigError, CoreConfig};
@@ -83,7 +84,7 @@ impl Listeners {
         let fail = |key| move |error| ServeError::Listen { key, error };
         Ok(Self {
             rpc: network.listen(rpc).await.map_err(fail("listen_rpc"))?,
-            api: network.listen(api).await.map_err(fail("listen_api"))?,
+            api: network.listen_open(api).await.map_err(fail("listen_api"))?,
         })
     }
 
@@ -159,6 +160,7 @@ pub async fn serve_edges(
     if let Some(point) = &crash {
         tracing::warn!(?point, "a crash point is armed: this process will abort there");
     }
+    let door = Door::new(&config.access, &clock)?;
     let settings = node_config(&config);
     let node = Node::start_on(settings, disk, network.clone(), clock.clone()).await?;
     if let Some(own) = own_cells {
@@ -177,6 +179,7 @@ pub async fn serve_edges(
         onlooker,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         requests: Requests::default(),
+        door,
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);
@@ -185,12 +188,17 @@ pub async fn serve_edges(
     let rpc = serve_rpc(core.clone(), router, edge, listeners.rpc, stopping);
     let (rpc, api) = (seed::spawn(rpc), seed::spawn(api));
     let work = seed::spawn(runner::run(core.clone()));
+    let asking =
+        core.door.provider.clone().map(|provider| seed::spawn(async move { provider.run().await }));
     let name = core.config.name.clone();
     tracing::info!(node = %name, "control node started");
 
     let result = watch_over(&core, shutdown).await;
 
     work.abort();
+    if let Some(asking) = asking {
+        asking.abort();
+    }
     // Both servers hold a receiver until they have ended.
     stop.send_replace(true);
     for (what, mut server) in [("gRPC", rpc), ("REST", api)] {

@@ -109,6 +109,11 @@ name_type! {
     DataDirectoryId, "data directory"
 }
 
+name_type! {
+    /// A grant or a token of access.
+    AccessName, "grant or token"
+}
+
 macro_rules! number_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -8,6 +8,7 @@
 //! Rule numbers (R1 to R22) in this crate name the rules of the lease, epoch and ledger protocol;
 //! `docs/PROTOCOL-RULES.md` lists them with the place that keeps each.
 
+pub mod access;
 pub mod candidate;
 pub mod corroborate;
 pub mod duration_text;
@@ -30,7 +31,9 @@ pub mod time;
 pub mod timing;
 pub mod traffic;
 
-pub use ids::{DataDirectoryId, Epoch, Generation, Lsn, OperationId, PairId, RegionId, TimelineId};
+pub use ids::{
+    AccessName, DataDirectoryId, Epoch, Generation, Lsn, OperationId, PairId, RegionId, TimelineId,
+};
 pub use record::{PairRecord, SessionRecord, Version};
 pub use sync_names::SyncNames;
 pub use time::Tick;

@@ -41,7 +41,7 @@ pub type BoxIo = Box<dyn Io>;
 pub struct Accepted {
     /// The stream.
     pub io: BoxIo,
-    /// The authenticated caller; `None` when its certificate carries no name of ours.
+    /// The authenticated caller; `None` when it has no certificate, or one without a name of ours.
     pub identity: Option<Identity>,
     /// Where it came from.
     pub remote: SocketAddr,
@@ -63,6 +63,12 @@ pub trait Network: Send + Sync + Debug {
 
     /// Binds `address` and accepts authenticated connections.
     async fn listen(&self, address: &str) -> io::Result<Listening>;
+
+    /// The same for a server that knows its callers by other means too: a connection without a
+    /// certificate is accepted, and has no identity. One that is shown must be good.
+    async fn listen_open(&self, address: &str) -> io::Result<Listening> {
+        self.listen(address).await
+    }
 }
 
 /// A network handed around.
@@ -84,21 +90,45 @@ fn file_error(path: &Path, error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
 }
 
-impl TlsFiles {
-    fn roots(&self) -> io::Result<Arc<RootCertStore>> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(&self.authority)
-            .map_err(|error| file_error(&self.authority, error))?
-        {
-            let certificate = certificate.map_err(|error| file_error(&self.authority, error))?;
-            roots.add(certificate).map_err(|error| file_error(&self.authority, error))?;
-        }
-        if roots.is_empty() {
-            return Err(file_error(&self.authority, "holds no certificate"));
-        }
-        Ok(Arc::new(roots))
+fn roots(authority: &Path) -> io::Result<Arc<RootCertStore>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in
+        CertificateDer::pem_file_iter(authority).map_err(|error| file_error(authority, error))?
+    {
+        let certificate = certificate.map_err(|error| file_error(authority, error))?;
+        roots.add(certificate).map_err(|error| file_error(authority, error))?;
     }
+    if roots.is_empty() {
+        return Err(file_error(authority, "holds no certificate"));
+    }
+    Ok(Arc::new(roots))
+}
 
+/// The authorities that the operating system trusts.
+fn system_roots() -> io::Result<Arc<RootCertStore>> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    match found.errors.into_iter().next() {
+        Some(error) if added == 0 => Err(io::Error::other(error)),
+        None if added == 0 => Err(io::Error::other("the system trusts no authority")),
+        _ => Ok(Arc::new(roots)),
+    }
+}
+
+/// TLS settings for dialling without a certificate of one's own. Only `authority` is trusted, or what
+/// the operating system trusts where none is given.
+pub fn trusting(authority: Option<&Path>, protocols: &[&[u8]]) -> io::Result<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(authority.map_or_else(system_roots, roots)?)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(config)
+}
+
+impl TlsFiles {
     fn own(&self) -> io::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
         let chain = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -125,7 +155,7 @@ impl TlsFiles {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
-            .with_root_certificates(self.roots()?)
+            .with_root_certificates(roots(&self.authority)?)
             .with_client_auth_cert(chain, key)
             .map_err(|error| file_error(&self.key, error))?;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
@@ -134,10 +164,16 @@ impl TlsFiles {
 
     /// TLS settings for listening; a client without a certificate of the authority is refused.
     pub fn server_config(&self) -> io::Result<ServerConfig> {
+        self.server_config_with(false)
+    }
+
+    /// The same; a client without any certificate is accepted where `open`.
+    fn server_config_with(&self, open: bool) -> io::Result<ServerConfig> {
         let (chain, key) = self.own()?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots()?, provider())
-            .build()
-            .map_err(io::Error::other)?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots(&self.authority)?, provider());
+        let verifier = if open { verifier.allow_unauthenticated() } else { verifier };
+        let verifier = verifier.build().map_err(io::Error::other)?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -167,6 +203,7 @@ fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
 pub struct TlsNetwork {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    open_server: Arc<ServerConfig>,
 }
 
 impl Debug for TlsNetwork {
@@ -181,6 +218,7 @@ impl TlsNetwork {
         Ok(Self {
             client: Arc::new(files.client_config(&[b"h2"])?),
             server: Arc::new(files.server_config()?),
+            open_server: Arc::new(files.server_config_with(true)?),
         })
     }
 }
@@ -197,15 +235,23 @@ impl Network for TlsNetwork {
     }
 
     async fn listen(&self, address: &str) -> io::Result<Listening> {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot bind {address}: {error}"))
-        })?;
-        let local = listener.local_addr()?;
-        let acceptor = tokio_rustls::TlsAcceptor::from(self.server.clone());
-        let (sender, incoming) = mpsc::channel(ACCEPTED_MAX);
-        seed::spawn(accept_loop(listener, acceptor, sender));
-        Ok(Listening { local, incoming })
+        listen_tls(address, self.server.clone()).await
     }
+
+    async fn listen_open(&self, address: &str) -> io::Result<Listening> {
+        listen_tls(address, self.open_server.clone()).await
+    }
+}
+
+async fn listen_tls(address: &str, server: Arc<ServerConfig>) -> io::Result<Listening> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot bind {address}: {error}")))?;
+    let local = listener.local_addr()?;
+    let acceptor = tokio_rustls::TlsAcceptor::from(server);
+    let (sender, incoming) = mpsc::channel(ACCEPTED_MAX);
+    seed::spawn(accept_loop(listener, acceptor, sender));
+    Ok(Listening { local, incoming })
 }
 
 /// The next connection; `None` when nobody takes any more.

@@ -79,6 +79,21 @@ pub fn random_id(length: usize) -> String {
         .collect()
 }
 
+/// A secret of 256 bits, hexadecimal: from the operating system's generator for cryptography outside
+/// any scope.
+#[expect(clippy::disallowed_methods, reason = "this is the seam the ban points to")]
+pub fn secret() -> String {
+    let mut bytes = [0u8; 32];
+    match child_seed() {
+        Some(seed) => SmallRng::seed_from_u64(seed).fill(&mut bytes),
+        None => {
+            note_outside("a secret");
+            rand::rng().fill(&mut bytes);
+        }
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Spawns a task whose randomness derives from this one's, and which stands still with it.
 #[expect(clippy::disallowed_methods, reason = "this is the seam the ban points to")]
 #[track_caller]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::routing::MethodRouter;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::Api;
+use super::{Api, Need, Place, needs};
 
 /// Makes a type's schema.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -124,6 +124,16 @@ impl Endpoint {
 
     pub(super) fn problems(self, problems: &'static [(u16, &'static str)]) -> Self {
         Self { problems, ..self }
+    }
+
+    /// What it takes to be allowed to call it, by case.
+    pub fn needs(&self) -> &'static [Need] {
+        needs(self.id)
+    }
+
+    /// Whether anybody may call it.
+    pub fn is_open(&self) -> bool {
+        matches!(self.needs(), [Need { place: Place::Open, .. }])
     }
 
     /// Whether it asks for a change.

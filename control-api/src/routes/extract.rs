@@ -3,7 +3,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use continuum_runtime::Identity;
+use continuum_domain::access::{Caller, Power};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
 use serde::de::DeserializeOwned;
@@ -19,13 +19,34 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 /// The authenticated caller of a request. The server puts it into the request's extensions; a
 /// request without one is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal(pub Identity);
+pub struct Principal(pub Caller);
 
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        parts.extensions.get::<Principal>().cloned().ok_or_else(|| {
-            ApiError::new(403, "forbidden", "the caller's certificate carries no name of ours")
+        parts
+            .extensions
+            .get::<Principal>()
+            .cloned()
+            .ok_or_else(|| ApiError::new(403, "forbidden", "the caller is not known"))
+    }
+}
+
+/// What the caller may see. The server puts it into the request's extensions once it has decided
+/// about the request; one that nobody decided about is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The caller.
+    pub caller: Caller,
+    /// What it held when the request was decided about.
+    pub power: Power,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Sight {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Sight>().cloned().ok_or_else(|| {
+            ApiError::new(403, "forbidden", "nobody decided whether the caller may do this")
         })
     }
 }
@@ -41,6 +62,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Order<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let Principal(who) = Principal::from_request_parts(&mut parts, state).await?;
+        Sight::from_request_parts(&mut parts, state).await?;
         let condition = condition(&parts.headers)?;
         let key = key(&parts.headers)?;
         let method = parts.method.clone();

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::Handle;
-use super::extract::{Id, Order, Params, Principal};
+use super::extract::{Id, Order, Params, Sight};
 use crate::ask::entity_tag;
 use crate::openapi;
 use crate::problem::ApiError;
@@ -46,7 +46,7 @@ fn json_response<T: Serialize>(status: StatusCode, value: &T) -> Response {
     }
 }
 
-fn answer<T: Serialize>(result: Result<T, ApiError>) -> Response {
+pub(super) fn answer<T: Serialize>(result: Result<T, ApiError>) -> Response {
     match result {
         Ok(value) => json_response(StatusCode::OK, &value),
         Err(error) => error.into_response(),
@@ -105,13 +105,13 @@ pub async fn no_method() -> ApiError {
 
 pub async fn pairs(
     State(api): Handle,
-    _: Principal,
+    sight: Sight,
     Params(query): Params<PairsQuery>,
 ) -> Response {
-    paged(api.pairs(query).await, "/pairs")
+    paged(api.pairs(&sight, query).await, "/pairs")
 }
 
-pub async fn pair(State(api): Handle, _: Principal, Id(id): Id<PairId>) -> Response {
+pub async fn pair(State(api): Handle, _: Sight, Id(id): Id<PairId>) -> Response {
     tagged(api.pair(id).await, |pair| pair.version)
 }
 
@@ -138,13 +138,13 @@ pub async fn remove_pair(
     answer(api.remove_pair(order.ask, id, order.body).await)
 }
 
-pub async fn versions(State(api): Handle, _: Principal, Id(id): Id<PairId>) -> Response {
+pub async fn versions(State(api): Handle, _: Sight, Id(id): Id<PairId>) -> Response {
     answer(api.versions(id).await)
 }
 
 pub async fn history(
     State(api): Handle,
-    _: Principal,
+    _: Sight,
     Id(id): Id<PairId>,
     Params(query): Params<HistoryQuery>,
 ) -> Response {
@@ -153,7 +153,7 @@ pub async fn history(
 
 pub async fn diff(
     State(api): Handle,
-    _: Principal,
+    _: Sight,
     Id(id): Id<PairId>,
     Params(query): Params<DiffQuery>,
 ) -> Response {
@@ -186,13 +186,13 @@ pub async fn failover(
 
 pub async fn operations(
     State(api): Handle,
-    _: Principal,
+    sight: Sight,
     Params(query): Params<OperationsQuery>,
 ) -> Response {
-    paged(api.operations(query).await, "/operations")
+    paged(api.operations(&sight, query).await, "/operations")
 }
 
-pub async fn operation(State(api): Handle, _: Principal, Id(id): Id<OperationId>) -> Response {
+pub async fn operation(State(api): Handle, _: Sight, Id(id): Id<OperationId>) -> Response {
     answer(api.operation(id).await)
 }
 
@@ -212,12 +212,12 @@ pub async fn approve(
     answer(api.approve(order.ask, id, order.body).await)
 }
 
-pub async fn approvals(State(api): Handle, _: Principal) -> Response {
-    answer(api.approvals().await)
+pub async fn approvals(State(api): Handle, sight: Sight) -> Response {
+    answer(api.approvals(&sight).await)
 }
 
-pub async fn pauses(State(api): Handle, _: Principal) -> Response {
-    answer(api.pauses().await)
+pub async fn pauses(State(api): Handle, sight: Sight) -> Response {
+    answer(api.pauses(&sight).await)
 }
 
 pub async fn pause(State(api): Handle, order: Order<PauseRequest>) -> Response {
@@ -234,19 +234,19 @@ pub async fn resume(
 
 pub async fn audit(
     State(api): Handle,
-    _: Principal,
+    sight: Sight,
     Params(query): Params<AuditQuery>,
 ) -> Response {
-    answer(api.audit(query).await)
+    answer(api.audit(&sight, query).await)
 }
 
-pub async fn verify_audit(State(api): Handle, _: Principal) -> Response {
+pub async fn verify_audit(State(api): Handle, _: Sight) -> Response {
     answer(api.verify_audit().await)
 }
 
 pub async fn events(
     State(api): Handle,
-    _: Principal,
+    sight: Sight,
     Params(query): Params<EventsQuery>,
     headers: HeaderMap,
 ) -> Response {
@@ -261,7 +261,7 @@ pub async fn events(
             }
         },
     };
-    match api.events(query.pair, resumed.or(query.after)).await {
+    match api.events(sight, query.pair, resumed.or(query.after)).await {
         Ok(events) => {
             let told = events.map(|record| {
                 let text = serde_json::to_string(&record).expect("audit records are plain data");
@@ -275,27 +275,27 @@ pub async fn events(
     }
 }
 
-pub async fn status(State(api): Handle, _: Principal) -> Response {
-    answer(api.status().await)
+pub async fn status(State(api): Handle, sight: Sight) -> Response {
+    answer(api.status(&sight).await)
 }
 
 pub async fn fleet(
     State(api): Handle,
-    _: Principal,
+    sight: Sight,
     Params(query): Params<FleetQuery>,
 ) -> Response {
-    answer(api.fleet(query).await)
+    answer(api.fleet(&sight, query).await)
 }
 
-pub async fn leases(State(api): Handle, _: Principal) -> Response {
-    answer(api.leases().await)
+pub async fn leases(State(api): Handle, sight: Sight) -> Response {
+    answer(api.leases(&sight).await)
 }
 
-pub async fn regions(State(api): Handle, _: Principal) -> Response {
-    answer(api.regions().await)
+pub async fn regions(State(api): Handle, sight: Sight) -> Response {
+    answer(api.regions(&sight).await)
 }
 
-pub async fn core(State(api): Handle, _: Principal) -> Response {
+pub async fn core(State(api): Handle, _: Sight) -> Response {
     answer(api.core().await)
 }
 
@@ -311,10 +311,10 @@ pub async fn remove_node(
     answer(api.remove_node(order.ask, id).await)
 }
 
-pub async fn document(_: Principal) -> Response {
+pub async fn document() -> Response {
     answer(Ok(openapi::document()))
 }
 
-pub async fn reference(_: Principal) -> Html<String> {
+pub async fn reference() -> Html<String> {
     Html(reference::page())
 }

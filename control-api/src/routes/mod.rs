@@ -26,13 +26,19 @@ use crate::rest::{
     SwitchoverRequest,
 };
 
+mod access;
 mod endpoint;
 mod extract;
 mod handlers;
+mod needs;
+#[cfg(test)]
+mod needs_tests;
 mod table;
 
+pub use access::AccessApi;
 pub use endpoint::{Answer, Endpoint};
-pub use extract::{IDEMPOTENCY_KEY, Principal};
+pub use extract::{IDEMPOTENCY_KEY, Principal, Sight};
+pub use needs::{Asked, Demand, Need, Place, Target, demands, needs};
 pub use table::endpoints;
 
 /// Largest request body.
@@ -43,9 +49,9 @@ pub type Events = Pin<Box<dyn Stream<Item = AuditRecord> + Send>>;
 
 /// What the API does. Implemented by the control core's leader.
 #[async_trait]
-pub trait Api: Send + Sync + 'static {
+pub trait Api: AccessApi + Send + Sync + 'static {
     /// Pairs, by name.
-    async fn pairs(&self, query: PairsQuery) -> Result<Page<PairView>, ApiError>;
+    async fn pairs(&self, sight: &Sight, query: PairsQuery) -> Result<Page<PairView>, ApiError>;
     /// One pair.
     async fn pair(&self, pair: PairId) -> Result<PairView, ApiError>;
     /// Creates or changes a pair, or says what would change.
@@ -95,7 +101,11 @@ pub trait Api: Send + Sync + 'static {
         body: FailoverRequest,
     ) -> Result<Started, ApiError>;
     /// Operations, newest first.
-    async fn operations(&self, query: OperationsQuery) -> Result<Page<Operation>, ApiError>;
+    async fn operations(
+        &self,
+        sight: &Sight,
+        query: OperationsQuery,
+    ) -> Result<Page<Operation>, ApiError>;
     /// One operation.
     async fn operation(&self, operation: OperationId) -> Result<Operation, ApiError>;
     /// Asks for an operation to be cancelled.
@@ -113,9 +123,9 @@ pub trait Api: Send + Sync + 'static {
         body: ReasonBody,
     ) -> Result<Operation, ApiError>;
     /// Operations that wait for an approval.
-    async fn approvals(&self) -> Result<Vec<Operation>, ApiError>;
+    async fn approvals(&self, sight: &Sight) -> Result<Vec<Operation>, ApiError>;
     /// Pauses of automation in force.
-    async fn pauses(&self) -> Result<Vec<AutomationPause>, ApiError>;
+    async fn pauses(&self, sight: &Sight) -> Result<Vec<AutomationPause>, ApiError>;
     /// Pauses automation.
     async fn pause(&self, ask: Ask, body: PauseRequest) -> Result<AutomationPause, ApiError>;
     /// Ends a pause; the pauses still in force.
@@ -126,20 +136,25 @@ pub trait Api: Send + Sync + 'static {
         body: ReasonBody,
     ) -> Result<Vec<AutomationPause>, ApiError>;
     /// A page of the audit chain.
-    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, ApiError>;
+    async fn audit(&self, sight: &Sight, query: AuditQuery) -> Result<Vec<AuditRecord>, ApiError>;
     /// Verifies the audit chain.
     async fn verify_audit(&self) -> Result<AuditVerdict, ApiError>;
     /// The records after a position as they are made; from now on where there is none. Answered by
     /// any node, from what it has applied.
-    async fn events(&self, pair: Option<PairId>, after: Option<u64>) -> Result<Events, ApiError>;
+    async fn events(
+        &self,
+        sight: Sight,
+        pair: Option<PairId>,
+        after: Option<u64>,
+    ) -> Result<Events, ApiError>;
     /// Everything at a glance.
-    async fn status(&self) -> Result<Status, ApiError>;
+    async fn status(&self, sight: &Sight) -> Result<Status, ApiError>;
     /// How all pairs stand.
-    async fn fleet(&self, query: FleetQuery) -> Result<Fleet, ApiError>;
+    async fn fleet(&self, sight: &Sight, query: FleetQuery) -> Result<Fleet, ApiError>;
     /// Who holds what.
-    async fn leases(&self) -> Result<Vec<LeaseView>, ApiError>;
+    async fn leases(&self, sight: &Sight) -> Result<Vec<LeaseView>, ApiError>;
     /// All regions.
-    async fn regions(&self) -> Result<Vec<RegionView>, ApiError>;
+    async fn regions(&self, sight: &Sight) -> Result<Vec<RegionView>, ApiError>;
     /// The core as the answering node sees it.
     async fn core(&self) -> Result<CoreView, ApiError>;
     /// Adds a control node.

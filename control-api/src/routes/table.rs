@@ -20,7 +20,8 @@ const UNDER_WAY: (u16, &str) = (409, "operation-under-way");
 
 /// All routes, in the order of the reference.
 pub fn endpoints() -> Vec<Endpoint> {
-    [overview(), pairs(), moves(), operations(), automation(), audit(), core(), documents()]
+    let access = super::access::endpoints();
+    [overview(), pairs(), moves(), operations(), automation(), audit(), core(), access, documents()]
         .into_iter()
         .flatten()
         .collect()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use continuum_control::config::{CoreConfig, Peer, RaftTiming};
+use continuum_control::config::{AccessConfig, CoreConfig, Peer, RaftTiming};
 use continuum_control::{Edges, Listeners, serve_edges};
 use continuum_runtime::Role;
 
@@ -53,5 +53,6 @@ fn config(host: &Host) -> CoreConfig {
         max_failovers_at_once: 3,
         drills: false,
         raft: RaftTiming::default(),
+        access: AccessConfig::default(),
     }
 }

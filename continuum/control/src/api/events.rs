@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use continuum_control_api::rest::AuditRecord;
-use continuum_control_api::routes::{ApiError, Events};
+use continuum_control_api::routes::{ApiError, Events, Sight};
 use continuum_domain::PairId;
+use continuum_domain::access::{Caller, Over, Power};
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::look;
 use crate::core::Core;
+use crate::state::CoreState;
 
 /// Records taken at once.
 const BATCH: usize = 200;
@@ -17,6 +20,7 @@ const BATCH: usize = 200;
 struct Follower {
     core: Arc<Core>,
     applied: watch::Receiver<u64>,
+    caller: Caller,
     pair: Option<PairId>,
     /// Position of the newest record that was looked at.
     last: u64,
@@ -27,6 +31,7 @@ struct Follower {
 /// The records after a position; from now on where there is none.
 pub(super) fn follow(
     core: &Arc<Core>,
+    sight: Sight,
     pair: Option<PairId>,
     after: Option<u64>,
 ) -> Result<Events, ApiError> {
@@ -43,12 +48,21 @@ pub(super) fn follow(
     let follower = Follower {
         core: core.clone(),
         applied,
+        caller: sight.caller,
         pair,
         last,
         ready: VecDeque::new(),
         _stream: stream,
     };
     Ok(Box::pin(stream::unfold(follower, next)))
+}
+
+/// Whether a caller of some power is shown a record; one of no pair only who sees everything is.
+pub(super) fn is_seen(state: &CoreState, power: &Power, record: &AuditRecord) -> bool {
+    match &record.pair {
+        Some(pair) => look::sees(state, power, pair),
+        None => power.sees_all(),
+    }
 }
 
 pub(super) fn dropped(after: u64, first: u64) -> ApiError {
@@ -74,15 +88,19 @@ async fn next(mut follower: Follower) -> Option<(AuditRecord, Follower)> {
 
 impl Follower {
     /// Takes the next records; whether there were any. `None` where some were dropped before they
-    /// could be told: the stream ends, and its reader learns of the gap when it resumes.
+    /// could be told, or where the caller may not read on: the stream ends, and its reader learns of
+    /// the gap or of the end when it resumes.
     fn take(&mut self) -> Option<bool> {
         let (last, pair) = (self.last, &self.pair);
+        let power = self.core.power(&self.caller).ok()?;
+        power.tier(Over::AnyPair)?;
         let (seen, wanted) = self.core.node.read(|state| {
             let records: Vec<&AuditRecord> = state.audit_after(last).ok()?.take(BATCH).collect();
             let seen = records.last().map(|record| record.index);
             let wanted = records
                 .into_iter()
                 .filter(|record| pair.is_none() || record.pair == *pair)
+                .filter(|record| is_seen(state, &power, record))
                 .cloned()
                 .collect::<VecDeque<_>>();
             Some((seen, wanted))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,12 +16,13 @@ use continuum_control_api::pb::core_node_client::CoreNodeClient;
 use continuum_control_api::pb::{ForwardHeader, ForwardReply, ForwardRequest};
 use continuum_control_api::rest::API;
 use continuum_control_api::routes::{self, ApiError, BODY_BYTES_MAX, IDEMPOTENCY_KEY, Principal};
-use continuum_runtime::net::{Caller, channel};
+use continuum_domain::access::Caller;
+use continuum_runtime::net::{Caller as Connection, channel};
 use continuum_runtime::{Identity, Role, seed};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tower::ServiceExt;
 
-use super::Service;
+use super::{Service, door, gate};
 use crate::core::{Core, no_leader};
 use crate::metrics::{self, OPEN_METRICS};
 
@@ -43,9 +44,10 @@ const CARRIED_BACK: [HeaderName; 4] =
 /// The whole REST service of a node.
 pub(crate) fn service(core: &Arc<Core>) -> Router {
     let routed = routes::router(Arc::new(Service { core: core.clone() }))
+        .route_layer(middleware::from_fn_with_state(core.clone(), gate::gate))
         .layer(middleware::from_fn_with_state(core.clone(), to_leader))
         .route_layer(middleware::from_fn(tell_route))
-        .layer(middleware::from_fn(identify));
+        .layer(middleware::from_fn_with_state(core.clone(), door::identify));
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
@@ -85,7 +87,10 @@ async fn started(State(core): State<Arc<Core>>) -> Response {
     }
 }
 
-async fn metrics(State(core): State<Arc<Core>>) -> Response {
+async fn metrics(State(core): State<Arc<Core>>, request: Request) -> Response {
+    if let Err(refusal) = door::may_scrape(&core, door::Shown::of(&request)).await {
+        return *refusal;
+    }
     match metrics::text(&core) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
@@ -93,32 +98,6 @@ async fn metrics(State(core): State<Arc<Core>>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-fn forbidden(who: &str) -> ApiError {
-    let text = format!("{who} may not call the API: only operators and control nodes may");
-    ApiError::new(403, "forbidden", text)
-}
-
-fn may_call(identity: &Identity) -> bool {
-    matches!(identity.role, Role::Operator | Role::Core)
-}
-
-/// Puts the authenticated caller into the request, or refuses it.
-async fn identify(mut request: Request, next: Next) -> Response {
-    // A forwarded request carries its principal already; nothing from outside can put one here.
-    if request.extensions().get::<Principal>().is_none() {
-        let caller = request.extensions().get::<ConnectInfo<Caller>>();
-        let identity = caller.and_then(|ConnectInfo(caller)| caller.identity.clone());
-        match identity {
-            Some(identity) if may_call(&identity) => {
-                request.extensions_mut().insert(Principal(identity));
-            }
-            Some(other) => return forbidden(&other.to_string()).into_response(),
-            None => return forbidden("a certificate without a name of ours").into_response(),
-        }
-    }
-    next.run(request).await
 }
 
 /// Gives a request a name, or takes the caller's, and tells it with the answer.
@@ -182,7 +161,7 @@ async fn to_leader(State(core): State<Arc<Core>>, request: Request, next: Next) 
 
 /// Each node tells its own view of the core, which with no leader is the view to look at, and what it
 /// has applied itself; the documents are the same everywhere.
-fn is_answered_by_any(request: &Request) -> bool {
+pub(super) fn is_answered_by_any(request: &Request) -> bool {
     let path = request.uri().path().strip_prefix(API).unwrap_or_default();
     let own = matches!(path, "/core" | "/events" | "/openapi.json" | "/reference");
     own && request.method() == Method::GET
@@ -210,8 +189,8 @@ async fn carry(
     leader: &crate::raft::Member,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Some(Principal(principal)) = request.extensions().get::<Principal>().cloned() else {
-        return Err(forbidden("an unknown caller"));
+    let Some(Principal(caller)) = request.extensions().get::<Principal>().cloned() else {
+        return Err(door::unauthenticated("the caller is not known"));
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let method = request.method().to_string();
@@ -224,8 +203,10 @@ async fn carry(
     let peer = Identity::new(Role::Core, leader.name.clone());
     let mut client = CoreNodeClient::new(channel(&core.network, &leader.address, &peer))
         .max_decoding_message_size(ANSWER_BYTES_MAX);
-    let principal = principal.to_string();
-    let forward = ForwardRequest { method, path, body: body.to_vec(), principal, headers };
+    // A node of an older version reads the principal alone, and refuses all but certificates.
+    let principal = caller.to_string();
+    let caller = serde_json::to_string(&caller).expect("a caller is plain data");
+    let forward = ForwardRequest { method, path, body: body.to_vec(), principal, headers, caller };
     match client.forward(forward).await {
         Ok(reply) => Ok(answer(reply.into_inner())),
         Err(status) if is_read => Err(no_leader(&format!("{}: {}", leader.name, status.message()))),
@@ -253,20 +234,29 @@ fn answer(reply: ForwardReply) -> Response {
     (status, headers, Body::from(reply.body)).into_response()
 }
 
+/// Who asked the node that carried the request here; one of an older version names certificates only.
+#[allow(clippy::result_large_err, reason = "tonic's own type of error")]
+fn principal(forward: &ForwardRequest) -> Result<Caller, tonic::Status> {
+    if !forward.caller.is_empty() {
+        let caller = serde_json::from_str(&forward.caller);
+        return caller.map_err(|error| tonic::Status::invalid_argument(error.to_string()));
+    }
+    let identity: Identity = forward.principal.parse().map_err(tonic::Status::invalid_argument)?;
+    door::caller_of(&identity)
+        .ok_or_else(|| tonic::Status::permission_denied(format!("{identity} may not call the API")))
+}
+
 /// Serves a request that another control node carried here.
 pub(crate) async fn serve_forwarded(
     router: Router,
-    caller: Option<&Caller>,
+    caller: Option<&Connection>,
     forward: ForwardRequest,
 ) -> Result<ForwardReply, tonic::Status> {
     let from = caller.and_then(|caller| caller.identity.as_ref());
     if from.is_none_or(|identity| identity.role != Role::Core) {
         return Err(tonic::Status::permission_denied("only control nodes forward requests"));
     }
-    let principal: Identity = forward.principal.parse().map_err(tonic::Status::invalid_argument)?;
-    if !may_call(&principal) {
-        return Err(tonic::Status::permission_denied(format!("{principal} may not call the API")));
-    }
+    let principal = principal(&forward)?;
     let mut request = Request::builder()
         .method(forward.method.as_str())
         .uri(forward.path)

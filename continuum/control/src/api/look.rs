@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use continuum_control_api::rest::{
-    Fleet, FleetQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, REPORT_AGE_MS_MAX,
-    RegionView,
+    AutomationPause, Fleet, FleetQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery,
+    REPORT_AGE_MS_MAX, RegionView,
 };
 use continuum_control_api::routes::ApiError;
-use continuum_control_api::selector::Selector;
+use continuum_domain::access::{Power, Selector, Tier};
 use continuum_domain::operation::Operation;
 use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::{PairId, RegionId};
 
 use crate::core::Core;
 use crate::link::registry::millis;
+use crate::state::CoreState;
 use crate::view::pair_view;
 
 /// Entries per page when the query names no number.
@@ -38,36 +39,55 @@ fn selector(text: Option<&String>) -> Result<Selector, ApiError> {
 }
 
 /// The pairs that a wish fits, with everything known of them, by name.
-fn views(core: &Core, wanted: impl Fn(&PairId) -> bool, selector: &Selector) -> Vec<PairView> {
+fn views(
+    core: &Core,
+    power: &Power,
+    wanted: impl Fn(&PairId) -> bool,
+    selector: &Selector,
+) -> Vec<PairView> {
     let (now, now_ms) = (core.clock.now(), core.now_ms());
     core.node.read(|state| {
         state
             .specs()
+            .filter(|(_, _, spec)| power.sees(&spec.labels))
             .filter(|(pair, _, spec)| wanted(pair) && selector.fits(&spec.labels))
             .map(|pair| pair_view(state, &core.links, pair, (now, now_ms)))
             .collect()
     })
 }
 
-/// All pairs.
-pub(super) fn all(core: &Core) -> Vec<PairView> {
-    views(core, |_| true, &Selector::default())
+/// Whether a caller of some power is shown what belongs to a pair; of one that is not there any more
+/// only who sees everything is.
+pub(super) fn sees(state: &CoreState, power: &Power, pair: &PairId) -> bool {
+    match state.spec(pair) {
+        Some((_, spec)) => power.sees(&spec.labels),
+        None => power.sees_all(),
+    }
 }
 
-/// One pair.
+/// All pairs in sight.
+pub(super) fn all(core: &Core, power: &Power) -> Vec<PairView> {
+    views(core, power, |_| true, &Selector::default())
+}
+
+/// One pair; whether the caller may see it was decided before.
 pub(super) fn pair(core: &Core, pair: &PairId) -> Option<PairView> {
-    views(core, |one| one == pair, &Selector::default()).pop()
+    views(core, &Power::everywhere(Tier::Viewer), |one| one == pair, &Selector::default()).pop()
 }
 
 /// A page of pairs.
-pub(super) fn pairs(core: &Core, query: &PairsQuery) -> Result<Page<PairView>, ApiError> {
+pub(super) fn pairs(
+    core: &Core,
+    power: &Power,
+    query: &PairsQuery,
+) -> Result<Page<PairView>, ApiError> {
     let limit = limit(query.limit)?;
     let fits = selector(query.selector.as_ref())?;
     // Chosen before they are looked at: a page costs what is on it.
     let mut chosen: Vec<PairId> = core.node.read(|state| {
         state
             .specs()
-            .filter(|(_, _, spec)| fits.fits(&spec.labels))
+            .filter(|(_, _, spec)| power.sees(&spec.labels) && fits.fits(&spec.labels))
             .map(|(pair, ..)| pair.clone())
             .filter(|pair| query.cursor.as_ref().is_none_or(|after| pair.as_str() > after.as_str()))
             .take(limit + 1)
@@ -80,7 +100,7 @@ pub(super) fn pairs(core: &Core, query: &PairsQuery) -> Result<Page<PairView>, A
         format!("limit={limit}&cursor={last}{}", selector.unwrap_or_default())
     });
     let chosen: BTreeSet<PairId> = chosen.into_iter().collect();
-    let items = views(core, |pair| chosen.contains(pair), &Selector::default());
+    let items = views(core, power, |pair| chosen.contains(pair), &Selector::default());
     Ok(Page { items, next })
 }
 
@@ -101,6 +121,7 @@ fn encoded(text: &str) -> String {
 /// A page of operations, newest first.
 pub(super) fn operations(
     core: &Core,
+    power: &Power,
     query: &OperationsQuery,
 ) -> Result<Page<Operation>, ApiError> {
     let limit = limit(query.limit)?;
@@ -111,7 +132,12 @@ pub(super) fn operations(
             let place = (operation.created_ms, operation.id.as_str());
             of_pair && before.is_none_or(|before| place < before)
         };
-        state.operations().filter(wanted).cloned().collect()
+        state
+            .operations()
+            .filter(wanted)
+            .filter(|operation| sees(state, power, &operation.pair))
+            .cloned()
+            .collect()
     });
     found.sort_by(|a, b| (b.created_ms, &b.id).cmp(&(a.created_ms, &a.id)));
     let more = found.len() > limit;
@@ -129,28 +155,45 @@ fn cursor(text: &str) -> Result<(i64, &str), ApiError> {
 }
 
 /// Operations that wait for an approval, newest first.
-pub(super) fn approvals(core: &Core) -> Vec<Operation> {
+pub(super) fn approvals(core: &Core, power: &Power) -> Vec<Operation> {
     let mut waiting: Vec<Operation> = core.node.read(|state| {
         let waits = |operation: &&Operation| {
             waits_for_approval(operation) || state.waiting(&operation.id).is_some()
         };
-        state.unfinished().filter(waits).cloned().collect()
+        state
+            .unfinished()
+            .filter(waits)
+            .filter(|operation| sees(state, power, &operation.pair))
+            .cloned()
+            .collect()
     });
     waiting.sort_by(|a, b| (b.created_ms, &b.id).cmp(&(a.created_ms, &a.id)));
     waiting
 }
 
+/// Pauses in sight; one of all pairs concerns everybody.
+pub(super) fn pauses(core: &Core, power: &Power) -> Vec<AutomationPause> {
+    let now_ms = core.now_ms();
+    core.node.read(|state| {
+        let seen = |pause: &AutomationPause| {
+            pause.pair.as_ref().is_none_or(|pair| sees(state, power, pair))
+        };
+        state.pauses(now_ms).into_iter().filter(seen).collect()
+    })
+}
+
 /// How the pairs stand that the query chooses; all of them, on one page.
-pub(super) fn fleet(core: &Core, query: &FleetQuery) -> Result<Fleet, ApiError> {
+pub(super) fn fleet(core: &Core, power: &Power, query: &FleetQuery) -> Result<Fleet, ApiError> {
     let fits = selector(query.selector.as_ref())?;
-    let waiting: BTreeSet<PairId> = approvals(core).into_iter().map(|one| one.pair).collect();
-    let views = views(core, |_| true, &fits);
+    let waiting: BTreeSet<PairId> =
+        approvals(core, power).into_iter().map(|one| one.pair).collect();
+    let views = views(core, power, |_| true, &fits);
     Ok(Fleet::of(views.iter().map(|view| (view, waiting.contains(&view.spec.id)))))
 }
 
 /// Who holds what.
-pub(super) fn leases(core: &Core) -> Vec<LeaseView> {
-    all(core)
+pub(super) fn leases(core: &Core, power: &Power) -> Vec<LeaseView> {
+    all(core, power)
         .into_iter()
         .map(|view| {
             let of_holder = view.holder.as_ref().and_then(|holder| view.members.get(holder));
@@ -172,10 +215,10 @@ pub(super) fn leases(core: &Core) -> Vec<LeaseView> {
 }
 
 /// The regions that pairs have members in.
-pub(super) fn regions(core: &Core) -> Vec<RegionView> {
+pub(super) fn regions(core: &Core, power: &Power) -> Vec<RegionView> {
     let now = core.clock.now();
     let mut regions: BTreeMap<RegionId, RegionView> = BTreeMap::new();
-    for view in all(core) {
+    for view in all(core, power) {
         for region in view.spec.members.keys() {
             let known = regions.entry(region.clone()).or_insert_with(|| RegionView {
                 region: region.clone(),

@@ -11,7 +11,7 @@ use continuum_control_api::rest::{
     ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
     SwitchoverRequest,
 };
-use continuum_control_api::routes::{Api, ApiError, Events};
+use continuum_control_api::routes::{Api, ApiError, Events, Sight};
 use continuum_control_api::spec_diff;
 use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
@@ -20,11 +20,15 @@ use crate::core::{Core, api_error};
 use crate::raft::Member;
 use crate::state::{Change, Reply, version_not_found};
 
+mod access;
+pub(crate) mod door;
 mod events;
 pub(crate) mod forward;
+mod gate;
 pub(crate) mod grpc;
 mod look;
 mod moves;
+pub(crate) mod oidc;
 
 /// The API's meaning.
 pub(crate) struct Service {
@@ -33,6 +37,10 @@ pub(crate) struct Service {
 
 fn pair_not_found(pair: &PairId) -> ApiError {
     ApiError::new(404, "pair-not-found", format!("there is no pair {pair}"))
+}
+
+fn operation_not_found(id: &OperationId) -> ApiError {
+    ApiError::new(404, "operation-not-found", format!("there is no operation {id}"))
 }
 
 /// A reply of another kind than the change calls for: a bug, told as one.
@@ -81,9 +89,9 @@ fn members_text(view: &CoreView) -> String {
 
 #[async_trait]
 impl Api for Service {
-    async fn pairs(&self, query: PairsQuery) -> Result<Page<PairView>, ApiError> {
+    async fn pairs(&self, sight: &Sight, query: PairsQuery) -> Result<Page<PairView>, ApiError> {
         self.core.fresh().await?;
-        look::pairs(&self.core, &query)
+        look::pairs(&self.core, &sight.power, &query)
     }
 
     async fn pair(&self, pair: PairId) -> Result<PairView, ApiError> {
@@ -192,16 +200,21 @@ impl Api for Service {
         moves::failover(&self.core, &ask, &pair, body).await
     }
 
-    async fn operations(&self, query: OperationsQuery) -> Result<Page<Operation>, ApiError> {
+    async fn operations(
+        &self,
+        sight: &Sight,
+        query: OperationsQuery,
+    ) -> Result<Page<Operation>, ApiError> {
         self.core.fresh().await?;
-        look::operations(&self.core, &query)
+        look::operations(&self.core, &sight.power, &query)
     }
 
     async fn operation(&self, id: OperationId) -> Result<Operation, ApiError> {
         self.core.fresh().await?;
-        self.core.node.read(|state| state.operation(&id).cloned()).ok_or_else(|| {
-            ApiError::new(404, "operation-not-found", format!("there is no operation {id}"))
-        })
+        self.core
+            .node
+            .read(|state| state.operation(&id).cloned())
+            .ok_or_else(|| operation_not_found(&id))
     }
 
     async fn cancel(
@@ -224,15 +237,14 @@ impl Api for Service {
         operation_of(self.core.change(&ask, change).await?)
     }
 
-    async fn approvals(&self) -> Result<Vec<Operation>, ApiError> {
+    async fn approvals(&self, sight: &Sight) -> Result<Vec<Operation>, ApiError> {
         self.core.fresh().await?;
-        Ok(look::approvals(&self.core))
+        Ok(look::approvals(&self.core, &sight.power))
     }
 
-    async fn pauses(&self) -> Result<Vec<AutomationPause>, ApiError> {
+    async fn pauses(&self, sight: &Sight) -> Result<Vec<AutomationPause>, ApiError> {
         self.core.fresh().await?;
-        let now_ms = self.core.now_ms();
-        Ok(self.core.node.read(|state| state.pauses(now_ms)))
+        Ok(look::pauses(&self.core, &sight.power))
     }
 
     async fn pause(&self, ask: Ask, body: PauseRequest) -> Result<AutomationPause, ApiError> {
@@ -251,25 +263,30 @@ impl Api for Service {
     ) -> Result<Vec<AutomationPause>, ApiError> {
         let change = Change::Resume { pair: query.pair, reason: body.reason };
         self.core.change(&ask, change).await?;
-        let now_ms = self.core.now_ms();
-        Ok(self.core.node.read(|state| state.pauses(now_ms)))
+        let power = self.core.power(&ask.who)?;
+        Ok(look::pauses(&self.core, &power))
     }
 
-    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, ApiError> {
+    async fn audit(&self, sight: &Sight, query: AuditQuery) -> Result<Vec<AuditRecord>, ApiError> {
         let limit = look::limit(query.limit)?;
         self.core.fresh().await?;
-        let wanted = |record: &&AuditRecord| query.pair.is_none() || record.pair == query.pair;
-        self.core.node.read(|state| match query.after {
-            Some(after) => {
-                let records =
-                    state.audit_after(after).map_err(|first| events::dropped(after, first))?;
-                Ok(records.filter(wanted).take(limit).cloned().collect())
-            }
-            None => {
-                let mut newest: Vec<_> =
-                    state.audit().rev().filter(wanted).take(limit).cloned().collect();
-                newest.reverse();
-                Ok(newest)
+        let of_pair = |record: &AuditRecord| query.pair.is_none() || record.pair == query.pair;
+        self.core.node.read(|state| {
+            let wanted = |record: &&AuditRecord| {
+                of_pair(record) && events::is_seen(state, &sight.power, record)
+            };
+            match query.after {
+                Some(after) => {
+                    let records =
+                        state.audit_after(after).map_err(|first| events::dropped(after, first))?;
+                    Ok(records.filter(wanted).take(limit).cloned().collect())
+                }
+                None => {
+                    let mut newest: Vec<_> =
+                        state.audit().rev().filter(wanted).take(limit).cloned().collect();
+                    newest.reverse();
+                    Ok(newest)
+                }
             }
         })
     }
@@ -279,33 +296,39 @@ impl Api for Service {
         Ok(self.core.node.read(|state| state.verify_audit()))
     }
 
-    async fn events(&self, pair: Option<PairId>, after: Option<u64>) -> Result<Events, ApiError> {
-        events::follow(&self.core, pair, after)
+    async fn events(
+        &self,
+        sight: Sight,
+        pair: Option<PairId>,
+        after: Option<u64>,
+    ) -> Result<Events, ApiError> {
+        events::follow(&self.core, sight, pair, after)
     }
 
-    async fn status(&self) -> Result<Status, ApiError> {
+    async fn status(&self, sight: &Sight) -> Result<Status, ApiError> {
         self.core.fresh().await?;
-        let now_ms = self.core.now_ms();
-        let (automation, operations) = self
-            .core
-            .node
-            .read(|state| (state.pauses(now_ms), state.unfinished().cloned().collect::<Vec<_>>()));
-        Ok(Status { core: self.core.view(), pairs: look::all(&self.core), automation, operations })
+        let (core, power) = (&self.core, &sight.power);
+        let operations = core.node.read(|state| {
+            let seen = |operation: &&Operation| look::sees(state, power, &operation.pair);
+            state.unfinished().filter(seen).cloned().collect()
+        });
+        let automation = look::pauses(core, power);
+        Ok(Status { core: core.view(), pairs: look::all(core, power), automation, operations })
     }
 
-    async fn fleet(&self, query: FleetQuery) -> Result<Fleet, ApiError> {
+    async fn fleet(&self, sight: &Sight, query: FleetQuery) -> Result<Fleet, ApiError> {
         self.core.fresh().await?;
-        look::fleet(&self.core, &query)
+        look::fleet(&self.core, &sight.power, &query)
     }
 
-    async fn leases(&self) -> Result<Vec<LeaseView>, ApiError> {
+    async fn leases(&self, sight: &Sight) -> Result<Vec<LeaseView>, ApiError> {
         self.core.fresh().await?;
-        Ok(look::leases(&self.core))
+        Ok(look::leases(&self.core, &sight.power))
     }
 
-    async fn regions(&self) -> Result<Vec<RegionView>, ApiError> {
+    async fn regions(&self, sight: &Sight) -> Result<Vec<RegionView>, ApiError> {
         self.core.fresh().await?;
-        Ok(look::regions(&self.core))
+        Ok(look::regions(&self.core, &sight.power))
     }
 
     async fn core(&self) -> Result<CoreView, ApiError> {

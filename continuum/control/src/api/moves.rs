@@ -3,6 +3,7 @@
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{FailoverRequest, Plan, Started, SwitchoverRequest};
 use continuum_control_api::routes::ApiError;
+use continuum_domain::access::LOUD;
 use continuum_domain::operation::{Operation, OperationKind};
 use continuum_domain::sequence::TRIGGER_ORDERED;
 use continuum_domain::{Epoch, PairId, PairRecord, RegionId};
@@ -84,6 +85,11 @@ async fn answered(core: &Core, ask: &Ask) -> Result<Option<Operation>, ApiError>
     Ok(Some(now.unwrap_or(then)))
 }
 
+/// An actor without the mark of broken glass.
+fn quiet(actor: &str) -> &str {
+    actor.strip_suffix(LOUD).unwrap_or(actor)
+}
+
 struct Looked {
     plan: Plan,
     record: Option<PairRecord>,
@@ -130,7 +136,7 @@ async fn look(
             ) => running_to == to && trigger == TRIGGER_ORDERED && *allow_data_loss == asked,
             _ => false,
         };
-        same_move && running.actor == actor && !running.cancel_requested
+        same_move && quiet(&running.actor) == actor && !running.cancel_requested
     });
     Ok(Looked { plan, record, same })
 }

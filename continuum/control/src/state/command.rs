@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use continuum_control_api::access::{GlassView, GrantView, TokenView};
 use continuum_control_api::ask::{Condition, RequestKey};
 use continuum_control_api::link::{GrantAnswer, JournalEntry};
 use continuum_control_api::rest::{AutomationPause, SpecVersion};
@@ -13,6 +14,7 @@ use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
+use super::access::AccessChange;
 use super::cells::{CellPut, CellState};
 
 /// A change of the replicated state. Only ever add variants and optional fields: older nodes'
@@ -172,6 +174,8 @@ pub enum Change {
         /// The tag it must have.
         expected: String,
     },
+    /// Who may do what.
+    Access(AccessChange),
 }
 
 /// An agent's wish to fail over, with what the leader knows beside the replicated state.
@@ -239,6 +243,7 @@ impl Change {
             Change::Note { .. } => "note",
             Change::PutCell(_) => "put-cell",
             Change::DeleteCell { .. } => "delete-cell",
+            Change::Access(_) => "access",
         }
     }
 }
@@ -278,6 +283,12 @@ pub enum Reply {
         /// Lines that were added.
         added: Vec<AddedLine>,
     },
+    /// The grant as it stands now, or stood when it was taken away.
+    AccessGrant(GrantView),
+    /// The token as it stands now, or stood when it was ended.
+    AccessToken(TokenView),
+    /// The broken glass.
+    AccessGlass(GlassView),
     /// The cell was written, under this tag.
     CellWritten(String),
     /// The cell did not have the expected tag; what it holds.
@@ -297,6 +308,9 @@ impl fmt::Display for Reply {
             Reply::Grant(_) => f.write_str("grant answer"),
             Reply::Pause(pause) => write!(f, "pause until {}", pause.until_ms),
             Reply::Journalled { seq, added } => write!(f, "{} lines, seq {seq}", added.len()),
+            Reply::AccessGrant(view) => write!(f, "grant {}", view.grant.name),
+            Reply::AccessToken(token) => write!(f, "token {}", token.name),
+            Reply::AccessGlass(glass) => write!(f, "glass broken until {}", glass.until_ms),
             Reply::CellWritten(tag) => write!(f, "cell {tag} written"),
             Reply::CellConflict(_) => f.write_str("cell not as expected"),
             Reply::CellGone(gone) => write!(f, "cell gone: {gone}"),

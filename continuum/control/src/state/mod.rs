@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::raft::Machine;
 
+pub mod access;
 pub mod audit;
 mod cells;
 pub mod command;
@@ -27,6 +28,7 @@ mod operations;
 mod pairs;
 mod remembered;
 
+pub use access::{AccessChange, AccessState, Ended, SecretHash, TokenOrder};
 pub use cells::{Blob, CellPut, CellState};
 pub use command::{AddedLine, Change, Command, FailoverAsk, Reply};
 pub use failover::Judgement;
@@ -116,6 +118,9 @@ pub struct CoreState {
     /// Requests that were answered. Absent in snapshots of older nodes.
     #[serde(default, skip_serializing_if = "Remembered::is_empty")]
     remembered: Remembered,
+    /// Who may do what. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "AccessState::is_empty")]
+    access: AccessState,
 }
 
 impl Machine for CoreState {
@@ -139,7 +144,9 @@ impl Machine for CoreState {
 }
 
 impl CoreState {
-    fn change(&mut self, index: u64, (now_ms, actor): (i64, &str), change: Change) -> Reply {
+    fn change(&mut self, index: u64, (now_ms, asked_by): (i64, &str), change: Change) -> Reply {
+        let shown = self.access.shown(asked_by, now_ms);
+        let actor = shown.as_str();
         let by = (now_ms, actor);
         match change {
             Change::ApplyPair { spec, reason, condition } => {
@@ -201,6 +208,7 @@ impl CoreState {
             }
             Change::PutCell(put) => self.put_cell(index, put),
             Change::DeleteCell { key, expected } => self.delete_cell(&key, &expected),
+            Change::Access(change) => self.change_access((now_ms, asked_by, actor), change),
         }
     }
 

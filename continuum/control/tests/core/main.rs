@@ -1,6 +1,10 @@
 //! The control core over its public surface, linked once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
+mod access_people;
+mod access_provider;
+mod access_support;
+mod access_table;
 mod core_cells;
 mod core_cluster;
 mod grpc;

@@ -42,6 +42,7 @@ struct Inner {
     paused: bool,
     directives: Vec<Directive>,
     ask: Option<(Epoch, String)>,
+    unlisted: bool,
     answers: Vec<GrantAnswer>,
 }
 
@@ -104,6 +105,11 @@ impl Agent {
 
     pub fn automation_paused(&self) -> bool {
         self.inner.lock().unwrap().paused
+    }
+
+    /// From now on it asks as a member that may lack acknowledged commits.
+    pub fn drop_out_of_the_ledger(&self) {
+        self.inner.lock().unwrap().unlisted = true;
     }
 
     /// Asks to fail over and waits for the answer.
@@ -378,7 +384,7 @@ impl Agent {
                                 epoch: *epoch,
                                 trigger: trigger.clone(),
                                 evidence: "unchanged for 11 s".into(),
-                                listed: true,
+                                listed: !inner.unlisted,
                                 lag_bytes: None,
                                 corroboration: None,
                             });

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use continuum_control::config::{CoreConfig, Peer, RaftTiming};
+use continuum_control::config::{AccessConfig, CoreConfig, Peer, RaftTiming};
 use continuum_control::raft::FsDisk;
 use continuum_control::{Edges, Listeners, OwnCells, serve_edges};
 use continuum_control_api::client::{ApiClient, ClientError};
@@ -105,6 +105,7 @@ pub struct Cluster {
     directory: tempfile::TempDir,
     authority: Authority,
     pub peers: Vec<Peer>,
+    access: AccessConfig,
     running: Mutex<BTreeMap<String, Running>>,
     pub store: Arc<MemoryStore>,
     pub operator: TlsFiles,
@@ -112,6 +113,11 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::start_with(AccessConfig::default()).await
+    }
+
+    /// The same where more is said about who may call.
+    pub async fn start_with(access: AccessConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::create(&directory.path().join("tls")).unwrap();
         let operator = authority.issue(&Identity::new(Role::Operator, "alice")).unwrap();
@@ -129,6 +135,7 @@ impl Cluster {
             directory,
             authority,
             peers,
+            access,
             running: Mutex::default(),
             store: Arc::new(MemoryStore::new()),
             operator,
@@ -141,7 +148,10 @@ impl Cluster {
 
     fn run(&self, index: usize, network: SharedNetwork, listeners: Listeners) {
         let peer = self.peers[index].clone();
-        let config = config(&peer, &self.peers, self.directory.path());
+        let config = CoreConfig {
+            access: self.access.clone(),
+            ..config(&peer, &self.peers, self.directory.path())
+        };
         let (stop, stopping) = oneshot::channel::<()>();
         let register: Arc<dyn RegisterStore> = self.store.clone();
         let cells = OwnCells::new(CELLS_DEADLINE);
@@ -233,8 +243,12 @@ impl Cluster {
     }
 
     pub async fn apply_spec(&self) {
+        self.apply(spec()).await;
+    }
+
+    pub async fn apply(&self, spec: PairSpec) {
         let client = self.client();
-        let body = ApplyPair { spec: spec(), reason: "test".into() };
+        let body = ApplyPair { spec, reason: "test".into() };
         eventually("the spec applied", || async {
             match client.apply_pair(&body).await {
                 Ok(version) => Some(version),
@@ -270,5 +284,6 @@ fn config(peer: &Peer, peers: &[Peer], directory: &Path) -> CoreConfig {
         max_failovers_at_once: 2,
         drills: false,
         raft: RaftTiming::default(),
+        access: AccessConfig::default(),
     }
 }

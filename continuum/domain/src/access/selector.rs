@@ -1,13 +1,19 @@
 //! Choosing pairs by their labels: `env=prod,tier!=bronze,team`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Parts of a selector.
 const TERMS_MAX: usize = 20;
 
 /// Terms that must all hold. None holds for everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub struct Selector(Vec<Term>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +37,60 @@ impl Selector {
             Term::Has(key) => labels.contains_key(key),
             Term::HasNot(key) => !labels.contains_key(key),
         })
+    }
+
+    /// Whether it has no term, and so holds for everything.
+    pub fn is_everything(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether whatever this fits surely fits `wider` too. Each term is looked at for itself, so a
+    /// "no" may be too careful; a "yes" never is wrong.
+    pub fn is_within(&self, wider: &Selector) -> bool {
+        wider.0.iter().all(|wanted| self.0.iter().any(|held| held.implies(wanted)))
+    }
+}
+
+impl Term {
+    fn implies(&self, other: &Term) -> bool {
+        match (self, other) {
+            (Term::Is(key, _), Term::Has(wanted)) => key == wanted,
+            (Term::Is(key, value), Term::IsNot(wanted, not)) => key == wanted && value != not,
+            (Term::HasNot(key), Term::IsNot(wanted, _)) => key == wanted,
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Term::Is(key, value) => write!(f, "{key}={value}"),
+            Term::IsNot(key, value) => write!(f, "{key}!={value}"),
+            Term::Has(key) => f.write_str(key),
+            Term::HasNot(key) => write!(f, "!{key}"),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let terms: Vec<String> = self.0.iter().map(Term::to_string).collect();
+        f.write_str(&terms.join(","))
+    }
+}
+
+impl From<Selector> for String {
+    fn from(selector: Selector) -> String {
+        selector.to_string()
+    }
+}
+
+/// As a stored scope: an empty text is everything, which a query must say by leaving it out.
+impl TryFrom<String> for Selector {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() { Ok(Self::default()) } else { text.parse() }
     }
 }
 

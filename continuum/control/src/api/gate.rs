@@ -1,0 +1,195 @@
+//! The gate before the routes: whether the caller may do what it asks for, by the grants of the node
+//! that answers.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use continuum_control_api::rest::API;
+use continuum_control_api::routes::{
+    ApiError, Asked, BODY_BYTES_MAX, Demand, Principal, Sight, Target, demands, endpoints,
+};
+use continuum_domain::access::{Caller, Over, Power, Tier, Verdict, Via, authorise, is_production};
+use http::Method;
+
+use super::door::unauthenticated;
+use super::forward::is_answered_by_any;
+use super::pair_not_found;
+use crate::core::Core;
+use crate::state::CoreState;
+
+impl Core {
+    /// What a caller holds, as far as this node has applied the log.
+    pub(crate) fn power(&self, caller: &Caller) -> Result<Power, ApiError> {
+        let certificates = self.config.access.operator_certificates.tier();
+        let now_ms = self.now_ms();
+        let power = self.node.read(|state| state.access().power(caller, certificates, now_ms));
+        power.map_err(|_| unauthenticated("the token is not known, or has ended"))
+    }
+
+    /// Whether a caller holds everything whatever was granted: nothing needs to be looked up.
+    fn is_owner_by_configuration(&self, caller: &Caller) -> bool {
+        match caller.via {
+            Via::Core => true,
+            Via::Certificate => {
+                self.config.access.operator_certificates.tier() == Some(Tier::Owner)
+            }
+            Via::Token(_) | Via::Provider => false,
+        }
+    }
+}
+
+/// Lets a request through to its route, with what the caller may see.
+pub(super) async fn gate(
+    State(core): State<Arc<Core>>,
+    matched: MatchedPath,
+    parameters: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Response {
+    let named = parameters.iter().next().map(|(_, value)| value.to_owned());
+    match decide(&core, matched.as_str(), named, request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn decide(
+    core: &Core,
+    route: &str,
+    named: Option<String>,
+    mut request: Request,
+) -> Result<Request, ApiError> {
+    let method = if *request.method() == Method::HEAD { &Method::GET } else { request.method() };
+    let path = route.strip_prefix(API).unwrap_or(route);
+    let endpoints = endpoints();
+    let found = endpoints.iter().find(|one| one.path == path && one.method == method.as_str());
+    let Some(endpoint) = found else {
+        let text = "the route does not take this method";
+        return Err(ApiError::new(405, "no-such-method", text));
+    };
+    if endpoint.is_open() {
+        return Ok(request);
+    }
+    let Some(Principal(caller)) = request.extensions().get::<Principal>().cloned() else {
+        return Err(unauthenticated("the caller is not known"));
+    };
+    if core.is_owner_by_configuration(&caller) {
+        let power = Power::everywhere(Tier::Owner).with_break_glass();
+        request.extensions_mut().insert(Sight { caller, power });
+        return Ok(request);
+    }
+    if !is_answered_by_any(&request) {
+        core.fresh().await?;
+    }
+    let power = core.power(&caller)?;
+    let (mut request, body) = if Asked::body_counts(endpoint.id) {
+        read(request).await?
+    } else {
+        (request, Bytes::new())
+    };
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let asked = Asked { id: endpoint.id, named: named.as_deref(), query: &query, body: &body };
+    let wanted = demands(&asked);
+    core.node.read(|state| {
+        let now_ms = state.now_ms(core.clock.wall_ms());
+        let held = |demand| hold(state, (&caller, &power), demand, now_ms);
+        wanted.iter().try_for_each(held)
+    })?;
+    request.extensions_mut().insert(Sight { caller, power });
+    Ok(request)
+}
+
+/// The request with its body, which says what it takes.
+async fn read(request: Request) -> Result<(Request, Bytes), ApiError> {
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        let text =
+            format!("{error}; at most {BODY_BYTES_MAX} bytes are accepted; nothing was changed");
+        ApiError::new(413, "body-unreadable", text)
+    })?;
+    Ok((Request::from_parts(parts, Body::from(bytes.clone())), bytes))
+}
+
+/// Whether what a request takes is held.
+fn hold(
+    state: &CoreState,
+    (caller, power): (&Caller, &Power),
+    demand: &Demand,
+    now_ms: i64,
+) -> Result<(), ApiError> {
+    let labels = |pair| state.spec(pair).map(|(_, spec)| &spec.labels);
+    let mut tier = demand.tier;
+    let over = match &demand.target {
+        // Who holds nothing anywhere may still learn that, and break the glass if it may.
+        Target::Own => return Ok(()),
+        Target::AnyPair => Over::AnyPair,
+        Target::All => Over::All,
+        Target::Pair(pair) => Over::Pair(pair.as_ref().and_then(labels)),
+        Target::Labels(labels) => Over::Pair(Some(labels)),
+        Target::Version(pair, version) => {
+            let versions = state.pair(pair).map_or(&[][..], |known| &known.versions);
+            let wanted = versions.iter().find(|one| one.version == *version);
+            match wanted.and_then(|one| one.spec.as_ref()) {
+                Some(spec) => Over::Pair(Some(&spec.labels)),
+                // There is nothing to go back to, as the route will say.
+                None => return Ok(()),
+            }
+        }
+        Target::Operation(id) => {
+            let operation = id.as_ref().and_then(|id| state.operation(id));
+            let waiting = id.as_ref().and_then(|id| state.waiting(id));
+            if waiting.is_some_and(|waiting| waiting.data_loss) {
+                tier = demand.with_loss.unwrap_or(tier);
+            }
+            Over::Pair(operation.and_then(|operation| labels(&operation.pair)))
+        }
+        Target::Scope(selector) => Over::Scope(selector),
+        Target::Token(id) => {
+            let token = id.as_ref().and_then(|id| state.access().token(id.as_str(), now_ms));
+            match token {
+                Some((token, _)) => Over::Scope(&token.selector),
+                None => Over::All,
+            }
+        }
+    };
+    if let Over::Pair(Some(labels)) = over
+        && is_production(labels)
+    {
+        tier = demand.in_production.unwrap_or(tier);
+    }
+    match authorise(power, tier, over) {
+        Verdict::Allowed => Ok(()),
+        Verdict::Denied { needed } => Err(denied(caller, needed, &demand.target)),
+        Verdict::Hidden => Err(hidden(caller, tier, &demand.target)),
+    }
+}
+
+fn denied(caller: &Caller, needed: Tier, target: &Target) -> ApiError {
+    let over = match target {
+        Target::Own | Target::AnyPair => "a pair".to_owned(),
+        Target::All => "everything, by a grant without a selector".to_owned(),
+        Target::Pair(Some(pair)) | Target::Version(pair, _) => format!("pair {pair}"),
+        Target::Pair(None) | Target::Labels(_) => "pairs of these labels".to_owned(),
+        Target::Operation(_) => "the operation's pair".to_owned(),
+        Target::Scope(scope) if !scope.is_everything() => format!("all that {scope} fits"),
+        Target::Scope(_) => "everything".to_owned(),
+        Target::Token(_) => "all that the token may reach".to_owned(),
+    };
+    let text = format!(
+        "{caller} may not do this: it takes the tier {needed} over {over}; nothing was changed; \
+         `continuum whoami` tells what is held"
+    );
+    ApiError::new(403, "forbidden", text)
+}
+
+/// As if what is asked about were not there.
+fn hidden(caller: &Caller, needed: Tier, target: &Target) -> ApiError {
+    match target {
+        Target::Pair(Some(pair)) => pair_not_found(pair),
+        Target::Operation(Some(id)) => super::operation_not_found(id),
+        _ => denied(caller, needed, target),
+    }
+}
