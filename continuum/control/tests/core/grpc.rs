@@ -233,6 +233,14 @@ async fn health_is_that_of_the_node_and_certificates_without_rights_are_refused(
     let refused = stranger.call("GetStatus", json!({})).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "forbidden"));
 
+    // A bearer decides, also beside a certificate that may do everything.
+    let bad = [("authorization", "Bearer ctm_none_0000")];
+    let refused = api.call_with("GetStatus", json!({}), &bad).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::Unauthenticated, "unauthenticated")
+    );
+
     // The other nodes go: this one says by itself that it cannot have requests answered.
     for peer in cluster.peers.iter().filter(|peer| peer.name != api.node) {
         cluster.kill(&peer.name).await;
