@@ -17,6 +17,7 @@ pub mod name_kind;
 pub mod name_spec;
 pub mod observation;
 pub mod operation;
+pub mod outbox;
 pub mod pair;
 pub mod record;
 pub mod round_trips;
