@@ -205,6 +205,7 @@ fn start(authority: &Authority, directory: &Path) -> Result<Vec<ControlNode>, Fa
             max_failovers_at_once: 2,
             drills: false,
             raft: RaftTiming::default(),
+            audit: Default::default(),
         };
         let tls = issue(authority, Role::Core, &peer.name)?;
         ControlNode::start(peer.clone(), &config, &tls)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use continuum_domain::duration_text;
 use serde::{Deserialize, Serialize};
 
+use crate::archive::AuditSettings;
 use crate::raft::Member;
 
 /// Configuration of one control node.
@@ -41,6 +42,9 @@ pub struct CoreConfig {
     /// Timing of Raft.
     #[serde(default)]
     pub raft: RaftTiming,
+    /// The audit archive and its exports.
+    #[serde(default)]
+    pub audit: AuditSettings,
 }
 
 /// A founding control node.
@@ -141,6 +145,9 @@ impl CoreConfig {
                 "peers",
                 format!("does not list this node ({}, id {})", self.name, self.id),
             );
+        }
+        if let Err((key, problem)) = self.audit.check() {
+            return fail(key, problem);
         }
         let RaftTiming { heartbeat, election_min, election_max } = self.raft;
         if heartbeat.is_zero() || election_min < heartbeat * 3 || election_max <= election_min {

@@ -21,7 +21,7 @@ use continuum_runtime::{Identity, Role, seed};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tower::ServiceExt;
 
-use super::Service;
+use super::{Service, origin};
 use crate::core::{Core, no_leader};
 use crate::metrics::{self, OPEN_METRICS};
 
@@ -32,7 +32,7 @@ const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(40);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Names a request in logs and answers.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What is carried to the leader with a request, and back with an answer.
 const CARRIED: [HeaderName; 5] =
@@ -106,6 +106,7 @@ fn may_call(identity: &Identity) -> bool {
 
 /// Puts the authenticated caller into the request, or refuses it.
 async fn identify(mut request: Request, next: Next) -> Response {
+    origin::note(&mut request);
     // A forwarded request carries its principal already; nothing from outside can put one here.
     if request.extensions().get::<Principal>().is_none() {
         let caller = request.extensions().get::<ConnectInfo<Caller>>();
@@ -184,7 +185,10 @@ async fn to_leader(State(core): State<Arc<Core>>, request: Request, next: Next) 
 /// has applied itself; the documents are the same everywhere.
 fn is_answered_by_any(request: &Request) -> bool {
     let path = request.uri().path().strip_prefix(API).unwrap_or_default();
-    let own = matches!(path, "/core" | "/events" | "/openapi.json" | "/reference");
+    let own = matches!(
+        path,
+        "/audit/export" | "/audit/verify" | "/core" | "/events" | "/openapi.json" | "/reference"
+    );
     own && request.method() == Method::GET
 }
 
@@ -216,7 +220,8 @@ async fn carry(
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let method = request.method().to_string();
     let is_read = request.method() == Method::GET;
-    let headers = carried(request.headers(), &CARRIED);
+    let mut headers = carried(request.headers(), &CARRIED);
+    headers.extend(origin::carried(&request));
     let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
         let text = format!("{error}; at most {BODY_BYTES_MAX} bytes are accepted");
         ApiError::new(413, "body-unreadable", text)
@@ -272,6 +277,7 @@ pub(crate) async fn serve_forwarded(
         .uri(forward.path)
         .extension(Principal(principal))
         .extension(Forwarded)
+        .extension(origin::Carried::of(&forward.headers))
         .body(Body::from(Bytes::from(forward.body)))
         .map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
     *request.headers_mut() = uncarried(forward.headers, &CARRIED);

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, LeaseView,
-    OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RegionView,
-    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, ExportQuery, FailoverRequest, Fleet, FleetQuery,
+    LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody,
+    RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    VerifyQuery,
 };
-use continuum_control_api::routes::{Api, ApiError, Events};
+use continuum_control_api::routes::{Api, ApiError, Events, Export};
 use continuum_control_api::spec_diff;
 use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
@@ -20,9 +21,13 @@ use crate::raft::Member;
 use crate::state::{Change, Reply, version_not_found};
 
 mod events;
+mod export;
 pub(crate) mod forward;
 mod look;
 mod moves;
+mod origin;
+mod pseudonym;
+mod verify;
 
 /// The API's meaning.
 pub(crate) struct Service {
@@ -259,9 +264,12 @@ impl Api for Service {
         })
     }
 
-    async fn verify_audit(&self) -> Result<AuditVerdict, ApiError> {
-        self.core.fresh().await?;
-        Ok(self.core.node.read(|state| state.verify_audit()))
+    async fn verify_audit(&self, query: VerifyQuery) -> Result<AuditVerdict, ApiError> {
+        verify::run(&self.core, query).await
+    }
+
+    async fn export_audit(&self, query: ExportQuery) -> Result<Export, ApiError> {
+        export::begin(&self.core, query).await
     }
 
     async fn events(&self, pair: Option<PairId>, after: Option<u64>) -> Result<Events, ApiError> {

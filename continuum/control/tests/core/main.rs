@@ -1,6 +1,7 @@
 //! The control core over its public surface, linked once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
+mod audit;
 mod core_cells;
 mod core_cluster;
 mod raft_crash;
