@@ -206,6 +206,7 @@ fn start(authority: &Authority, directory: &Path) -> Result<Vec<ControlNode>, Fa
             drills: false,
             raft: RaftTiming::default(),
             access: AccessConfig::default(),
+            audit: Default::default(),
         };
         let tls = issue(authority, Role::Core, &peer.name)?;
         ControlNode::start(peer.clone(), &config, &tls)

@@ -3,6 +3,8 @@
 use continuum_domain::access::Caller;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditOrigin;
+
 /// Longest key of a request.
 pub const KEY_BYTES_MAX: usize = 128;
 
@@ -15,6 +17,8 @@ pub struct Ask {
     pub key: Option<RequestKey>,
     /// What must be there for the change to be made.
     pub condition: Condition,
+    /// From where, as far as it is known.
+    pub origin: Option<AuditOrigin>,
 }
 
 impl Ask {

@@ -18,9 +18,9 @@ use serde::de::DeserializeOwned;
 use crate::problem::Problem;
 use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
-    DiffQuery, FailoverRequest, Fleet, FleetQuery, HistoryEntry, HistoryQuery, LeaseView,
-    OperationsQuery, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody, RollbackRequest,
-    SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    DiffQuery, ExportQuery, FailoverRequest, Fleet, FleetQuery, HistoryEntry, HistoryQuery,
+    LeaseView, OperationsQuery, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody,
+    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
 };
 use crate::routes::IDEMPOTENCY_KEY;
 
@@ -30,6 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 /// The same for a change of the core's members, which waits until a new one has caught up.
 const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// How long an export may take in all.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Why a request brought no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -293,8 +296,46 @@ impl ApiClient {
     }
 
     /// `GET /audit/verify`.
-    pub async fn verify_audit(&self) -> Result<AuditVerdict, ClientError> {
-        self.get("/audit/verify").await
+    pub async fn verify_audit(&self, query: &VerifyQuery) -> Result<AuditVerdict, ClientError> {
+        self.get(&with_query("/audit/verify", query)?).await
+    }
+
+    /// `GET /audit/export`, from the first node that answers; `take` is given its text piece by piece.
+    pub async fn export_audit(
+        &self,
+        query: &ExportQuery,
+        mut take: impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        let path = with_query("/audit/export", query)?;
+        let mut tried = Vec::new();
+        let first = self.preferred.load(Ordering::Relaxed);
+        for offset in 0..self.targets.len() {
+            let Some(target) = self.targets.get((first + offset) % self.targets.len()) else {
+                continue;
+            };
+            let mut answer = match target.stream(&path).await {
+                Ok(answer) => answer,
+                Err(why) => {
+                    tried.push((target.label.clone(), why));
+                    continue;
+                }
+            };
+            let status = answer.status().as_u16();
+            if status != 200 {
+                let bytes = answer.bytes().await.unwrap_or_default();
+                return understand::<()>(target, status, &bytes);
+            }
+            // Once it has begun no other node is asked: what they have need not be alike.
+            let broken = |error: reqwest::Error| ClientError::NotUnderstood {
+                endpoint: target.label.clone(),
+                problem: format!("the export broke off: {}", causes(&error)),
+            };
+            while let Some(piece) = answer.chunk().await.map_err(broken)? {
+                take(&piece)?;
+            }
+            return Ok(());
+        }
+        Err(ClientError::Unreachable { tried })
     }
 
     /// `GET /status`.
@@ -373,6 +414,12 @@ impl Target {
             base: format!("https://{host}:{port}{API}"),
             client,
         })
+    }
+
+    /// A long answer, that may take as long as pieces of it arrive.
+    async fn stream(&self, path: &str) -> Result<reqwest::Response, String> {
+        let request = self.client.get(format!("{}{path}", self.base)).timeout(EXPORT_TIMEOUT);
+        request.send().await.map_err(|error| causes(&error))
     }
 
     /// Status and body, or why there was none.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod ask;
+pub mod audit;
 pub mod client;
 mod dialect;
 pub mod grpc;

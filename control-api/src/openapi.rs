@@ -195,7 +195,13 @@ fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
                 "schema": { "type": "string" },
             } });
         }
-        all.insert(answer.status.to_string(), response);
+        // The same status in another media type.
+        match all.get_mut(&answer.status.to_string()) {
+            Some(known) => {
+                known["content"][answer.media] = response["content"][answer.media].take()
+            }
+            None => drop(all.insert(answer.status.to_string(), response)),
+        }
     }
     for (status, codes) in problems(endpoint) {
         let text: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();

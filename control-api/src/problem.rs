@@ -86,6 +86,11 @@ pub const KINDS: &[Kind] = &[
         "Writes to PostgreSQL go on. Ask again, or bring a majority of the control nodes back.",
     ),
     kind(
+        "no-personal-key",
+        "No key for pseudonyms is configured",
+        "Nothing was exported. Set audit.personal_key_file on the node, or export without hash_personal.",
+    ),
+    kind(
         "no-such-method",
         "The route does not take this method",
         "Nothing was changed. The reference lists what it takes.",

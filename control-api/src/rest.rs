@@ -9,6 +9,10 @@ use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::audit::{
+    ArchiveVerdict, AuditGap, AuditHead, AuditOrigin, AuditVerdict, ExportFormat, ExportHeader,
+    ExportNote, ExportQuery, VerifyQuery,
+};
 use crate::link::{AcceptorReport, Blocked, MemberReport, SwitchReport};
 pub use crate::posture::{
     Fleet, PairPosture, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,
@@ -321,6 +325,9 @@ pub struct AuditRecord {
     pub before: String,
     /// State after, for people.
     pub after: String,
+    /// From where; absent where it was no request, and in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<AuditOrigin>,
     /// Hash of the record before this one, hexadecimal.
     pub previous_hash: String,
     /// Hash over all the above.
@@ -512,31 +519,6 @@ pub struct AuditQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
-
-/// Where the audit chain ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AuditHead {
-    /// Position of the newest record.
-    pub index: u64,
-    /// Its hash, hexadecimal.
-    pub hash: String,
-}
-
-/// `GET /audit/verify`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AuditVerdict {
-    /// Whether every record hashes to what it says and names its predecessor.
-    pub intact: bool,
-    /// Records looked at.
-    pub records: u64,
-    /// Position of the first record looked at; older ones were dropped, their hash is kept.
-    pub first: Option<u64>,
-    /// Position and hash of the newest record, to be compared with a copy kept elsewhere.
-    pub head: Option<AuditHead>,
-    /// What is wrong, with the position.
-    pub problem: Option<String>,
-}
-
 /// Query of `GET /pairs/{pair}/history`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,6 +7,7 @@ use continuum_domain::access::Tier;
 use continuum_domain::duration_text;
 use serde::{Deserialize, Serialize};
 
+use crate::archive::AuditSettings;
 use crate::raft::Member;
 
 /// Configuration of one control node.
@@ -45,6 +46,9 @@ pub struct CoreConfig {
     /// Who may call the API.
     #[serde(default)]
     pub access: AccessConfig,
+    /// The audit archive and its exports.
+    #[serde(default)]
+    pub audit: AuditSettings,
 }
 
 /// Who may call the API, beside what is granted in it.
@@ -260,6 +264,9 @@ impl CoreConfig {
             if let Some((key, _)) = texts.iter().find(|(_, text)| text.is_empty()) {
                 return fail(key, "must not be empty".into());
             }
+        }
+        if let Err((key, problem)) = self.audit.check() {
+            return fail(key, problem);
         }
         let RaftTiming { heartbeat, election_min, election_max } = self.raft;
         if heartbeat.is_zero() || election_min < heartbeat * 3 || election_max <= election_min {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_control_api::ask::{Ask, RequestKey};
+use continuum_control_api::audit::AuditOrigin;
 use continuum_control_api::rest::{CoreNodeView, CoreView};
 use continuum_control_api::routes::ApiError;
 use continuum_domain::record::pair_key;
@@ -15,6 +16,7 @@ use continuum_witness::RegisterStore;
 use tokio::sync::Semaphore;
 
 use crate::api::door::Door;
+use crate::archive::Archive;
 use crate::config::CoreConfig;
 use crate::crash::CrashPoint;
 use crate::link::Asks;
@@ -44,6 +46,10 @@ pub struct Core {
     pub(crate) requests: Requests,
     /// Who called how often.
     pub(crate) door: Door,
+    /// Every record this node has applied, on disk.
+    pub(crate) archive: Archive,
+    /// Exports that may still be begun here.
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Core {
@@ -66,7 +72,7 @@ impl Core {
 
     /// Proposes a change; it is committed when this returns `Ok`.
     pub(crate) async fn propose(&self, actor: &str, change: Change) -> Result<Reply, ProposeError> {
-        self.propose_once(actor, change, None).await
+        self.propose_once(actor, change, (None, None)).await
     }
 
     /// The same for a request that has a name.
@@ -74,11 +80,11 @@ impl Core {
         &self,
         actor: &str,
         change: Change,
-        key: Option<RequestKey>,
+        (key, origin): (Option<RequestKey>, Option<AuditOrigin>),
     ) -> Result<Reply, ProposeError> {
         let reaches_state = matches!(change, Change::Start { .. } | Change::Become { .. });
         let at_ms = self.clock.wall_ms();
-        let command = Command { at_ms, actor: actor.to_owned(), change, key };
+        let command = Command { at_ms, actor: actor.to_owned(), change, key, origin };
         let reply = self.node.propose(command).await?;
         self.crash_if_drilled(&reply, reaches_state);
         Ok(reply)
@@ -101,7 +107,8 @@ impl Core {
 
     /// Proposes a change for an API caller.
     pub(crate) async fn change(&self, ask: &Ask, change: Change) -> Result<Reply, ApiError> {
-        let proposed = self.propose_once(&ask.actor(), change, ask.key.clone()).await;
+        let proposed =
+            self.propose_once(&ask.actor(), change, (ask.key.clone(), ask.origin.clone())).await;
         match proposed.map_err(|error| api_error(&error))? {
             Reply::Refused(error) => Err(error),
             reply => Ok(reply),

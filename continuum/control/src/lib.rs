@@ -16,6 +16,8 @@
 //! afterwards what happened.
 
 mod api;
+pub mod archive;
+mod calendar;
 mod cells;
 pub mod config;
 mod core;

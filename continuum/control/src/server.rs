@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::door::Door;
 use crate::api::{forward, grpc};
+use crate::archive::{self, Archive};
 use crate::cells::{NodeCells, OwnCells};
 use crate::config::{ConfigError, CoreConfig};
 use crate::core::Core;
@@ -40,9 +41,13 @@ use crate::runner;
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Dead connections are found after this long.
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// How long open requests may take once the node is told to stop.
 /// Most streams of events that a node keeps open.
 pub(crate) const STREAMS_MAX: usize = 2_000;
+/// Most exports of the audit chain at once; each holds a piece of the archive in memory.
+const EXPORTS_MAX: usize = 4;
+/// Below the data directory.
+const ARCHIVE: &str = "audit";
+/// How long open requests may take once the node is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a control node did not start or stopped.
@@ -118,10 +123,13 @@ pub async fn serve_on(
 ) -> Result<(), ServeError> {
     config.check()?;
     let disk = Arc::new(FsDisk::open(&config.data_directory).map_err(StartError::from)?);
+    let archive = config.data_directory.join(ARCHIVE);
+    let archive = Arc::new(FsDisk::open(&archive).map_err(StartError::from)?);
     let onlooker = None;
     let dialect = Dialect::default();
     let own_cells = None;
-    let edges = Edges { listeners, disk, network, clock, register, own_cells, onlooker, dialect };
+    let edges =
+        Edges { listeners, disk, archive, network, clock, register, own_cells, onlooker, dialect };
     serve_edges(config, edges, shutdown).await
 }
 
@@ -134,6 +142,8 @@ pub struct Edges {
     pub listeners: Listeners,
     /// Its durable state; the configured data directory is not looked at.
     pub disk: SharedDisk,
+    /// Where it keeps every audit record it has applied.
+    pub archive: SharedDisk,
     /// How it reaches the other nodes.
     pub network: SharedNetwork,
     /// Its time.
@@ -155,7 +165,8 @@ pub async fn serve_edges(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     config.check()?;
-    let Edges { listeners, disk, network, clock, register, own_cells, onlooker, dialect } = edges;
+    let Edges { listeners, disk, archive, network, clock, register, own_cells, onlooker, dialect } =
+        edges;
     let crash = CrashPoint::from_environment(config.drills).map_err(ServeError::Drill)?;
     if let Some(point) = &crash {
         tracing::warn!(?point, "a crash point is armed: this process will abort there");
@@ -180,6 +191,8 @@ pub async fn serve_edges(
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         requests: Requests::default(),
         door,
+        archive: Archive::new(archive),
+        exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);
@@ -190,6 +203,7 @@ pub async fn serve_edges(
     let work = seed::spawn(runner::run(core.clone()));
     let asking =
         core.door.provider.clone().map(|provider| seed::spawn(async move { provider.run().await }));
+    let archiving = seed::spawn(archive::run(core.clone()));
     let name = core.config.name.clone();
     tracing::info!(node = %name, "control node started");
 
@@ -199,6 +213,7 @@ pub async fn serve_edges(
     if let Some(asking) = asking {
         asking.abort();
     }
+    archiving.abort();
     // Both servers hold a receiver until they have ended.
     stop.send_replace(true);
     for (what, mut server) in [("gRPC", rpc), ("REST", api)] {

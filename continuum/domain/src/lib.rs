@@ -19,6 +19,7 @@ pub mod name_spec;
 pub mod objective;
 pub mod observation;
 pub mod operation;
+pub mod outbox;
 pub mod pair;
 pub mod record;
 pub mod round_trips;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::BODY_BYTES_MAX;
 use crate::ask::{Ask, Condition, KEY_BYTES_MAX, RequestKey};
+use crate::audit::AuditOrigin;
 use crate::problem::ApiError;
 
 /// Names a request, so that it can be repeated and takes effect once.
@@ -63,6 +64,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Order<T> {
         let (mut parts, body) = request.into_parts();
         let Principal(who) = Principal::from_request_parts(&mut parts, state).await?;
         Sight::from_request_parts(&mut parts, state).await?;
+        let origin = parts.extensions.get::<AuditOrigin>().cloned();
         let condition = condition(&parts.headers)?;
         let key = key(&parts.headers)?;
         let method = parts.method.clone();
@@ -74,7 +76,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Order<T> {
             let text = format!("the JSON body is refused: {error}; nothing was changed");
             ApiError::new(422, "body-refused", text)
         })?;
-        Ok(Self { ask: Ask { who, key, condition }, body })
+        Ok(Self { ask: Ask { who, key, condition, origin }, body })
     }
 }
 

@@ -20,12 +20,15 @@ use crate::problem::ApiError;
 use crate::reference;
 use crate::rest::{
     API, AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, DiffQuery, EventsQuery,
-    FailoverRequest, FleetQuery, HistoryQuery, OperationsQuery, Page, PairsQuery, PauseQuery,
-    PauseRequest, ReasonBody, RollbackRequest, SpecVersion, Started, SwitchoverRequest,
+    ExportQuery, FailoverRequest, FleetQuery, HistoryQuery, OperationsQuery, Page, PairsQuery,
+    PauseQuery, PauseRequest, ReasonBody, RollbackRequest, SpecVersion, Started, SwitchoverRequest,
+    VerifyQuery,
 };
 
 /// A client's library and whatever is between it and us take a silent stream for a dead one.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Says of an export whether people are named in it.
+const PERSONAL_DATA: HeaderName = HeaderName::from_static("continuum-personal-data");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 fn json_response<T: Serialize>(status: StatusCode, value: &T) -> Response {
@@ -240,8 +243,30 @@ pub async fn audit(
     answer(api.audit(&sight, query).await)
 }
 
-pub async fn verify_audit(State(api): Handle, _: Sight) -> Response {
-    answer(api.verify_audit().await)
+pub async fn verify_audit(
+    State(api): Handle,
+    _: Sight,
+    Params(query): Params<VerifyQuery>,
+) -> Response {
+    answer(api.verify_audit(query).await)
+}
+
+pub async fn export_audit(
+    State(api): Handle,
+    _: Sight,
+    Params(query): Params<ExportQuery>,
+) -> Response {
+    let hashed = query.hash_personal;
+    match api.export_audit(query).await {
+        Ok(export) => {
+            let headers = [
+                (header::CONTENT_TYPE, export.media),
+                (PERSONAL_DATA, if hashed { "hashed" } else { "plain" }),
+            ];
+            (headers, Body::from_stream(export.text)).into_response()
+        }
+        Err(error) => error.into_response(),
+    }
 }
 
 pub async fn events(

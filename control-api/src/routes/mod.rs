@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
@@ -20,10 +21,10 @@ use crate::ask::Ask;
 pub use crate::problem::ApiError;
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, HistoryEntry,
-    HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest,
-    ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
-    SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, ExportQuery, FailoverRequest, Fleet, FleetQuery,
+    HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery,
+    PauseRequest, ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
+    SwitchoverRequest, VerifyQuery,
 };
 
 mod access;
@@ -46,6 +47,14 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Records of the audit chain as they are made, in order and without a gap.
 pub type Events = Pin<Box<dyn Stream<Item = AuditRecord> + Send>>;
+
+/// An export on its way: media type, and its text piece by piece.
+pub struct Export {
+    /// Media type.
+    pub media: &'static str,
+    /// The text.
+    pub text: Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>,
+}
 
 /// What the API does. Implemented by the control core's leader.
 #[async_trait]
@@ -137,8 +146,10 @@ pub trait Api: AccessApi + Send + Sync + 'static {
     ) -> Result<Vec<AutomationPause>, ApiError>;
     /// A page of the audit chain.
     async fn audit(&self, sight: &Sight, query: AuditQuery) -> Result<Vec<AuditRecord>, ApiError>;
-    /// Verifies the audit chain.
-    async fn verify_audit(&self) -> Result<AuditVerdict, ApiError>;
+    /// Verifies the audit chain, and the archive of the node that is asked.
+    async fn verify_audit(&self, query: VerifyQuery) -> Result<AuditVerdict, ApiError>;
+    /// Audit records of any age. Answered by any node, from its own archive and what it has applied.
+    async fn export_audit(&self, query: ExportQuery) -> Result<Export, ApiError>;
     /// The records after a position as they are made; from now on where there is none. Answered by
     /// any node, from what it has applied.
     async fn events(

@@ -88,7 +88,7 @@ pub fn needs(id: &str) -> &'static [Need] {
         | "getCore" | "getBreakGlass" => VIEW_ANY,
         "getPair" | "listVersions" | "listHistory" | "diffVersions" => VIEW_PAIR,
         "getOperation" => const { &[need("", Tier::Viewer, Place::Operation)] },
-        "verifyAudit" => const { &[need("", Tier::Viewer, Place::All)] },
+        "verifyAudit" | "exportAudit" => const { &[need("", Tier::Viewer, Place::All)] },
         "applyPair" => {
             const { &[need("", Tier::Admin, Place::Pair), need(DRY, Tier::Developer, Place::Pair)] }
         }

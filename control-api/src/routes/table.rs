@@ -7,10 +7,10 @@ use super::endpoint::Endpoint;
 use super::handlers as handle;
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, EventsQuery, FailoverRequest, Fleet, FleetQuery,
-    HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, PairView, PairsQuery, PauseQuery,
-    PauseRequest, ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
-    SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, EventsQuery, ExportQuery, FailoverRequest, Fleet,
+    FleetQuery, HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, PairView, PairsQuery,
+    PauseQuery, PauseRequest, ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion,
+    Started, Status, SwitchoverRequest, VerifyQuery,
 };
 
 const NO_PAIR: (u16, &str) = (404, "pair-not-found");
@@ -193,7 +193,15 @@ fn audit() -> Vec<Endpoint> {
             .query::<AuditQuery>()
             .answers::<Vec<AuditRecord>>(200, "The records."),
         Endpoint::new(("GET", "/audit/verify"), ("verifyAudit", "Audit"), "Verify the audit chain", get(handle::verify_audit))
+            .details("The replicated chain, and the archive on the disk of the node that is asked: 200,000 records of it at a time, `archive.next` says where to go on. The first record that is wrong is named.")
+            .query::<VerifyQuery>()
             .answers::<AuditVerdict>(200, "Whether every record stands as it was written."),
+        Endpoint::new(("GET", "/audit/export"), ("exportAudit", "Audit"), "Audit records of any age", get(handle::export_audit))
+            .details("Oldest first, from the archive of the node that is asked and from what it has applied. Records that it does not have are told of in their place. With `hash_personal=true` names and addresses are pseudonyms: the same person has the same one, and the records' hashes cannot be verified any more.")
+            .query::<ExportQuery>()
+            .answers_as::<String>(200, "The records, one a line.", "application/jsonl")
+            .answers_as::<String>(200, "The same as a table.", "text/csv")
+            .problems(&[(409, "no-personal-key"), (503, "too-many-streams")]),
         Endpoint::new(("GET", "/events"), ("streamEvents", "Audit"), "The audit chain as it grows", get(handle::events))
             .details("Server-sent events: `id` is the record's position, `event` its action, `data` the record. `Last-Event-ID` resumes without a gap, at any node. Answered by the node that is asked, from what it has applied.")
             .query::<EventsQuery>()

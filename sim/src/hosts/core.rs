@@ -18,6 +18,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
     let edges = Edges {
         listeners,
         disk: Arc::new(host.disk.clone()),
+        archive: Arc::new(host.archive.clone()),
         register: host.witness(&network, Role::Core, WITNESS_DEADLINE),
         own_cells: None,
         network,
@@ -54,5 +55,6 @@ fn config(host: &Host) -> CoreConfig {
         drills: false,
         raft: RaftTiming::default(),
         access: AccessConfig::default(),
+        audit: Default::default(),
     }
 }

@@ -107,6 +107,8 @@ pub struct Host {
     pub clock: SimClock,
     /// Its disk.
     pub disk: SimDisk,
+    /// Where its control node archives the audit chain; the same hardware.
+    pub archive: SimDisk,
     /// Stops its process.
     pub freezer: Freezer,
     /// Which of its calls to the witness are late.
@@ -128,6 +130,7 @@ impl Host {
             name: name.to_owned(),
             clock,
             disk: SimDisk::new(name, seed ^ 0xD15C),
+            archive: SimDisk::new(name, seed ^ 0xA2C4),
             freezer: Freezer::new(),
             late: Late::default(),
             newer: Arc::new(AtomicBool::new(shared.plan.newer.contains(name))),

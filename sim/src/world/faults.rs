@@ -100,6 +100,7 @@ impl World<'_> {
                 self.stop(host, true, ms(*down));
                 if let Some(host) = self.hosts.get(host) {
                     host.disk.replaced();
+                    host.archive.replaced();
                 }
                 return;
             }
@@ -213,9 +214,11 @@ impl World<'_> {
         self.sim.crash(name);
         if power {
             host.disk.power_lost();
+            host.archive.power_lost();
             self.members.power(name, false);
         } else {
             host.disk.process_killed();
+            host.archive.process_killed();
         }
         let absence = if power { Absence::Host } else { Absence::Process };
         self.links.absent(name, Some(absence));
@@ -303,6 +306,7 @@ impl World<'_> {
             }
         };
         host.disk.trouble(trouble);
+        host.archive.trouble(trouble);
     }
 
     /// Whether the register lists another member, which runs on the directory that is listed.

@@ -39,7 +39,8 @@ async fn without_a_core_a_region_is_lost_and_the_core_learns_of_it_afterwards() 
     let audit = lab.api().audit(&AuditQuery::default()).await.expect("the audit chain");
     let new_epoch = epoch(&view);
     assert!(audit.iter().any(|record| record.epoch == Some(new_epoch)), "{audit:#?}");
-    let verified = lab.api().verify_audit().await.expect("the audit chain's verdict");
+    let verified =
+        lab.api().verify_audit(&Default::default()).await.expect("the audit chain's verdict");
     assert!(verified.intact, "{verified:?}");
 
     undisturbed().await;

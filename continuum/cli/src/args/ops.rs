@@ -323,6 +323,15 @@ pub struct AuditArgs {
     pub client: ClientFlags,
 }
 
+/// How an export is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportFormatArg {
+    /// One JSON object a line; can be verified
+    Jsonl,
+    /// A table
+    Csv,
+}
+
 /// What can be done with the audit chain.
 #[derive(Debug, Subcommand)]
 pub enum AuditVerb {
@@ -338,8 +347,36 @@ pub enum AuditVerb {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// Check that each record carries the hash of the one before it
-    Verify,
+    /// Check every record: in the replicated chain, and in the archive of the node that answers
+    Verify {
+        /// Check a copy instead, an export as JSON Lines; needs no server
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Write records of any age, from the archive of the node that answers
+    Export {
+        /// How they are written
+        #[arg(long, value_enum, default_value_t = ExportFormatArg::Jsonl)]
+        format: ExportFormatArg,
+        /// Where to; standard output when left out
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Only records from then on, RFC 3339
+        #[arg(long, value_name = "TIME")]
+        from: Option<jiff::Timestamp>,
+        /// Only records before then, RFC 3339
+        #[arg(long, value_name = "TIME")]
+        until: Option<jiff::Timestamp>,
+        /// Only of this pair
+        #[arg(long)]
+        pair: Option<PairId>,
+        /// Only of this action, for example switchover.start
+        #[arg(long)]
+        action: Option<String>,
+        /// Replace names and addresses by pseudonyms
+        #[arg(long)]
+        hash_personal: bool,
+    },
 }
 
 /// `witness`.

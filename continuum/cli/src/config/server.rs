@@ -32,6 +32,10 @@ pub fn load(
         }
     }
     checks.absolute("data_directory", &config.data_directory);
+    if let Some(file) = &config.audit.personal_key_file {
+        checks.absolute("audit.personal_key_file", file);
+        checks.readable("audit.personal_key_file", file);
+    }
     witness_access::check(&witness, &mut checks);
     for (index, peer) in config.peers.iter().enumerate() {
         checks.filled(&format!("peers.{index}.name"), &peer.name);

@@ -1,31 +1,12 @@
-//! `audit` and `core`.
+//! `core`.
 
-use continuum_control_api::rest::{AddCoreNode, AuditQuery};
+use continuum_control_api::rest::AddCoreNode;
 
-use crate::args::ops::{AuditArgs, AuditVerb, CoreArgs, CoreVerb};
+use crate::args::ops::{CoreArgs, CoreVerb};
 use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 use crate::ops::session::Session;
 use crate::render::{self, show};
-
-/// Lists and verifies the audit chain.
-pub async fn audit(args: AuditArgs, variables: &Variables) -> Result<Exit, Failure> {
-    let session = Session::open(&args.client, variables)?;
-    let api = &session.api;
-    match args.verb {
-        AuditVerb::List { pair, after, limit } => {
-            let query = AuditQuery { pair, after, limit: Some(limit) };
-            let records = session.ask(async || api.audit(&query).await).await?;
-            show(session.output(), &records, || render::audit::listing(&records))?;
-            Ok(Exit::Done)
-        }
-        AuditVerb::Verify => {
-            let verdict = session.ask(async || api.verify_audit().await).await?;
-            show(session.output(), &verdict, || render::audit::verdict(&verdict, session.style))?;
-            Ok(if verdict.intact { Exit::Done } else { Exit::Failed })
-        }
-    }
-}
 
 /// Shows and changes the control core's members.
 pub async fn core(args: CoreArgs, variables: &Variables) -> Result<Exit, Failure> {

@@ -1,5 +1,6 @@
 //! The ops verbs: one request each, or one request and then watching.
 
+mod audit;
 mod automation;
 mod core_members;
 mod dns;
@@ -31,7 +32,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::ResumeAutomation(args) => automation::resume(args, variables).await,
         Command::Fence(args) => fence::run(args, fence::Order::Fence, variables).await,
         Command::Unfence(args) => fence::run(args, fence::Order::Unfence, variables).await,
-        Command::Audit(args) => core_members::audit(args, variables).await,
+        Command::Audit(args) => audit::run(args, variables).await,
         Command::Core(args) => core_members::core(args, variables).await,
         Command::Dns(DnsArgs { verb: Some(verb), .. }) => dns::run(verb, variables).await,
         Command::Witness(args) => witness::run(args.verb, variables).await,

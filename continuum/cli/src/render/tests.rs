@@ -206,6 +206,7 @@ fn pairs_history_audit_and_core() {
         reason: "kernel update".into(),
         before: "fsn".into(),
         after: "hel".into(),
+        origin: None,
         previous_hash: String::new(),
         hash: String::new(),
     };
@@ -222,7 +223,7 @@ fn a_broken_audit_chain_is_not_intact() {
         records: 40,
         first: Some(1),
         head: Some(AuditHead { index: 40, hash: "ab12".into() }),
-        problem: None,
+        ..AuditVerdict::default()
     };
     let intact = audit::verdict(&verdict, Style::PLAIN);
     assert_eq!(intact, "intact: 40 records; newest record 40, hash ab12\n");

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::oidc::Provider;
+use super::origin;
 use crate::config::{AccessConfig, ConfigError};
 use crate::core::Core;
 use crate::state::SecretHash;
@@ -103,6 +104,7 @@ pub(super) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
+    origin::note(&mut request);
     // A forwarded request carries its principal already; nothing from outside can put one here.
     if request.extensions().get::<Principal>().is_none() && !is_open(request.uri().path()) {
         match admit(&core, Shown::of(&request)).await {

@@ -22,7 +22,7 @@ use continuum_runtime::{Identity, Role, seed};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tower::ServiceExt;
 
-use super::{Service, door, gate};
+use super::{Service, door, gate, origin};
 use crate::core::{Core, no_leader};
 use crate::metrics::{self, OPEN_METRICS};
 
@@ -33,7 +33,7 @@ const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(40);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Names a request in logs and answers.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What is carried to the leader with a request, and back with an answer.
 const CARRIED: [HeaderName; 5] =
@@ -163,7 +163,10 @@ async fn to_leader(State(core): State<Arc<Core>>, request: Request, next: Next) 
 /// has applied itself; the documents are the same everywhere.
 pub(super) fn is_answered_by_any(request: &Request) -> bool {
     let path = request.uri().path().strip_prefix(API).unwrap_or_default();
-    let own = matches!(path, "/core" | "/events" | "/openapi.json" | "/reference");
+    let own = matches!(
+        path,
+        "/audit/export" | "/audit/verify" | "/core" | "/events" | "/openapi.json" | "/reference"
+    );
     own && request.method() == Method::GET
 }
 
@@ -195,7 +198,8 @@ async fn carry(
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let method = request.method().to_string();
     let is_read = request.method() == Method::GET;
-    let headers = carried(request.headers(), &CARRIED);
+    let mut headers = carried(request.headers(), &CARRIED);
+    headers.extend(origin::carried(&request));
     let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
         let text = format!("{error}; at most {BODY_BYTES_MAX} bytes are accepted");
         ApiError::new(413, "body-unreadable", text)
@@ -262,6 +266,7 @@ pub(crate) async fn serve_forwarded(
         .uri(forward.path)
         .extension(Principal(principal))
         .extension(Forwarded)
+        .extension(origin::Carried::of(&forward.headers))
         .body(Body::from(Bytes::from(forward.body)))
         .map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
     *request.headers_mut() = uncarried(forward.headers, &CARRIED);

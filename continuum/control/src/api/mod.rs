@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, FailoverRequest, Fleet, FleetQuery, HistoryEntry,
-    HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery, PauseRequest,
-    ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
-    SwitchoverRequest,
+    AutomationPause, CoreView, DiffQuery, ExportQuery, FailoverRequest, Fleet, FleetQuery,
+    HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery,
+    PauseRequest, ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
+    SwitchoverRequest, VerifyQuery,
 };
-use continuum_control_api::routes::{Api, ApiError, Events, Sight};
+use continuum_control_api::routes::{Api, ApiError, Events, Export, Sight};
 use continuum_control_api::spec_diff;
 use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
@@ -23,12 +23,16 @@ use crate::state::{Change, Reply, version_not_found};
 mod access;
 pub(crate) mod door;
 mod events;
+mod export;
 pub(crate) mod forward;
 mod gate;
 pub(crate) mod grpc;
 mod look;
 mod moves;
 pub(crate) mod oidc;
+mod origin;
+mod pseudonym;
+mod verify;
 
 /// The API's meaning.
 pub(crate) struct Service {
@@ -291,9 +295,12 @@ impl Api for Service {
         })
     }
 
-    async fn verify_audit(&self) -> Result<AuditVerdict, ApiError> {
-        self.core.fresh().await?;
-        Ok(self.core.node.read(|state| state.verify_audit()))
+    async fn verify_audit(&self, query: VerifyQuery) -> Result<AuditVerdict, ApiError> {
+        verify::run(&self.core, query).await
+    }
+
+    async fn export_audit(&self, query: ExportQuery) -> Result<Export, ApiError> {
+        export::begin(&self.core, query).await
     }
 
     async fn events(

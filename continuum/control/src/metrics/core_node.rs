@@ -43,7 +43,36 @@ pub(super) fn gather(core: &Core, out: &mut Gathered<'_>) {
         "Streams of events this node keeps open",
         one(whole(crate::server::STREAMS_MAX - core.streams.available_permits())),
     );
+    archive(core, out);
     operations(core, out);
+}
+
+fn archive(core: &Core, out: &mut Gathered<'_>) {
+    // Exact up to 2^53, which no chain reaches.
+    #[allow(clippy::cast_precision_loss, reason = "see above")]
+    let one = |value: u64| [(Labels::from(NONE), value as f64)];
+    let newest = core.node.read(|state| state.audit().next_back().map(|record| record.index));
+    out.gauges(
+        "continuum_audit_newest_record",
+        "Position of the newest audit record this node has applied",
+        newest.into_iter().flat_map(one),
+    );
+    let Some(standing) = core.archive.standing() else { return };
+    out.gauges(
+        "continuum_audit_archived_record",
+        "Position of the newest audit record in this node's archive",
+        one(standing.newest),
+    );
+    out.gauges(
+        "continuum_audit_archive_missing_records",
+        "Audit records this node never had",
+        one(standing.missing),
+    );
+    out.gauges(
+        "continuum_audit_archive_failing",
+        "Whether the archive cannot be written",
+        [(Labels::from(NONE), truth(standing.failing))],
+    );
 }
 
 fn operations(core: &Core, out: &mut Gathered<'_>) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use continuum_control_api::rest::{AuditHead, AuditRecord, AuditVerdict};
+use continuum_control_api::rest::{AuditHead, AuditOrigin, AuditRecord, AuditVerdict};
 use continuum_domain::{Epoch, OperationId, PairId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 pub const RECORDS_MAX: usize = 50_000;
 
 /// The hash before the first record.
-const ORIGIN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub const ORIGIN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// What an audit record says, before it gets its place in the chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,9 +39,17 @@ pub struct AuditChain {
     /// Position and hash of the newest record that was dropped.
     anchor: Option<(u64, String)>,
     records: VecDeque<AuditRecord>,
+    /// From where the command comes that is applied now; never kept beyond it.
+    #[serde(skip)]
+    origin: Option<AuditOrigin>,
 }
 
 impl AuditChain {
+    /// The records that follow come from there.
+    pub fn speaks(&mut self, origin: Option<AuditOrigin>) {
+        self.origin = origin;
+    }
+
     /// Appends a record.
     pub fn append(&mut self, at_ms: i64, actor: &str, line: Line) {
         let (index, previous_hash) = match (self.records.back(), &self.anchor) {
@@ -60,6 +68,7 @@ impl AuditChain {
             reason: line.reason,
             before: line.before,
             after: line.after,
+            origin: self.origin.clone(),
             previous_hash,
             hash: String::new(),
         };
@@ -88,6 +97,12 @@ impl AuditChain {
         Ok(self.records.range(skipped.min(self.records.len())..))
     }
 
+    /// Position and hash of the newest record that was dropped, and of all that are kept.
+    pub fn hashes(&self) -> impl Iterator<Item = (u64, &str)> {
+        let dropped = self.anchor.iter().map(|(index, hash)| (*index, hash.as_str()));
+        dropped.chain(self.records.iter().map(|record| (record.index, record.hash.as_str())))
+    }
+
     /// Walks the chain: every record must hash to what it says, name its predecessor's hash and
     /// stand one position after it.
     pub fn verify(&self) -> AuditVerdict {
@@ -101,8 +116,7 @@ pub fn verify_records<'a>(
     (mut index, mut hash): (u64, String),
     records: impl Iterator<Item = &'a AuditRecord>,
 ) -> AuditVerdict {
-    let mut verdict =
-        AuditVerdict { intact: true, records: 0, first: None, head: None, problem: None };
+    let mut verdict = AuditVerdict { intact: true, ..AuditVerdict::default() };
     for record in records {
         verdict.first.get_or_insert(record.index);
         verdict.records += 1;
@@ -119,7 +133,8 @@ pub fn verify_records<'a>(
             None
         };
         if problem.is_some() {
-            return AuditVerdict { intact: false, problem, ..verdict };
+            let wrong = Some(record.index);
+            return AuditVerdict { intact: false, problem, wrong, ..verdict };
         }
         (index, hash) = (record.index, record.hash.clone());
         verdict.head = Some(AuditHead { index, hash: hash.clone() });
@@ -187,6 +202,34 @@ mod tests {
                 assert!(!verdict.intact, "edit {number} at {place} was not found");
             }
         }
+    }
+
+    #[test]
+    fn records_of_versions_without_an_origin_hash_as_they_did() {
+        let mut chain = AuditChain::default();
+        chain.append(7, "operator/alice", Line { action: "pause".into(), ..Line::default() });
+        let old = concat!(
+            r#"{"index":1,"at_ms":7,"actor":"operator/alice","action":"pause","pair":null,"#,
+            r#""epoch":null,"operation":null,"reason":"","before":"","after":"","#,
+            r#""previous_hash":"0000000000000000000000000000000000000000000000000000000000000000","hash":""}"#
+        );
+        let record = &chain.records[0];
+        let digest: String = Sha256::digest(old).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(record.hash, digest);
+    }
+
+    #[test]
+    fn the_origin_is_part_of_what_is_hashed() {
+        let mut chain = AuditChain::default();
+        let origin = AuditOrigin { address: Some("10.0.0.9:5000".into()), request: None };
+        chain.speaks(Some(origin));
+        chain.append(7, "operator/alice", Line::default());
+        chain.speaks(None);
+        chain.append(8, "core/c1", Line::default());
+        assert!(chain.verify().intact);
+        assert!(chain.records[1].origin.is_none());
+        chain.records[0].origin = None;
+        assert_eq!(chain.verify().wrong, Some(1));
     }
 
     #[test]

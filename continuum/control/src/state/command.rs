@@ -4,6 +4,7 @@ use std::fmt;
 
 use continuum_control_api::access::{GlassView, GrantView, TokenView};
 use continuum_control_api::ask::{Condition, RequestKey};
+use continuum_control_api::audit::AuditOrigin;
 use continuum_control_api::link::{GrantAnswer, JournalEntry};
 use continuum_control_api::rest::{AutomationPause, SpecVersion};
 use continuum_control_api::routes::ApiError;
@@ -31,6 +32,9 @@ pub struct Command {
     /// By which a repetition of the request is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<RequestKey>,
+    /// From where, when it is a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<AuditOrigin>,
 }
 
 /// What a command changes.
@@ -212,7 +216,7 @@ pub struct FailoverAsk {
 impl Command {
     /// A change that is no request of a person.
     pub fn new(at_ms: i64, actor: &str, change: Change) -> Self {
-        Self { at_ms, actor: actor.to_owned(), change, key: None }
+        Self { at_ms, actor: actor.to_owned(), change, key: None, origin: None }
     }
 }
 

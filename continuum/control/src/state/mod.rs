@@ -130,20 +130,33 @@ impl Machine for CoreState {
     fn apply(&mut self, index: u64, command: Command) -> Reply {
         let now_ms = self.last_ms.max(command.at_ms);
         self.last_ms = now_ms;
-        let Command { actor, change, key, .. } = command;
-        let Some(key) = key else { return self.change(index, (now_ms, &actor), change) };
-        match self.remembered.find(&actor, &key) {
-            Some(Ok(reply)) => return reply.clone(),
-            Some(Err(error)) => return Reply::Refused(error),
-            None => {}
-        }
-        let reply = self.change(index, (now_ms, &actor), change);
-        self.remembered.keep(now_ms, &actor, key, &reply);
+        let Command { actor, change, key, origin, .. } = command;
+        self.audit.speaks(origin);
+        let reply = self.answer(index, (now_ms, &actor), (key, change));
+        self.audit.speaks(None);
         reply
     }
 }
 
 impl CoreState {
+    /// Makes the change, once for each key.
+    fn answer(
+        &mut self,
+        index: u64,
+        (now_ms, actor): (i64, &str),
+        (key, change): (Option<RequestKey>, Change),
+    ) -> Reply {
+        let Some(key) = key else { return self.change(index, (now_ms, actor), change) };
+        match self.remembered.find(actor, &key) {
+            Some(Ok(reply)) => return reply.clone(),
+            Some(Err(error)) => return Reply::Refused(error),
+            None => {}
+        }
+        let reply = self.change(index, (now_ms, actor), change);
+        self.remembered.keep(now_ms, actor, key, &reply);
+        reply
+    }
+
     fn change(&mut self, index: u64, (now_ms, asked_by): (i64, &str), change: Change) -> Reply {
         let shown = self.access.shown(asked_by, now_ms);
         let actor = shown.as_str();
@@ -326,6 +339,11 @@ impl CoreState {
     /// The audit chain, oldest first.
     pub fn audit(&self) -> impl DoubleEndedIterator<Item = &AuditRecord> {
         self.audit.records()
+    }
+
+    /// Position and hash of the newest record that was dropped, and of all that are kept.
+    pub fn audit_hashes(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.audit.hashes()
     }
 
     /// Verifies the audit chain.

@@ -9,7 +9,7 @@ use continuum_control_api::client::{ApiClient, ClientError};
 use continuum_control_api::link::{Blocked, GrantAnswer, Order};
 use continuum_control_api::rest::{
     ApplyPair, AuditQuery, FailoverRequest, HistoryQuery, OperationsQuery, PauseQuery,
-    PauseRequest, Started, SwitchoverRequest,
+    PauseRequest, Started, SwitchoverRequest, VerifyQuery,
 };
 use continuum_domain::objective::Loss;
 use continuum_domain::operation::{Operation, OperationKind, OperationState, Step, StepOutcome};
@@ -124,7 +124,7 @@ async fn a_switchover_asked_of_a_follower_is_done_and_told_in_full() {
         fsn.directives().iter().filter(|d| matches!(d.order, Order::AbortSwitchOver)).count(),
         0
     );
-    let verdict = client.verify_audit().await.unwrap();
+    let verdict = client.verify_audit(&VerifyQuery::default()).await.unwrap();
     assert!(verdict.intact, "{verdict:?}");
     let moved = eventually("how long the move took is known", || async {
         let history = client.history(&shop(), &HistoryQuery::default()).await.ok()?;
@@ -183,7 +183,7 @@ async fn outlives_the_leader_at(stage: u8) {
             && line.outcome == StepOutcome::Started
     };
     assert_eq!(done.steps.iter().filter(started).count(), 1);
-    assert!(client.verify_audit().await.unwrap().intact);
+    assert!(client.verify_audit(&VerifyQuery::default()).await.unwrap().intact);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -323,7 +323,7 @@ async fn a_newer_agent_is_recorded_as_it_spoke_and_one_that_is_behind_is_shown()
     assert!(record.after.contains(r#"teleported, of a newer agent: {"fact":"teleported""#));
     assert!(record.after.contains(r#""to":"mars""#), "{}", record.after);
     eventually("the journal goes on", || async { fsn.all_acknowledged().then_some(()) }).await;
-    assert!(client.verify_audit().await.unwrap().intact);
+    assert!(client.verify_audit(&VerifyQuery::default()).await.unwrap().intact);
     let state = Blocked {
         code: "spec-not-understood".into(),
         meaning: "version 2 is not understood".into(),

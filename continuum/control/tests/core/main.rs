@@ -5,6 +5,7 @@ mod access_people;
 mod access_provider;
 mod access_support;
 mod access_table;
+mod audit;
 mod core_cells;
 mod core_cluster;
 mod grpc;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use continuum_control::archive::AuditSettings;
 use continuum_control::config::{AccessConfig, CoreConfig, Peer, RaftTiming};
 use continuum_control::raft::FsDisk;
 use continuum_control::{Edges, Listeners, OwnCells, serve_edges};
@@ -158,6 +159,7 @@ impl Cluster {
         let edges = Edges {
             listeners,
             disk: Arc::new(FsDisk::open(&config.data_directory).unwrap()),
+            archive: Arc::new(FsDisk::open(&config.data_directory.join("audit")).unwrap()),
             network,
             clock: Arc::new(BootClock),
             register,
@@ -171,6 +173,11 @@ impl Cluster {
             serve_edges(config, edges, shutdown).await.unwrap();
         });
         self.running.lock().unwrap().insert(peer.name, Running { stop, task, cells, runtime });
+    }
+
+    /// Where a node keeps its audit archive.
+    pub fn archive(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name).join("audit")
     }
 
     /// The core's cells as a running node reaches them.
@@ -285,5 +292,6 @@ fn config(peer: &Peer, peers: &[Peer], directory: &Path) -> CoreConfig {
         drills: false,
         raft: RaftTiming::default(),
         access: AccessConfig::default(),
+        audit: AuditSettings::default(),
     }
 }
