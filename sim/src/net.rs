@@ -132,7 +132,7 @@ async fn accept(listener: TcpListener, me: Identity, sender: mpsc::Sender<Accept
             };
             if let Ok(Ok(client)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, hands).await {
                 let io = Box::new(stream);
-                let accepted = Accepted { io, identity: Some(client), remote };
+                let accepted = Accepted { io, identity: Some(client), ends_ms: None, remote };
                 if sender.send(accepted).await.is_err() {
                     tracing::debug!(%remote, "server is gone");
                 }

@@ -11,6 +11,7 @@ pub mod edge;
 pub mod identity;
 pub mod logging;
 pub mod net;
+mod rotation;
 pub mod seed;
 
 pub use clock::{BootClock, Clock, SharedClock};

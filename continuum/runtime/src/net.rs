@@ -23,7 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::clock::{BootClock, Clock};
 use crate::identity::Identity;
+use crate::rotation::{Credentials, Rotating, ends_ms};
 use crate::seed;
 
 /// How long a TLS handshake may take before the connection is dropped.
@@ -43,6 +45,8 @@ pub struct Accepted {
     pub io: BoxIo,
     /// The authenticated caller; `None` when it has no certificate, or one without a name of ours.
     pub identity: Option<Identity>,
+    /// When its certificate ends, milliseconds since 1970, where it has one.
+    pub ends_ms: Option<i64>,
     /// Where it came from.
     pub remote: SocketAddr,
 }
@@ -68,6 +72,12 @@ pub trait Network: Send + Sync + Debug {
     /// certificate is accepted, and has no identity. One that is shown must be good.
     async fn listen_open(&self, address: &str) -> io::Result<Listening> {
         self.listen(address).await
+    }
+
+    /// When the first of the own certificates and authorities ends, milliseconds since 1970; `None`
+    /// where there are none.
+    fn certificates_end_ms(&self) -> Option<i64> {
+        None
     }
 }
 
@@ -167,7 +177,22 @@ impl TlsFiles {
         self.server_config_with(false)
     }
 
-    /// The same; a client without any certificate is accepted where `open`.
+    /// The same; a client without any certificate is accepted.
+    pub(crate) fn open_server_config(&self) -> io::Result<ServerConfig> {
+        self.server_config_with(true)
+    }
+
+    /// The own chain, and the authorities.
+    pub(crate) fn certificates(&self) -> io::Result<Vec<CertificateDer<'static>>> {
+        let (mut all, _) = self.own()?;
+        for certificate in CertificateDer::pem_file_iter(&self.authority)
+            .map_err(|error| file_error(&self.authority, error))?
+        {
+            all.push(certificate.map_err(|error| file_error(&self.authority, error))?);
+        }
+        Ok(all)
+    }
+
     fn server_config_with(&self, open: bool) -> io::Result<ServerConfig> {
         let (chain, key) = self.own()?;
         let verifier =
@@ -200,10 +225,10 @@ fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
 }
 
 /// Mutual TLS over TCP.
+///
+/// The files are read again when they are replaced; what was not good changes nothing.
 pub struct TlsNetwork {
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-    open_server: Arc<ServerConfig>,
+    credentials: Arc<Rotating>,
 }
 
 impl Debug for TlsNetwork {
@@ -215,11 +240,9 @@ impl Debug for TlsNetwork {
 impl TlsNetwork {
     /// Loads certificates; a missing or broken file is an error that names it.
     pub fn load(files: &TlsFiles) -> io::Result<Self> {
-        Ok(Self {
-            client: Arc::new(files.client_config(&[b"h2"])?),
-            server: Arc::new(files.server_config()?),
-            open_server: Arc::new(files.server_config_with(true)?),
-        })
+        let credentials = Arc::new(Rotating::load(files)?);
+        credentials.warn_of_end(BootClock.wall_ms());
+        Ok(Self { credentials })
     }
 }
 
@@ -229,28 +252,38 @@ impl Network for TlsNetwork {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from(expect.dns_name()).map_err(io::Error::other)?;
-        let connector = tokio_rustls::TlsConnector::from(self.client.clone());
+        let connector = tokio_rustls::TlsConnector::from(self.credentials.current().client.clone());
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, connector.connect(name, tcp)).await;
         Ok(Box::new(stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??))
     }
 
     async fn listen(&self, address: &str) -> io::Result<Listening> {
-        listen_tls(address, self.server.clone()).await
+        listen_tls(address, self.credentials.clone(), |now| now.server.clone()).await
     }
 
     async fn listen_open(&self, address: &str) -> io::Result<Listening> {
-        listen_tls(address, self.open_server.clone()).await
+        listen_tls(address, self.credentials.clone(), |now| now.open_server.clone()).await
+    }
+
+    fn certificates_end_ms(&self) -> Option<i64> {
+        self.credentials.current().ends_ms
     }
 }
 
-async fn listen_tls(address: &str, server: Arc<ServerConfig>) -> io::Result<Listening> {
+/// Which settings a listener uses of those that are in force.
+type Choice = fn(&Credentials) -> Arc<ServerConfig>;
+
+async fn listen_tls(
+    address: &str,
+    credentials: Arc<Rotating>,
+    choice: Choice,
+) -> io::Result<Listening> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("cannot bind {address}: {error}")))?;
     let local = listener.local_addr()?;
-    let acceptor = tokio_rustls::TlsAcceptor::from(server);
     let (sender, incoming) = mpsc::channel(ACCEPTED_MAX);
-    seed::spawn(accept_loop(listener, acceptor, sender));
+    seed::spawn(accept_loop(listener, (credentials, choice), sender));
     Ok(Listening { local, incoming })
 }
 
@@ -275,11 +308,12 @@ async fn accept_next(
 
 async fn accept_loop(
     listener: TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
+    (credentials, choice): (Arc<Rotating>, Choice),
     sender: mpsc::Sender<Accepted>,
 ) {
     while let Some((tcp, remote)) = accept_next(&listener, &sender).await {
-        let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        let acceptor = tokio_rustls::TlsAcceptor::from(choice(&credentials.current()));
+        let sender = sender.clone();
         seed::spawn(async move {
             if let Err(error) = tcp.set_nodelay(true) {
                 tracing::debug!(%remote, %error, "nodelay not set");
@@ -289,7 +323,8 @@ async fn accept_loop(
                     let certificates = stream.get_ref().1.peer_certificates();
                     let identity =
                         certificates.and_then(|chain| chain.first()).and_then(certificate_identity);
-                    let accepted = Accepted { io: Box::new(stream), identity, remote };
+                    let ends_ms = certificates.and_then(|chain| chain.first()).and_then(ends_ms);
+                    let accepted = Accepted { io: Box::new(stream), identity, ends_ms, remote };
                     if sender.send(accepted).await.is_err() {
                         tracing::debug!(%remote, "server is gone");
                     }
@@ -318,7 +353,7 @@ pub async fn listen_plain(address: &str) -> io::Result<Listening> {
     let (sender, incoming) = mpsc::channel(ACCEPTED_MAX);
     seed::spawn(async move {
         while let Some((tcp, remote)) = accept_next(&listener, &sender).await {
-            let accepted = Accepted { io: Box::new(tcp), identity: None, remote };
+            let accepted = Accepted { io: Box::new(tcp), identity: None, ends_ms: None, remote };
             if sender.send(accepted).await.is_err() {
                 return;
             }
@@ -349,6 +384,8 @@ pub fn channel(network: &SharedNetwork, address: &str, expect: &Identity) -> Cha
 pub struct Caller {
     /// The authenticated caller; `None` when its certificate carries no name of ours.
     pub identity: Option<Identity>,
+    /// When its certificate ends, milliseconds since 1970, where it has one.
+    pub ends_ms: Option<i64>,
     /// Where it came from.
     pub remote: SocketAddr,
 }
@@ -359,7 +396,8 @@ pub struct GrpcIo(Accepted);
 impl tonic::transport::server::Connected for GrpcIo {
     type ConnectInfo = Caller;
     fn connect_info(&self) -> Caller {
-        Caller { identity: self.0.identity.clone(), remote: self.0.remote }
+        let Accepted { identity, ends_ms, remote, .. } = &self.0;
+        Caller { identity: identity.clone(), ends_ms: *ends_ms, remote: *remote }
     }
 }
 
@@ -422,7 +460,7 @@ impl axum::serve::Listener for Listening {
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(Caller { identity: None, remote: self.local })
+        Ok(Caller { identity: None, ends_ms: None, remote: self.local })
     }
 }
 

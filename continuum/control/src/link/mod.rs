@@ -45,6 +45,7 @@ pub(crate) fn accept(
     caller: Option<&Caller>,
     inbound: Streaming<LinkFrame>,
 ) -> Result<mpsc::Receiver<Result<LinkFrame, Status>>, Status> {
+    let ends_ms = caller.and_then(|caller| caller.ends_ms);
     let identity = caller
         .and_then(|caller| caller.identity.as_ref())
         .filter(|identity| identity.role == Role::Region)
@@ -53,7 +54,7 @@ pub(crate) fn accept(
         .map_err(|error| Status::permission_denied(error.to_string()))?;
     let (outbound, frames) = mpsc::channel(OUTBOUND_MAX);
     seed::spawn(async move {
-        let session = Session { core, region, outbound };
+        let session = Session { core, region, ends_ms, outbound };
         if let Err(status) = session.run(inbound).await {
             tracing::info!(region = %session.region, %status, "agent link ended");
             // A stream whose reader is gone needs no status any more.
@@ -66,6 +67,8 @@ pub(crate) fn accept(
 struct Session {
     core: Arc<Core>,
     region: RegionId,
+    /// When the agent's certificate ends.
+    ends_ms: Option<i64>,
     outbound: Outbound,
 }
 
@@ -88,6 +91,7 @@ impl Session {
         tracing::info!(%region, %version, journal_seq, "agent connected");
         self.greet(journal_seq).await?;
         let number = self.core.links.attach(&self.region, self.outbound.clone());
+        self.core.links.certificate_ends(&self.region, self.ends_ms);
         let result = self.serve(inbound, number).await;
         self.core.links.detach(&self.region, number);
         result

@@ -28,6 +28,7 @@ struct Region {
     acceptors: Option<(Tick, BTreeMap<String, AcceptorReport>)>,
     traffic: Option<(Tick, BTreeMap<String, SwitchReport>)>,
     heard: Option<Tick>,
+    certificate_ends_ms: Option<i64>,
 }
 
 #[derive(Default)]
@@ -85,6 +86,20 @@ impl Links {
         };
         self.touch();
         number
+    }
+
+    /// Takes when the certificate ends that a region's agent came with.
+    pub fn certificate_ends(&self, region: &RegionId, ends_ms: Option<i64>) {
+        self.lock().regions.entry(region.clone()).or_default().certificate_ends_ms = ends_ms;
+    }
+
+    /// When the certificates of the agents end, milliseconds since 1970, where that is known.
+    pub fn certificates(&self) -> Vec<(RegionId, i64)> {
+        let inner = self.lock();
+        let known = |(region, known): (&RegionId, &Region)| {
+            Some((region.clone(), known.certificate_ends_ms?))
+        };
+        inner.regions.iter().filter_map(known).collect()
     }
 
     /// Forgets a stream, unless a newer one took its place. What was reported stays, and ages.

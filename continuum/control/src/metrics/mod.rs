@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::core::Core;
 
+mod certificates;
 mod core_node;
 mod objectives;
 mod pairs;
@@ -146,6 +147,7 @@ pub(crate) fn text(core: &Core) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::default();
     let mut gathered = Gathered { registry: &mut registry };
     core_node::gather(core, &mut gathered);
+    certificates::gather(core, &mut gathered);
     // The agents report to the leader alone.
     if core.leadership().i_lead {
         pairs::gather(core, &mut gathered);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
+    include_str!("certificates.rs"),
     include_str!("mod.rs"),
     include_str!("core_node.rs"),
     include_str!("objectives.rs"),

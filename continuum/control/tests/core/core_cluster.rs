@@ -374,6 +374,9 @@ async fn metrics_tell_what_is_known_and_nothing_else() {
     let route =
         "continuum_api_requests_total{method=\"POST\",route=\"/api/v1/pairs/{pair}/switchover\"";
     assert!(text.contains(route), "{text}");
+    for ends in ["continuum_certificate_end_seconds{", "continuum_agent_certificate_end_seconds{"] {
+        assert!(value(&text, ends).is_some_and(|at| at > 1.7e9), "{ends} {text}");
+    }
     let follower = cluster.peers.iter().find(|peer| peer.name != leader).unwrap();
     let text = metrics(&cluster, &follower.name).await;
     assert_eq!(value(&text, "continuum_core_leader "), Some(0.0));
