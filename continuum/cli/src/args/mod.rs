@@ -48,6 +48,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show how all pairs stand, the worst first
     Fleet(FleetArgs),
+    /// Watch the fleet, a pair or an operation in the terminal
+    Top(TopArgs),
     /// Show, apply, compare and remove pairs
     Pair(PairArgs),
     /// Move the primary on purpose; loses nothing

@@ -137,6 +137,26 @@ pub struct FleetArgs {
     pub client: ClientFlags,
 }
 
+/// `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Only pairs whose labels fit, for example env=prod,tier!=bronze
+    #[arg(long, short = 'l', value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// Begin with this pair
+    #[arg(long)]
+    pub pair: Option<PairId>,
+    /// Begin with this operation
+    #[arg(long, conflicts_with = "pair")]
+    pub operation: Option<OperationId>,
+    /// Pause between two questions
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration_text::parse)]
+    pub interval: Duration,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
 /// How a planned move is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum MethodArg {

@@ -10,6 +10,7 @@ mod operations;
 mod pairs;
 pub mod session;
 mod status;
+mod top;
 pub mod watch;
 mod witness;
 mod witness_replace;
@@ -24,6 +25,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
     match command {
         Command::Status(args) => status::run(args, variables).await,
         Command::Fleet(args) => status::fleet(args, variables).await,
+        Command::Top(args) => top::run(args, variables).await,
         Command::Pair(args) => pairs::run(args, variables).await,
         Command::Switchover(args) => moves::switchover(args, variables).await,
         Command::Failover(args) => moves::failover(args, variables).await,
