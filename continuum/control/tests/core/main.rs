@@ -1,6 +1,7 @@
 //! The control core over its public surface, linked once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
+mod access;
 mod access_people;
 mod access_provider;
 mod access_support;
