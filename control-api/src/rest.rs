@@ -8,6 +8,7 @@ use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::GlassView;
 use crate::link::{AcceptorReport, Blocked, MemberReport, SwitchReport};
 pub use crate::posture::{
     Fleet, PairPosture, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,
@@ -381,6 +382,9 @@ pub struct Status {
     pub automation: Vec<AutomationPause>,
     /// Operations that are not final.
     pub operations: Vec<Operation>,
+    /// Whose glass is broken: they are owners of everything for a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<GlassView>,
 }
 
 /// Body of requests that carry nothing but a reason: cancel, approve, resume, remove. May be left

@@ -57,7 +57,7 @@ impl Session {
             .iter()
             .map(|endpoint| (endpoint.name.clone(), endpoint.address.clone()))
             .collect();
-        let api = ApiClient::new(endpoints, &config.tls).map_err(told)?;
+        let api = ApiClient::with(endpoints, &config.credentials()?).map_err(told)?;
         let deadline = Instant::now() + config.timeout;
         Ok(Self { api, config, style: Style::detect(variables), deadline })
     }

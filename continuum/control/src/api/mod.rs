@@ -298,7 +298,8 @@ impl Api for Service {
             state.unfinished().filter(seen).cloned().collect()
         });
         let automation = look::pauses(core, power);
-        Ok(Status { core: core.view(), pairs: look::all(core, power), automation, operations })
+        let (view, pairs, break_glass) = (core.view(), look::all(core, power), self.all_glass());
+        Ok(Status { core: view, pairs, automation, operations, break_glass })
     }
 
     async fn fleet(&self, sight: &Sight, query: FleetQuery) -> Result<Fleet, ApiError> {
