@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use continuum_control_api::approvals::Awaiting;
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
@@ -20,6 +21,7 @@ use crate::raft::Member;
 use crate::state::{Change, Reply, version_not_found};
 
 mod access;
+mod approvals;
 pub(crate) mod door;
 mod events;
 pub(crate) mod forward;
@@ -222,9 +224,9 @@ impl Api for Service {
         operation_of(self.core.change(&ask, change).await?)
     }
 
-    async fn approvals(&self, sight: &Sight) -> Result<Vec<Operation>, ApiError> {
+    async fn approvals(&self, sight: &Sight) -> Result<Vec<Awaiting>, ApiError> {
         self.core.fresh().await?;
-        Ok(look::approvals(&self.core, &sight.power))
+        Ok(self.awaiting(&sight.power))
     }
 
     async fn pauses(&self, sight: &Sight) -> Result<Vec<AutomationPause>, ApiError> {
