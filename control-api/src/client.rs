@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::approvals::Approval;
 use crate::problem::Problem;
 use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
@@ -27,6 +28,7 @@ use crate::rest::{
 use crate::routes::IDEMPOTENCY_KEY;
 
 mod access;
+mod approvals;
 
 /// How long one endpoint may take to be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,6 +51,9 @@ pub enum ClientError {
         /// What it said.
         problem: Box<Problem>,
     },
+    /// A safety rule holds for the request: nothing was changed until another person approves it.
+    #[error("{} waits for another person's approval, by rule {}", .0.id, .0.rule)]
+    Kept(Box<Approval>),
     /// No control node answered.
     #[error("no control node answered ({}); PostgreSQL does not depend on them", list(.tried))]
     Unreachable {
@@ -364,6 +369,11 @@ fn understand<T: DeserializeOwned>(
         endpoint: target.label.clone(),
         problem: format!("status {status}, {error}"),
     };
+    if status == 202
+        && let Ok(kept) = serde_json::from_slice(bytes)
+    {
+        return Err(ClientError::Kept(Box::new(kept)));
+    }
     if (200..300).contains(&status) {
         return serde_json::from_slice(bytes).map_err(wrong);
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use continuum_domain::access::{Selector, Subject, Tier};
-use continuum_domain::{AccessName, duration_text};
+use continuum_domain::access::{Selector, Subject, Tier, Verb};
+use continuum_domain::{AccessName, ApprovalId, duration_text};
 
 use super::ops::ClientFlags;
 
@@ -141,4 +141,68 @@ pub enum GlassVerb {
     },
     /// Show whose glass is broken
     Show,
+}
+
+/// `approvals`.
+#[derive(Debug, Args)]
+pub struct ApprovalsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: ApprovalsVerb,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// What can be done with requests that take a second person.
+#[derive(Debug, Subcommand)]
+pub enum ApprovalsVerb {
+    /// List the requests and operations that wait
+    List,
+    /// Approve a request of another person; it is then carried out
+    Approve {
+        /// The request
+        id: ApprovalId,
+        /// Why; kept in the audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Reject a request
+    Reject {
+        /// The request
+        id: ApprovalId,
+        /// Why; kept in the audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// List the rules by which requests are kept
+    Rules,
+    /// Make or change a rule
+    Rule {
+        /// Its name
+        name: AccessName,
+        /// switchover, failover, change, remove or pause; may be repeated
+        #[arg(long = "verb", required = true, value_name = "VERB")]
+        verbs: Vec<Verb>,
+        /// On which pairs; all when left out
+        #[arg(long, short = 'l', value_name = "LABELS", default_value = "", value_parser = selector)]
+        selector: Selector,
+        /// The least tier of who approves
+        #[arg(long, value_name = "TIER")]
+        approver: Tier,
+        /// From which tier on nobody else is needed; everybody needs one when left out
+        #[arg(long, value_name = "TIER")]
+        exempt: Option<Tier>,
+        /// Why; kept in the audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Take a rule away
+    Unrule {
+        /// Its name
+        name: AccessName,
+        /// Why; kept in the audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
 }

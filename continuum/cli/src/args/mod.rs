@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use continuum_runtime::logging::LogFormat;
 
 use crate::config::Kind;
-use access::{AccessArgs, GlassArgs, TokenArgs, WhoamiArgs};
+use access::{AccessArgs, ApprovalsArgs, GlassArgs, TokenArgs, WhoamiArgs};
 use lab::{JanitorArgs, LabArgs};
 use ops::*;
 
@@ -70,6 +70,8 @@ pub enum Command {
     Whoami(WhoamiArgs),
     /// List, make and take away grants
     Access(AccessArgs),
+    /// List, approve and reject requests that take a second person
+    Approvals(ApprovalsArgs),
     /// Make, list and revoke tokens
     Token(TokenArgs),
     /// Break-glass: become owner of everything for a time, where everybody sees it

@@ -1,6 +1,7 @@
 //! The ops verbs: one request each, or one request and then watching.
 
 mod access;
+mod approvals;
 mod automation;
 mod core_members;
 mod dns;
@@ -34,6 +35,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::Unfence(args) => fence::run(args, fence::Order::Unfence, variables).await,
         Command::Whoami(args) => access::whoami(args, variables).await,
         Command::Access(args) => access::grants(args, variables).await,
+        Command::Approvals(args) => approvals::run(args, variables).await,
         Command::Token(args) => access::tokens(args, variables).await,
         Command::BreakGlass(args) => access::glass(args, variables).await,
         Command::Audit(args) => core_members::audit(args, variables).await,

@@ -144,6 +144,15 @@ pub fn told(error: ClientError) -> Failure {
         ClientError::NotUnderstood { endpoint, problem } => unanswered(format!(
             "{endpoint} answered with something that is not understood: {problem}"
         )),
+        ClientError::Kept(view) => {
+            let what = format!(
+                "{} waits for another person: rule {} asks for a {}",
+                view.id, view.rule, view.approver
+            );
+            Failure::new(Exit::Refused, what)
+                .meaning("nothing was changed")
+                .next(format!("another person runs `continuum approvals approve {}`", view.id))
+        }
         ClientError::Problem { status, problem } => {
             let exit = exit_of(status, &problem.code);
             let mut failure =

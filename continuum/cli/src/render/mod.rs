@@ -2,6 +2,7 @@
 
 pub mod acceptors;
 pub mod access;
+pub mod approvals;
 pub mod audit;
 pub mod core;
 pub mod dns;
