@@ -383,6 +383,9 @@ fn to_try(lab: &Lab) -> String {
     }
     text.push_str(&format!("  {binary} operation list\n"));
     text.push_str(&by_curl(lab).unwrap_or_default());
+    text.push_str(&format!(
+        "  {binary} token create ci --tier viewer --for 1h   # then curl -H \"Authorization: Bearer ...\"\n"
+    ));
     for (region, address) in &manifest.postgresql {
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
         text.push_str(&format!("  psql -h {host} -p {port} -U postgres   # {region}\n"));

@@ -4,17 +4,20 @@
 //! a key of its own, so that a node that is asked after another one gave no answer repeats it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
-use continuum_runtime::net::TlsFiles;
+use continuum_runtime::net::{TlsFiles, trusting};
 use continuum_runtime::{Identity, Role, seed};
-use http::Method;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::approvals::Approval;
 use crate::problem::Problem;
 use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
@@ -23,6 +26,9 @@ use crate::rest::{
     RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
 };
 use crate::routes::IDEMPOTENCY_KEY;
+
+mod access;
+mod approvals;
 
 /// How long one endpoint may take to be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,6 +54,9 @@ pub enum ClientError {
         /// What it said.
         problem: Box<Problem>,
     },
+    /// A safety rule holds for the request: nothing was changed until another person approves it.
+    #[error("{} waits for another person's approval, by rule {}", .0.id, .0.rule)]
+    Kept(Box<Approval>),
     /// No control node answered.
     #[error("no control node answered ({}); PostgreSQL does not depend on them", list(.tried))]
     Unreachable {
@@ -67,6 +76,29 @@ pub enum ClientError {
 fn list(tried: &[(String, String)]) -> String {
     let lines: Vec<_> = tried.iter().map(|(name, why)| format!("{name}: {why}")).collect();
     lines.join("; ")
+}
+
+/// By what a client is known.
+#[derive(Clone)]
+pub enum Credentials {
+    /// A certificate.
+    Certificate(TlsFiles),
+    /// A token, and the authority that the nodes' certificates are of.
+    Bearer {
+        /// PEM.
+        authority: PathBuf,
+        /// The token, a secret.
+        token: String,
+    },
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Credentials::Certificate(files) => files.fmt(f),
+            Credentials::Bearer { .. } => f.write_str("Bearer"),
+        }
+    }
 }
 
 struct Target {
@@ -92,12 +124,20 @@ impl ApiClient {
     /// A client of the control nodes `(name, host:port)`, with the caller's certificate. Each node
     /// must prove its name.
     pub fn new(endpoints: Vec<(String, String)>, files: &TlsFiles) -> Result<Self, ClientError> {
+        Self::with(endpoints, &Credentials::Certificate(files.clone()))
+    }
+
+    /// The same for a caller of any kind.
+    pub fn with(
+        endpoints: Vec<(String, String)>,
+        credentials: &Credentials,
+    ) -> Result<Self, ClientError> {
         if endpoints.is_empty() {
             return Err(ClientError::Setup("no control node is given".into()));
         }
         let targets = endpoints
             .into_iter()
-            .map(|(name, address)| Target::new(&name, &address, files))
+            .map(|(name, address)| Target::new(&name, &address, credentials))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { targets, preferred: AtomicUsize::new(0) })
     }
@@ -379,6 +419,11 @@ fn understand<T: DeserializeOwned>(
         endpoint: target.label.clone(),
         problem: format!("status {status}, {error}"),
     };
+    if status == 202
+        && let Ok(kept) = serde_json::from_slice(bytes)
+    {
+        return Err(ClientError::Kept(Box::new(kept)));
+    }
     if (200..300).contains(&status) {
         return serde_json::from_slice(bytes).map_err(wrong);
     }
@@ -387,10 +432,21 @@ fn understand<T: DeserializeOwned>(
 }
 
 impl Target {
-    fn new(name: &str, address: &str, files: &TlsFiles) -> Result<Self, ClientError> {
+    fn new(name: &str, address: &str, credentials: &Credentials) -> Result<Self, ClientError> {
         let setup = |text: String| ClientError::Setup(format!("{name}={address}: {text}"));
-        let tls =
-            files.client_config(&[b"h2", b"http/1.1"]).map_err(|error| setup(error.to_string()))?;
+        let protocols: [&[u8]; 2] = [b"h2", b"http/1.1"];
+        let mut headers = HeaderMap::new();
+        let tls = match credentials {
+            Credentials::Certificate(files) => files.client_config(&protocols),
+            Credentials::Bearer { authority, token } => {
+                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                    .map_err(|_| setup("the token has characters that no token has".into()))?;
+                value.set_sensitive(true);
+                headers.insert(AUTHORIZATION, value);
+                trusting(Some(authority), &protocols)
+            }
+        };
+        let tls = tls.map_err(|error| setup(error.to_string()))?;
         let host = Identity::new(Role::Core, name).dns_name();
         let (dialled, port) = address
             .rsplit_once(':')
@@ -402,6 +458,7 @@ impl Target {
                 .collect::<Vec<SocketAddr>>();
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
+            .default_headers(headers)
             .https_only(true)
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)

@@ -1,6 +1,7 @@
 //! Wire contracts (protobuf), REST types and routes, and the client of the control core.
 
 pub mod access;
+pub mod approvals;
 pub mod ask;
 pub mod audit;
 pub mod client;

@@ -76,6 +76,7 @@ fn examples_are_what_their_routes_take() {
             "addCoreNode" => serde_json::from_str::<AddCoreNode>(text).map(drop),
             "setGrant" => serde_json::from_str::<crate::access::GrantBody>(text).map(drop),
             "createToken" => serde_json::from_str::<crate::access::TokenBody>(text).map(drop),
+            "setRule" => serde_json::from_str::<crate::approvals::RuleBody>(text).map(drop),
             "breakGlass" => serde_json::from_str::<crate::access::GlassBody>(text).map(drop),
             _ if text.is_empty() => Ok(()),
             _ => serde_json::from_str::<crate::rest::ReasonBody>(text).map(drop),

@@ -29,6 +29,16 @@ const fn kind(code: &'static str, title: &'static str, advice: &'static str) -> 
 /// Every code there is. None is ever given another meaning.
 pub const KINDS: &[Kind] = &[
     kind(
+        "approval-not-found",
+        "There is no such request",
+        "Nothing was changed. Requests are kept for a day; what became of one is in the audit chain.",
+    ),
+    kind(
+        "approval-settled",
+        "The request is settled",
+        "Nothing was changed. Look at its state; one that is over must be asked for again.",
+    ),
+    kind(
         "body-refused",
         "The body does not fit",
         "Nothing was changed. The detail names the field; the schema is in the reference.",
@@ -170,6 +180,13 @@ pub const KINDS: &[Kind] = &[
         "refused",
         "The control core refused the change",
         "Nothing was changed. The detail says why.",
+    ),
+    kind("rule-not-found", "There is no such rule", "Nothing was changed."),
+    kind("rule-refused", "The rule is refused", "Nothing was changed. The detail says why."),
+    kind(
+        "same-person",
+        "It takes another person",
+        "Nothing was changed. Ask somebody else to approve it.",
     ),
     kind("spec-refused", "The spec is refused", "Nothing was changed. The detail names the field."),
     kind(

@@ -9,6 +9,7 @@ use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::GlassView;
 pub use crate::audit::{
     ArchiveVerdict, AuditGap, AuditHead, AuditOrigin, AuditVerdict, ExportFormat, ExportHeader,
     ExportNote, ExportQuery, VerifyQuery,
@@ -389,6 +390,9 @@ pub struct Status {
     pub automation: Vec<AutomationPause>,
     /// Operations that are not final.
     pub operations: Vec<Operation>,
+    /// Whose glass is broken: they are owners of everything for a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<GlassView>,
 }
 
 /// Body of requests that carry nothing but a reason: cancel, approve, resume, remove. May be left

@@ -110,8 +110,12 @@ name_type! {
 }
 
 name_type! {
-    /// A grant or a token of access.
-    AccessName, "grant or token"
+    /// A request that waits for another person.
+    ApprovalId, "approval"
+}
+name_type! {
+    /// A grant, a token or a safety rule.
+    AccessName, "grant, token or rule"
 }
 
 macro_rules! number_type {

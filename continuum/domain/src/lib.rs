@@ -33,7 +33,8 @@ pub mod timing;
 pub mod traffic;
 
 pub use ids::{
-    AccessName, DataDirectoryId, Epoch, Generation, Lsn, OperationId, PairId, RegionId, TimelineId,
+    AccessName, ApprovalId, DataDirectoryId, Epoch, Generation, Lsn, OperationId, PairId, RegionId,
+    TimelineId,
 };
 pub use record::{PairRecord, SessionRecord, Version};
 pub use sync_names::SyncNames;

@@ -95,6 +95,17 @@ fn digest(method: &Method, path: &str, body: &[u8]) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The name of a request, and what is asked under it. `path` is below the version prefix.
+pub fn request_key(
+    headers: &HeaderMap,
+    method: &Method,
+    path: &str,
+    body: &[u8],
+) -> Result<Option<RequestKey>, ApiError> {
+    let key = key(headers)?;
+    Ok(key.map(|key| RequestKey { key, digest: digest(method, path, body) }))
+}
+
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(&IDEMPOTENCY_KEY) else { return Ok(None) };
     let fits = |text: &&str| {

@@ -17,6 +17,7 @@ use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
 use futures_util::Stream;
 
+use crate::approvals::Awaiting;
 use crate::ask::Ask;
 pub use crate::problem::ApiError;
 use crate::rest::{
@@ -28,6 +29,7 @@ use crate::rest::{
 };
 
 mod access;
+mod approvals;
 mod endpoint;
 mod extract;
 mod handlers;
@@ -37,8 +39,9 @@ mod needs_tests;
 mod table;
 
 pub use access::AccessApi;
+pub use approvals::ApprovalApi;
 pub use endpoint::{Answer, Endpoint};
-pub use extract::{IDEMPOTENCY_KEY, Principal, Sight};
+pub use extract::{IDEMPOTENCY_KEY, Principal, Sight, request_key};
 pub use needs::{Asked, Demand, Need, Place, Target, demands, needs};
 pub use table::endpoints;
 
@@ -58,7 +61,7 @@ pub struct Export {
 
 /// What the API does. Implemented by the control core's leader.
 #[async_trait]
-pub trait Api: AccessApi + Send + Sync + 'static {
+pub trait Api: AccessApi + ApprovalApi + Send + Sync + 'static {
     /// Pairs, by name.
     async fn pairs(&self, sight: &Sight, query: PairsQuery) -> Result<Page<PairView>, ApiError>;
     /// One pair.
@@ -131,8 +134,8 @@ pub trait Api: AccessApi + Send + Sync + 'static {
         operation: OperationId,
         body: ReasonBody,
     ) -> Result<Operation, ApiError>;
-    /// Operations that wait for an approval.
-    async fn approvals(&self, sight: &Sight) -> Result<Vec<Operation>, ApiError>;
+    /// Requests and operations that wait for an approval.
+    async fn approvals(&self, sight: &Sight) -> Result<Vec<Awaiting>, ApiError>;
     /// Pauses of automation in force.
     async fn pauses(&self, sight: &Sight) -> Result<Vec<AutomationPause>, ApiError>;
     /// Pauses automation.

@@ -2,8 +2,8 @@
 //!
 //! `docs/SECURITY.md` has the same table, and a test holds every line of it against a running core.
 
-use continuum_domain::access::{Labels, Selector, Tier};
-use continuum_domain::{AccessName, OperationId, PairId};
+use continuum_domain::access::{Labels, Selector, Tier, Verb};
+use continuum_domain::{AccessName, ApprovalId, OperationId, PairId};
 use serde::de::DeserializeOwned;
 
 use crate::access::TokenBody;
@@ -29,6 +29,8 @@ pub enum Place {
     Operation,
     /// Everything the token may reach.
     Token,
+    /// The pair of the request that is kept.
+    Approval,
 }
 
 impl Place {
@@ -42,6 +44,7 @@ impl Place {
             Place::Pair => "the pair",
             Place::Operation => "the operation's pair",
             Place::Token => "the token's scope",
+            Place::Approval => "the request's pair",
         }
     }
 }
@@ -67,8 +70,6 @@ const DRY: &str = "dry run";
 const LOSS: &str = "allow_data_loss";
 /// The case of a pause of all pairs.
 const ALL: &str = "all pairs";
-/// The case of a move of a pair in production.
-const PRODUCTION: &str = "env-type=prod";
 
 const OPEN: &[Need] = &[need("", Tier::Viewer, Place::Open)];
 const OWN: &[Need] = &[need("", Tier::Viewer, Place::Own)];
@@ -85,7 +86,7 @@ pub fn needs(id: &str) -> &'static [Need] {
         "whoAmI" | "breakGlass" | "closeBreakGlass" => OWN,
         "getStatus" | "getFleet" | "listLeases" | "listRegions" | "listPairs"
         | "listOperations" | "listApprovals" | "listPauses" | "listAudit" | "streamEvents"
-        | "getCore" | "getBreakGlass" => VIEW_ANY,
+        | "getCore" | "getBreakGlass" | "listRules" => VIEW_ANY,
         "getPair" | "listVersions" | "listHistory" | "diffVersions" => VIEW_PAIR,
         "getOperation" => const { &[need("", Tier::Viewer, Place::Operation)] },
         "verifyAudit" | "exportAudit" => const { &[need("", Tier::Viewer, Place::All)] },
@@ -94,13 +95,7 @@ pub fn needs(id: &str) -> &'static [Need] {
         }
         "removePair" | "rollBackPair" => const { &[need("", Tier::Admin, Place::Pair)] },
         "switchOver" => {
-            const {
-                &[
-                    need("", Tier::Operator, Place::Pair),
-                    need(DRY, Tier::Developer, Place::Pair),
-                    need(PRODUCTION, Tier::Owner, Place::Pair),
-                ]
-            }
+            const { &[need("", Tier::Operator, Place::Pair), need(DRY, Tier::Developer, Place::Pair)] }
         }
         "failOver" => {
             const {
@@ -124,7 +119,11 @@ pub fn needs(id: &str) -> &'static [Need] {
         "listGrants" => const { &[need("", Tier::Admin, Place::All)] },
         "listTokens" => const { &[need("", Tier::Admin, Place::AnyPair)] },
         "createToken" | "revokeToken" => const { &[need("", Tier::Admin, Place::Token)] },
-        // addCoreNode, removeCoreNode, setGrant, removeGrant.
+        "getApproval" => const { &[need("", Tier::Viewer, Place::Approval)] },
+        "approveRequest" | "rejectRequest" => {
+            const { &[need("", Tier::Operator, Place::Approval)] }
+        }
+        // addCoreNode, removeCoreNode, setGrant, removeGrant, setRule, removeRule.
         _ => OWNER,
     }
 }
@@ -150,6 +149,8 @@ pub enum Target {
     Scope(Selector),
     /// All that a token may reach; `None` for a text that is no name of one.
     Token(Option<AccessName>),
+    /// The pair of a request that is kept; `None` for a text that is no name of one.
+    Approval(Option<ApprovalId>),
 }
 
 /// A tier that must be held over something.
@@ -159,8 +160,6 @@ pub struct Demand {
     pub tier: Tier,
     /// Over what.
     pub target: Target,
-    /// The least tier where the pair is in production.
-    pub in_production: Option<Tier>,
     /// The least tier where the operation waits for the approval of a loss.
     pub with_loss: Option<Tier>,
 }
@@ -184,6 +183,7 @@ impl Asked<'_> {
         matches!(
             id,
             "applyPair"
+                | "removePair"
                 | "rollBackPair"
                 | "switchOver"
                 | "failOver"
@@ -221,6 +221,19 @@ impl Asked<'_> {
         }
     }
 
+    /// What it wants to do to a pair, where a safety rule may keep it.
+    pub fn verb(&self) -> Option<Verb> {
+        let verb = match self.id {
+            "switchOver" => Verb::Switchover,
+            "failOver" => Verb::Failover,
+            "applyPair" | "rollBackPair" => Verb::Change,
+            "removePair" => Verb::Remove,
+            "pauseAutomation" => Verb::Pause,
+            _ => return None,
+        };
+        (self.case() != DRY).then_some(verb)
+    }
+
     /// The one pair whose automation is meant.
     fn paused(&self) -> Option<PairId> {
         match self.id {
@@ -243,6 +256,7 @@ impl Asked<'_> {
             Place::Token if self.id == "createToken" => Target::Scope(
                 self.body::<TokenBody>().map_or_else(Selector::default, |body| body.selector),
             ),
+            Place::Approval => Target::Approval(self.named.and_then(|name| name.parse().ok())),
             Place::Token => Target::Token(self.named.and_then(|name| name.parse().ok())),
         }
     }
@@ -262,7 +276,6 @@ pub fn demands(asked: &Asked<'_>) -> Vec<Demand> {
     let demand = |target| Demand {
         tier,
         target,
-        in_production: general(PRODUCTION),
         with_loss: general(LOSS).filter(|_| asked.id == "approveOperation"),
     };
     let target = asked.target(need.place);

@@ -1,4 +1,4 @@
-use continuum_domain::access::Tier;
+use continuum_domain::access::{Tier, Verb};
 
 use super::needs::{Asked, Place, Target, demands, needs};
 use super::table::endpoints;
@@ -25,7 +25,10 @@ fn a_route_that_nobody_thought_of_is_the_owners() {
         .filter(|endpoint| endpoint.needs()[0].tier == Tier::Owner)
         .map(|endpoint| endpoint.id)
         .collect();
-    assert_eq!(owners, ["addCoreNode", "removeCoreNode", "setGrant", "removeGrant"]);
+    assert_eq!(
+        owners,
+        ["setRule", "removeRule", "addCoreNode", "removeCoreNode", "setGrant", "removeGrant"]
+    );
 }
 
 #[test]
@@ -114,8 +117,15 @@ fn a_token_takes_the_tier_and_scope_that_it_gives() {
 }
 
 #[test]
-fn production_is_moved_by_owners() {
-    let of = |body| demands(&asked("switchOver", Some("shop"), "", body))[0].in_production;
-    assert_eq!(of(r#"{"to":"hel"}"#), Some(Tier::Owner));
-    assert_eq!(of(r#"{"to":"hel","dry_run":true}"#), None);
+fn what_a_rule_may_keep_is_never_a_dry_run() {
+    let verb = |id, query, body| asked(id, Some("shop"), query, body).verb();
+    assert_eq!(verb("switchOver", "", r#"{"to":"hel"}"#), Some(Verb::Switchover));
+    assert_eq!(verb("switchOver", "", "nonsense"), Some(Verb::Switchover));
+    assert_eq!(verb("switchOver", "", r#"{"to":"hel","dry_run":true}"#), None);
+    assert_eq!(verb("applyPair", "", "{}"), Some(Verb::Change));
+    assert_eq!(verb("applyPair", "dry_run=true", "{}"), None);
+    assert_eq!(verb("rollBackPair", "", "{}"), Some(Verb::Change));
+    assert_eq!(verb("removePair", "", ""), Some(Verb::Remove));
+    assert_eq!(verb("pauseAutomation", "", ""), Some(Verb::Pause));
+    assert_eq!(verb("cancelOperation", "", ""), None);
 }

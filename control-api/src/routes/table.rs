@@ -21,10 +21,22 @@ const UNDER_WAY: (u16, &str) = (409, "operation-under-way");
 /// All routes, in the order of the reference.
 pub fn endpoints() -> Vec<Endpoint> {
     let access = super::access::endpoints();
-    [overview(), pairs(), moves(), operations(), automation(), audit(), core(), access, documents()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let approvals = super::approvals::endpoints();
+    [
+        overview(),
+        pairs(),
+        moves(),
+        operations(),
+        automation(),
+        approvals,
+        audit(),
+        core(),
+        access,
+        documents(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn overview() -> Vec<Endpoint> {
@@ -93,7 +105,7 @@ fn moves() -> Vec<Endpoint> {
         Endpoint::new(("POST", "/pairs/{pair}/switchover"), ("switchOver", "Moves"), "Move a pair that is well", post(handle::switchover))
             .details("Loses nothing; refused where that cannot be promised. With `dry_run` the answer is a plan with every candidate and every reason. The same request again while it runs answers the running operation.")
             .body::<SwitchoverRequest>(r#"{"to": "hel", "reason": "CHG-4711"}"#)
-            .answers::<Started>(202, "It is under way; follow it at `Location`.")
+            .answers::<Started>(202, "It is under way; follow it at `Location`. Where a rule holds: it is kept as an approval, there.")
             .answers::<Started>(200, "Only a plan.")
             .problems(&[NO_PAIR, (409, "move-refused"), UNDER_WAY]),
         Endpoint::new(("POST", "/pairs/{pair}/failover"), ("failOver", "Moves"), "Move a pair whose primary is lost", post(handle::failover))
@@ -149,7 +161,10 @@ fn operations() -> Vec<Endpoint> {
             "What waits for an approval",
             get(handle::approvals),
         )
-        .answers::<Vec<Operation>>(200, "Operations that wait, newest first."),
+        .answers::<Vec<crate::approvals::Awaiting>>(
+            200,
+            "Requests that a rule keeps, then operations that wait, newest first.",
+        ),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod access;
 pub mod lab;
 pub mod ops;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use continuum_runtime::logging::LogFormat;
 
 use crate::config::Kind;
+use access::{AccessArgs, ApprovalsArgs, GlassArgs, TokenArgs, WhoamiArgs};
 use lab::{JanitorArgs, LabArgs};
 use ops::*;
 
@@ -66,6 +68,16 @@ pub enum Command {
     Fence(FenceArgs),
     /// Break-glass: take the mark of `fence` away
     Unfence(FenceArgs),
+    /// Show who you are to the control core, and what you may do
+    Whoami(WhoamiArgs),
+    /// List, make and take away grants
+    Access(AccessArgs),
+    /// List, approve and reject requests that take a second person
+    Approvals(ApprovalsArgs),
+    /// Make, list and revoke tokens
+    Token(TokenArgs),
+    /// Break-glass: become owner of everything for a time, where everybody sees it
+    BreakGlass(GlassArgs),
     /// Read and verify the audit chain
     Audit(AuditArgs),
     /// Show and change the control core's members

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use continuum_agent::config::ServerAddress;
+use continuum_control_api::client::Credentials;
 use continuum_domain::duration_text;
 use continuum_runtime::Role;
 use continuum_runtime::net::TlsFiles;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::environment::Variables;
 use super::loader::{Checks, Document};
 use super::{Issue, Reading, witness_access};
+use crate::failure::Failure;
 
 /// Names the file, where no flag does.
 pub const FILE_VARIABLE: &str = "CONTINUUM_CONFIG";
@@ -39,7 +41,14 @@ pub struct ClientConfig {
     /// REST addresses of the control nodes; any of them takes any request.
     pub endpoints: Vec<ServerAddress>,
     /// The operator's certificate, key and the authority.
-    pub tls: TlsFiles,
+    #[serde(default)]
+    pub tls: Option<TlsFiles>,
+    /// A file with a token of the control core, or of the identity provider; decides beside `tls`.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// Certificates of the authority that signs all parties, where there is no `tls`.
+    #[serde(default)]
+    pub authority: Option<PathBuf>,
     /// The acceptors of the witness, for the `witness` commands.
     #[serde(default)]
     pub witness: Option<WitnessAccess>,
@@ -119,9 +128,50 @@ fn finish(
     if config.timeout.is_zero() {
         checks.fail("timeout", "must be longer than zero");
     }
-    checks.tls("tls", &config.tls, Role::Operator, None);
+    way_in(&config, &mut checks);
     checks.finish()?;
     Ok(config)
+}
+
+/// By certificate or by token, and the nodes' authority must be known for either.
+fn way_in(config: &ClientConfig, checks: &mut Checks<'_>) {
+    match (&config.tls, &config.token_file) {
+        (None, None) => checks.fail("tls", "is missing, and there is no token_file either"),
+        (None, Some(_)) if config.authority.is_none() => {
+            checks.fail("authority", "is missing: without tls it says whom to trust");
+        }
+        _ => {}
+    }
+    if let Some(tls) = &config.tls {
+        checks.tls("tls", tls, Role::Operator, None);
+    }
+    for (key, file) in [("token_file", &config.token_file), ("authority", &config.authority)] {
+        if let Some(file) = file {
+            checks.readable(key, file);
+        }
+    }
+}
+
+impl ClientConfig {
+    /// The certificate, for what takes no token: agents and acceptors.
+    pub fn certificate(&self) -> Result<&TlsFiles, Failure> {
+        self.tls.as_ref().ok_or_else(|| {
+            Failure::usage("this needs a certificate: the client configuration has no [tls]")
+        })
+    }
+
+    /// By what the control core is to know the caller.
+    pub fn credentials(&self) -> Result<Credentials, Failure> {
+        let Some(file) = &self.token_file else {
+            return Ok(Credentials::Certificate(self.certificate()?.clone()));
+        };
+        let authority = self.authority.as_ref().or(self.tls.as_ref().map(|tls| &tls.authority));
+        let missing = || Failure::usage("authority: is missing");
+        let authority = authority.ok_or_else(missing)?.clone();
+        let token = std::fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format!("token_file: {}: {error}", file.display())))?;
+        Ok(Credentials::Bearer { authority, token: token.trim().to_owned() })
+    }
 }
 
 /// Parses one `name=host:port`.
@@ -143,6 +193,38 @@ mod tests {
         let variables = [(FILE_VARIABLE.to_owned(), "/from/env.toml".to_owned())];
         assert_eq!(locate(Some(Path::new("/flag")), &variables), Some("/flag".into()));
         assert_eq!(locate(None, &variables), Some("/from/env.toml".into()));
+    }
+
+    #[test]
+    fn a_token_is_a_way_in_of_its_own_and_counts_beside_a_certificate() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str, text: &str| {
+            let file = directory.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let token = at("token", " ctm_a_b\n");
+        let tls = "[tls]\nauthority = \"/ca\"\ncertificate = \"/c\"\nkey = \"/k\"\n";
+        let load = |more: &str| {
+            let endpoints = "endpoints = [{ name = \"z\", address = \"h:1\" }]";
+            let file = at("client.toml", &format!("{endpoints}\n{more}"));
+            load(&file, Reading { variables: &Vec::new(), files: false })
+        };
+        assert!(load("").is_err() && load("authority = \"/ca\"\n").is_err(), "no way in");
+        let by_token = format!("token_file = {token:?}\n");
+        assert!(load(&by_token).is_err(), "nobody is trusted");
+        for more in [format!("authority = \"/ca\"\n{by_token}"), format!("{by_token}{tls}")] {
+            let config = load(&more).unwrap();
+            match config.credentials().unwrap() {
+                Credentials::Bearer { authority, token } => {
+                    assert_eq!((authority, token.as_str()), ("/ca".into(), "ctm_a_b"));
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(config.certificate().is_ok(), more.contains("[tls]"));
+        }
+        let config = load(tls).unwrap();
+        assert!(matches!(config.credentials().unwrap(), Credentials::Certificate(_)));
     }
 
     #[test]

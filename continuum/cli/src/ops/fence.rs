@@ -24,8 +24,8 @@ pub enum Order {
 /// Tells the agent.
 pub async fn run(args: FenceArgs, order: Order, variables: &Variables) -> Result<Exit, Failure> {
     let config = session::configuration(&args.client, variables, false)?;
-    let network =
-        TlsNetwork::load(&config.tls).map_err(|error| Failure::usage(error.to_string()))?;
+    let network = TlsNetwork::load(config.certificate()?)
+        .map_err(|error| Failure::usage(error.to_string()))?;
     let network: SharedNetwork = Arc::new(network);
     let FenceArgs { pair, agent, region, reason, .. } = &args;
     let asked = async {

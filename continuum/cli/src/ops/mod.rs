@@ -1,5 +1,7 @@
 //! The ops verbs: one request each, or one request and then watching.
 
+mod access;
+mod approvals;
 mod audit;
 mod automation;
 mod core_members;
@@ -34,6 +36,11 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::ResumeAutomation(args) => automation::resume(args, variables).await,
         Command::Fence(args) => fence::run(args, fence::Order::Fence, variables).await,
         Command::Unfence(args) => fence::run(args, fence::Order::Unfence, variables).await,
+        Command::Whoami(args) => access::whoami(args, variables).await,
+        Command::Access(args) => access::grants(args, variables).await,
+        Command::Approvals(args) => approvals::run(args, variables).await,
+        Command::Token(args) => access::tokens(args, variables).await,
+        Command::BreakGlass(args) => access::glass(args, variables).await,
         Command::Audit(args) => audit::run(args, variables).await,
         Command::Core(args) => core_members::core(args, variables).await,
         Command::Dns(DnsArgs { verb: Some(verb), .. }) => dns::run(verb, variables).await,

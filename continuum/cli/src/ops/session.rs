@@ -57,7 +57,7 @@ impl Session {
             .iter()
             .map(|endpoint| (endpoint.name.clone(), endpoint.address.clone()))
             .collect();
-        let api = ApiClient::new(endpoints, &config.tls).map_err(told)?;
+        let api = ApiClient::with(endpoints, &config.credentials()?).map_err(told)?;
         let deadline = Instant::now() + config.timeout;
         Ok(Self { api, config, style: Style::detect(variables), deadline })
     }
@@ -144,6 +144,15 @@ pub fn told(error: ClientError) -> Failure {
         ClientError::NotUnderstood { endpoint, problem } => unanswered(format!(
             "{endpoint} answered with something that is not understood: {problem}"
         )),
+        ClientError::Kept(view) => {
+            let what = format!(
+                "{} waits for another person: rule {} asks for a {}",
+                view.id, view.rule, view.approver
+            );
+            Failure::new(Exit::Refused, what)
+                .meaning("nothing was changed")
+                .next(format!("another person runs `continuum approvals approve {}`", view.id))
+        }
         ClientError::Problem { status, problem } => {
             let exit = exit_of(status, &problem.code);
             let mut failure =

@@ -75,8 +75,8 @@ pub(super) fn configured(
             "the client configuration lists no [[witness.acceptor]]; give the same ones as the agents'",
         ));
     }
-    let network =
-        TlsNetwork::load(&config.tls).map_err(|error| Failure::usage(error.to_string()))?;
+    let network = TlsNetwork::load(config.certificate()?)
+        .map_err(|error| Failure::usage(error.to_string()))?;
     Ok((config, Arc::new(network)))
 }
 

@@ -13,7 +13,7 @@ use crate::render;
 /// Replaces one acceptor, and prints each step.
 pub async fn replace(args: &WitnessReplaceArgs, variables: &Variables) -> Result<Exit, Failure> {
     let (config, network) = configured(&args.client, variables)?;
-    let me = config.tls.identity().map_err(|error| Failure::usage(error.to_string()))?;
+    let me = config.certificate()?.identity().map_err(|error| Failure::usage(error.to_string()))?;
     let access = config.witness.unwrap_or_default();
     let network: SharedNetwork = network;
     let acceptors = access.acceptors(&network, DEADLINE);

@@ -330,6 +330,7 @@ pub fn status(pairs: Vec<PairView>) -> Status {
         pairs,
         automation: Vec::new(),
         operations: Vec::new(),
+        break_glass: Vec::new(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What people see. Pure: from the API's types and a point in time to text.
 
 pub mod acceptors;
+pub mod access;
+pub mod approvals;
 pub mod audit;
 pub mod core;
 pub mod dns;

@@ -8,11 +8,12 @@ use continuum_domain::spec::{Durability, PairMode};
 
 use super::style::{Style, Tone};
 use super::text::*;
-use super::{acceptors, names, operation, takeover, traffic};
+use super::{acceptors, access, names, operation, takeover, traffic};
 
 /// The whole page.
 pub fn page(status: &Status, now_ms: i64, style: Style) -> String {
-    let mut out = String::new();
+    let mut out: String =
+        status.break_glass.iter().map(|view| access::glass_line(view, style)).collect();
     for pause in status.automation.iter().filter(|pause| pause.pair.is_none()) {
         out.push_str(&pause_line(pause, style));
     }

@@ -27,7 +27,7 @@ impl Service {
         self.core.node.read(|state| state.access().grants().cloned().collect())
     }
 
-    fn all_glass(&self) -> Vec<GlassView> {
+    pub(super) fn all_glass(&self) -> Vec<GlassView> {
         let now_ms = self.core.now_ms();
         self.core.node.read(|state| state.access().glass(now_ms).cloned().collect())
     }

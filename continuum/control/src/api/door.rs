@@ -14,7 +14,7 @@ use continuum_domain::access::{Caller, Over};
 use continuum_runtime::clock::SharedClock;
 use continuum_runtime::net::Caller as Connection;
 use continuum_runtime::{Identity, Role};
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -78,13 +78,7 @@ fn rate_limited(what: &str) -> ApiError {
 
 /// What a client is to be told beside the problem.
 fn told(error: ApiError, after: Option<Duration>) -> Response {
-    let status = error.status;
     let mut response = error.into_response();
-    if status == 401 {
-        let challenge =
-            HeaderValue::from_static("Bearer realm=\"continuum\", error=\"invalid_token\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    }
     if let Some(after) = after {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
@@ -109,10 +103,21 @@ pub(super) async fn identify(
     if request.extensions().get::<Principal>().is_none() && !is_open(request.uri().path()) {
         match admit(&core, Shown::of(&request)).await {
             Ok(caller) => drop(request.extensions_mut().insert(Principal(caller))),
-            Err(refusal) => return *refusal,
+            Err(refusal) => return challenged(*refusal),
         }
     }
-    next.run(request).await
+    challenged(next.run(request).await)
+}
+
+/// An answer that says how to be known, where that is what is missing: also where the leader found that
+/// a token has ended.
+fn challenged(mut response: Response) -> Response {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = "Bearer realm=\"continuum\", error=\"invalid_token\"";
+        let challenge = HeaderValue::from_static(challenge);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// What a request shows of its caller.

@@ -43,8 +43,7 @@ const CARRIED_BACK: [HeaderName; 4] =
 
 /// The whole REST service of a node.
 pub(crate) fn service(core: &Arc<Core>) -> Router {
-    let routed = routes::router(Arc::new(Service { core: core.clone() }))
-        .route_layer(middleware::from_fn_with_state(core.clone(), gate::gate))
+    let routed = answering(core)
         .layer(middleware::from_fn_with_state(core.clone(), to_leader))
         .route_layer(middleware::from_fn(tell_route))
         .layer(middleware::from_fn_with_state(core.clone(), door::identify));
@@ -57,6 +56,12 @@ pub(crate) fn service(core: &Arc<Core>) -> Router {
         .merge(routed)
         .layer(middleware::from_fn(bound_time))
         .layer(middleware::from_fn_with_state(core.clone(), name_request))
+}
+
+/// The routes as this node answers them itself, each behind the gate.
+pub(super) fn answering(core: &Arc<Core>) -> Router {
+    routes::router(Arc::new(Service { core: core.clone() }))
+        .route_layer(middleware::from_fn_with_state(core.clone(), gate::gate))
 }
 
 /// Leaves the pattern of the route with the answer, for who counts it.

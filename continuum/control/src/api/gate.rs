@@ -11,14 +11,15 @@ use continuum_control_api::rest::API;
 use continuum_control_api::routes::{
     ApiError, Asked, BODY_BYTES_MAX, Demand, Principal, Sight, Target, demands, endpoints,
 };
-use continuum_domain::access::{Caller, Over, Power, Tier, Verdict, Via, authorise, is_production};
+use continuum_domain::access::{Caller, Over, Power, Tier, Verdict, Via, authorise};
 use http::Method;
 
+use super::approvals::{self, Approved};
 use super::door::unauthenticated;
 use super::forward::is_answered_by_any;
 use super::pair_not_found;
 use crate::core::Core;
-use crate::state::CoreState;
+use crate::state::{CoreState, approval_not_found};
 
 impl Core {
     /// What a caller holds, as far as this node has applied the log.
@@ -51,9 +52,18 @@ pub(super) async fn gate(
 ) -> Response {
     let named = parameters.iter().next().map(|(_, value)| value.to_owned());
     match decide(&core, matched.as_str(), named, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(Way::On(request)) => next.run(request).await,
+        Ok(Way::Kept(response)) => response,
         Err(error) => error.into_response(),
     }
+}
+
+/// Where a request goes that may be made.
+enum Way {
+    /// To its route.
+    On(Request),
+    /// Nowhere, until another person has approved it.
+    Kept(Response),
 }
 
 async fn decide(
@@ -61,7 +71,7 @@ async fn decide(
     route: &str,
     named: Option<String>,
     mut request: Request,
-) -> Result<Request, ApiError> {
+) -> Result<Way, ApiError> {
     let method = if *request.method() == Method::HEAD { &Method::GET } else { request.method() };
     let path = route.strip_prefix(API).unwrap_or(route);
     let endpoints = endpoints();
@@ -71,15 +81,17 @@ async fn decide(
         return Err(ApiError::new(405, "no-such-method", text));
     };
     if endpoint.is_open() {
-        return Ok(request);
+        return Ok(Way::On(request));
     }
     let Some(Principal(caller)) = request.extensions().get::<Principal>().cloned() else {
         return Err(unauthenticated("the caller is not known"));
     };
-    if core.is_owner_by_configuration(&caller) {
+    // The rule that is there from the beginning keeps no owner.
+    let ruled = || core.node.read(|state| state.approvals().has_rules());
+    if core.is_owner_by_configuration(&caller) && !ruled() {
         let power = Power::everywhere(Tier::Owner).with_break_glass();
         request.extensions_mut().insert(Sight { caller, power });
-        return Ok(request);
+        return Ok(Way::On(request));
     }
     if !is_answered_by_any(&request) {
         core.fresh().await?;
@@ -93,13 +105,19 @@ async fn decide(
     let query = request.uri().query().unwrap_or_default().to_owned();
     let asked = Asked { id: endpoint.id, named: named.as_deref(), query: &query, body: &body };
     let wanted = demands(&asked);
-    core.node.read(|state| {
-        let now_ms = state.now_ms(core.clock.wall_ms());
-        let held = |demand| hold(state, (&caller, &power), demand, now_ms);
-        wanted.iter().try_for_each(held)
+    let approved = request.extensions().get::<Approved>().is_some();
+    let rule = core.node.read(|state| {
+        let (now_ms, who) = (state.now_ms(core.clock.wall_ms()), (&caller, &power));
+        wanted.iter().try_for_each(|demand| hold(state, who, demand, now_ms))?;
+        let rule = || approvals::rule_of(state, who, (&asked, &wanted), now_ms);
+        Ok::<_, ApiError>(if approved { None } else { rule() })
     })?;
+    if let Some(rule) = rule {
+        let kept = approvals::keep(core, &caller, rule, (request, &wanted, body)).await?;
+        return Ok(Way::Kept(kept));
+    }
     request.extensions_mut().insert(Sight { caller, power });
-    Ok(request)
+    Ok(Way::On(request))
 }
 
 /// The request with its body, which says what it takes.
@@ -130,9 +148,7 @@ fn hold(
         Target::Pair(pair) => Over::Pair(pair.as_ref().and_then(labels)),
         Target::Labels(labels) => Over::Pair(Some(labels)),
         Target::Version(pair, version) => {
-            let versions = state.pair(pair).map_or(&[][..], |known| &known.versions);
-            let wanted = versions.iter().find(|one| one.version == *version);
-            match wanted.and_then(|one| one.spec.as_ref()) {
+            match state.spec_of_version(pair, *version) {
                 Some(spec) => Over::Pair(Some(&spec.labels)),
                 // There is nothing to go back to, as the route will say.
                 None => return Ok(()),
@@ -147,6 +163,17 @@ fn hold(
             Over::Pair(operation.and_then(|operation| labels(&operation.pair)))
         }
         Target::Scope(selector) => Over::Scope(selector),
+        Target::Approval(id) => {
+            let kept = id.as_ref().and_then(|id| state.approvals().kept(id));
+            match kept.map(|kept| &kept.view) {
+                Some(view) => {
+                    let decides = tier > Tier::Viewer;
+                    tier = if decides { tier.max(view.approver) } else { tier };
+                    view.pair.as_ref().map_or(Over::All, |pair| Over::Pair(labels(pair)))
+                }
+                None => Over::Pair(None),
+            }
+        }
         Target::Token(id) => {
             let token = id.as_ref().and_then(|id| state.access().token(id.as_str(), now_ms));
             match token {
@@ -155,11 +182,6 @@ fn hold(
             }
         }
     };
-    if let Over::Pair(Some(labels)) = over
-        && is_production(labels)
-    {
-        tier = demand.in_production.unwrap_or(tier);
-    }
     match authorise(power, tier, over) {
         Verdict::Allowed => Ok(()),
         Verdict::Denied { needed } => Err(denied(caller, needed, &demand.target)),
@@ -174,6 +196,7 @@ fn denied(caller: &Caller, needed: Tier, target: &Target) -> ApiError {
         Target::Pair(Some(pair)) | Target::Version(pair, _) => format!("pair {pair}"),
         Target::Pair(None) | Target::Labels(_) => "pairs of these labels".to_owned(),
         Target::Operation(_) => "the operation's pair".to_owned(),
+        Target::Approval(_) => "the request's pair".to_owned(),
         Target::Scope(scope) if !scope.is_everything() => format!("all that {scope} fits"),
         Target::Scope(_) => "everything".to_owned(),
         Target::Token(_) => "all that the token may reach".to_owned(),
@@ -190,6 +213,7 @@ fn hidden(caller: &Caller, needed: Tier, target: &Target) -> ApiError {
     match target {
         Target::Pair(Some(pair)) => pair_not_found(pair),
         Target::Operation(Some(id)) => super::operation_not_found(id),
+        Target::Approval(Some(id)) => approval_not_found(id),
         _ => denied(caller, needed, target),
     }
 }

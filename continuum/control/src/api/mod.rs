@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use continuum_control_api::approvals::Awaiting;
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
@@ -21,6 +22,7 @@ use crate::raft::Member;
 use crate::state::{Change, Reply, version_not_found};
 
 mod access;
+mod approvals;
 pub(crate) mod door;
 mod events;
 mod export;
@@ -241,9 +243,9 @@ impl Api for Service {
         operation_of(self.core.change(&ask, change).await?)
     }
 
-    async fn approvals(&self, sight: &Sight) -> Result<Vec<Operation>, ApiError> {
+    async fn approvals(&self, sight: &Sight) -> Result<Vec<Awaiting>, ApiError> {
         self.core.fresh().await?;
-        Ok(look::approvals(&self.core, &sight.power))
+        Ok(self.awaiting(&sight.power))
     }
 
     async fn pauses(&self, sight: &Sight) -> Result<Vec<AutomationPause>, ApiError> {
@@ -320,7 +322,8 @@ impl Api for Service {
             state.unfinished().filter(seen).cloned().collect()
         });
         let automation = look::pauses(core, power);
-        Ok(Status { core: core.view(), pairs: look::all(core, power), automation, operations })
+        let (view, pairs, break_glass) = (core.view(), look::all(core, power), self.all_glass());
+        Ok(Status { core: view, pairs, automation, operations, break_glass })
     }
 
     async fn fleet(&self, sight: &Sight, query: FleetQuery) -> Result<Fleet, ApiError> {

@@ -77,7 +77,7 @@ fn archive(core: &Core, out: &mut Gathered<'_>) {
 
 fn operations(core: &Core, out: &mut Gathered<'_>) {
     let now_ms = core.now_ms();
-    let (running, ended, pauses) = core.node.read(|state| {
+    let (running, ended, pauses, broken) = core.node.read(|state| {
         let seconds = |ms: i64| {
             std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
         };
@@ -99,7 +99,7 @@ fn operations(core: &Core, out: &mut Gathered<'_>) {
             .into_iter()
             .map(|(at_ms, operation)| (labels(operation), seconds(at_ms - operation.created_ms)))
             .collect();
-        (running, ended, state.pauses(now_ms).len())
+        (running, ended, state.pauses(now_ms).len(), state.access().glass(now_ms).count())
     });
     out.gauges(
         "continuum_operation_age_seconds",
@@ -115,5 +115,10 @@ fn operations(core: &Core, out: &mut Gathered<'_>) {
         "continuum_automation_pauses",
         "Pauses of automation in force",
         [(Labels::from(NONE), whole(pauses))],
+    );
+    out.gauges(
+        "continuum_break_glass_open",
+        "Callers whose glass is broken: they are owners of everything for a time",
+        [(Labels::from(NONE), whole(broken))],
     );
 }

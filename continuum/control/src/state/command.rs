@@ -3,11 +3,13 @@
 use std::fmt;
 
 use continuum_control_api::access::{GlassView, GrantView, TokenView};
+use continuum_control_api::approvals::Approval;
 use continuum_control_api::ask::{Condition, RequestKey};
 use continuum_control_api::audit::AuditOrigin;
 use continuum_control_api::link::{GrantAnswer, JournalEntry};
 use continuum_control_api::rest::{AutomationPause, SpecVersion};
 use continuum_control_api::routes::ApiError;
+use continuum_domain::access::SafetyRule;
 use continuum_domain::corroborate::Corroboration;
 use continuum_domain::operation::{Operation, OperationState, Step, StepOutcome};
 use continuum_domain::safety::Reason;
@@ -16,6 +18,7 @@ use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
 use super::access::AccessChange;
+use super::approvals::ApprovalChange;
 use super::cells::{CellPut, CellState};
 
 /// A change of the replicated state. Only ever add variants and optional fields: older nodes'
@@ -180,6 +183,8 @@ pub enum Change {
     },
     /// Who may do what.
     Access(AccessChange),
+    /// Which requests take a second person, and what becomes of them.
+    Approval(ApprovalChange),
 }
 
 /// An agent's wish to fail over, with what the leader knows beside the replicated state.
@@ -248,6 +253,7 @@ impl Change {
             Change::PutCell(_) => "put-cell",
             Change::DeleteCell { .. } => "delete-cell",
             Change::Access(_) => "access",
+            Change::Approval(_) => "approval",
         }
     }
 }
@@ -293,6 +299,10 @@ pub enum Reply {
     AccessToken(TokenView),
     /// The broken glass.
     AccessGlass(GlassView),
+    /// The request that is kept, as it stands now.
+    Approval(Approval),
+    /// The safety rule.
+    Rule(SafetyRule),
     /// The cell was written, under this tag.
     CellWritten(String),
     /// The cell did not have the expected tag; what it holds.
@@ -315,6 +325,8 @@ impl fmt::Display for Reply {
             Reply::AccessGrant(view) => write!(f, "grant {}", view.grant.name),
             Reply::AccessToken(token) => write!(f, "token {}", token.name),
             Reply::AccessGlass(glass) => write!(f, "glass broken until {}", glass.until_ms),
+            Reply::Approval(view) => write!(f, "request {}", view.id),
+            Reply::Rule(rule) => write!(f, "rule {}", rule.name),
             Reply::CellWritten(tag) => write!(f, "cell {tag} written"),
             Reply::CellConflict(_) => f.write_str("cell not as expected"),
             Reply::CellGone(gone) => write!(f, "cell gone: {gone}"),

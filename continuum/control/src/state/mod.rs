@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::raft::Machine;
 
 pub mod access;
+pub mod approvals;
 pub mod audit;
 mod cells;
 pub mod command;
@@ -29,6 +30,8 @@ mod pairs;
 mod remembered;
 
 pub use access::{AccessChange, AccessState, Ended, SecretHash, TokenOrder};
+pub(crate) use approvals::approval_not_found;
+pub use approvals::{ApprovalChange, Approvals, Kept};
 pub use cells::{Blob, CellPut, CellState};
 pub use command::{AddedLine, Change, Command, FailoverAsk, Reply};
 pub use failover::Judgement;
@@ -121,6 +124,9 @@ pub struct CoreState {
     /// Who may do what. Absent in snapshots of older nodes.
     #[serde(default, skip_serializing_if = "AccessState::is_empty")]
     access: AccessState,
+    /// Which requests take a second person. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "Approvals::is_empty")]
+    approvals: Approvals,
 }
 
 impl Machine for CoreState {
@@ -221,6 +227,7 @@ impl CoreState {
             }
             Change::PutCell(put) => self.put_cell(index, put),
             Change::DeleteCell { key, expected } => self.delete_cell(&key, &expected),
+            Change::Approval(change) => self.change_approvals(by, change),
             Change::Access(change) => self.change_access((now_ms, asked_by, actor), change),
         }
     }
@@ -243,6 +250,12 @@ impl CoreState {
     /// The spec in force of a pair and its version.
     pub fn spec(&self, pair: &PairId) -> Option<(u64, &PairSpec)> {
         self.pairs.get(pair)?.spec()
+    }
+
+    /// The spec of one version of a pair.
+    pub fn spec_of_version(&self, pair: &PairId, version: u64) -> Option<&PairSpec> {
+        let versions = &self.pairs.get(pair)?.versions;
+        versions.iter().find(|one| one.version == version)?.spec.as_ref()
     }
 
     /// All pairs with a spec in force.

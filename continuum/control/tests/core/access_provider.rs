@@ -12,7 +12,9 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use continuum_control::config::OidcConfig;
+use continuum_runtime::clock::Clock;
 use continuum_runtime::net::{Caller, Network, TlsFiles, TlsNetwork};
+use continuum_runtime::seed;
 use http::StatusCode;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -107,7 +109,7 @@ impl Provider {
             .route("/keys", get(key_set))
             .with_state((issuer.clone(), inner.clone()));
         let service = router.into_make_service_with_connect_info::<Caller>();
-        let served = tokio::spawn(async move {
+        let served = seed::spawn(async move {
             let _ended = axum::serve(listening, service).await;
         });
         let authority = files.authority;
@@ -139,9 +141,9 @@ impl Provider {
 
     /// What it says of somebody.
     pub fn claims(&self, name: &str, groups: &[&str]) -> Value {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = continuum_runtime::BootClock.wall_ms() / 1_000;
         json!({
-            "iss": self.issuer, "aud": AUDIENCE, "sub": name, "exp": now.as_secs() + 600,
+            "iss": self.issuer, "aud": AUDIENCE, "sub": name, "exp": now + 600,
             "email": name, "groups": groups,
         })
     }

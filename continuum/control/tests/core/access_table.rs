@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use continuum_control_api::link::GrantAnswer;
 use continuum_control_api::routes::endpoints;
-use continuum_domain::access::{Labels, Tier};
+use continuum_domain::access::{Labels, Selector, Tier};
 use continuum_domain::spec::{PairMode, PairSpec};
 use continuum_domain::{Epoch, PairRecord, Version};
 use continuum_witness::RegisterStore;
@@ -73,6 +73,7 @@ struct World {
     cluster: Cluster,
     operation: String,
     token: String,
+    approval: String,
     _hel: Arc<Agent>,
 }
 
@@ -107,18 +108,27 @@ async fn world(with_loss: bool) -> World {
     })
     .await;
     let (token, _) = token(&owner, "looked-at", Tier::Viewer, &selector("env-type=test")).await;
-    World { cluster, operation, token, _hel: hel }
+    // One that the rule keeps which is there from the beginning.
+    let (_, asks) = self::token(&owner, "asks", Tier::Operator, &everything()).await;
+    let asks = Client::new(&cluster, &leader, &asks);
+    let kept = asks.send("POST", "/pairs/till/switchover", json!({ "to": "hel" })).await;
+    let approval = kept.body["id"].as_str().unwrap_or_else(|| panic!("{}", kept.body)).to_owned();
+    World { cluster, operation, token, approval, _hel: hel }
+}
+
+fn everything() -> Selector {
+    Selector::default()
 }
 
 /// A request of a line that passes the gate, and is then refused before it changes anything.
 fn request(world: &World, line: &Line) -> (String, Option<Value>) {
-    let production = line.when == "env-type=prod";
-    let (pair, environment) = if production { ("till", "prod") } else { ("shop", "test") };
+    let (pair, environment) = ("shop", "test");
     let mut path = line
         .path
         .replace("{pair}", pair)
         .replace("{operation}", &world.operation)
         .replace("{token}", &world.token)
+        .replace("{approval}", &world.approval)
         .replace("{name}", "dba")
         .replace("{node}", "99");
     let dry = line.when == "dry run";
@@ -151,19 +161,23 @@ fn request(world: &World, line: &Line) -> (String, Option<Value>) {
 
 /// What a caller of a tier over a scope is to be answered.
 fn expected(line: &Line, tier: Tier, scope: &str) -> (u16, &'static str) {
-    let target = if line.when == "env-type=prod" { "env-type=prod" } else { "env-type=test" };
+    let of_approval = line.place == "the request's pair";
+    let target = if of_approval { "env-type=prod" } else { "env-type=test" };
     let in_scope = scope.is_empty() || scope == target;
     let passed = if line.method == "GET" { (200, "") } else { (400, "condition-refused") };
     let hidden = match line.place.as_str() {
         "the pair" => Some((404, "pair-not-found")),
         "the operation's pair" => Some((404, "operation-not-found")),
+        "the request's pair" => Some((404, "approval-not-found")),
         _ => None,
     };
     let held = match line.place.as_str() {
         "open" | "own" => return passed,
         "any pair" => true,
         "all" => scope.is_empty(),
-        "the pair" | "the operation's pair" | "the token's scope" => in_scope,
+        "the pair" | "the operation's pair" | "the request's pair" | "the token's scope" => {
+            in_scope
+        }
         other => panic!("{other}"),
     };
     match hidden {

@@ -1,8 +1,11 @@
 //! The control core over its public surface, linked once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
+mod access;
+mod access_approvals;
 mod access_people;
 mod access_provider;
+mod access_state;
 mod access_support;
 mod access_table;
 mod audit;

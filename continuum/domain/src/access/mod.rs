@@ -8,6 +8,7 @@ mod caller;
 mod grant;
 mod power;
 pub mod rate;
+mod rule;
 mod selector;
 #[cfg(test)]
 mod tests;
@@ -15,14 +16,10 @@ mod tests;
 pub use caller::{Caller, LOUD, Via};
 pub use grant::{Grant, NAME_CHARS_MAX, Subject, Tier};
 pub use power::{Labels, Over, Power, Verdict, authorise};
+pub use rule::{SafetyRule, Verb, is_another_person, strictest};
 pub use selector::Selector;
 
 /// The label by which a pair is known to serve production.
 pub const ENVIRONMENT_LABEL: &str = "env-type";
 /// Its value for production.
 pub const PRODUCTION: &str = "prod";
-
-/// Whether labels are those of a pair in production.
-pub fn is_production(labels: &Labels) -> bool {
-    labels.get(ENVIRONMENT_LABEL).is_some_and(|value| value == PRODUCTION)
-}

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use continuum_domain::access::{Caller, NAME_CHARS_MAX};
+use continuum_domain::access::{Caller, LOUD, NAME_CHARS_MAX};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
@@ -183,7 +183,8 @@ fn millis(claims: &Map<String, Value>, name: &str) -> Option<i64> {
 fn name(claims: &Map<String, Value>, config: &OidcConfig) -> Result<String, Refusal> {
     let name = claims.get(&config.name_claim).and_then(Value::as_str).unwrap_or_default();
     let fits = (1..=NAME_CHARS_MAX).contains(&name.chars().count());
-    if !fits || name.chars().any(char::is_control) {
+    // Nobody poses as somebody whose glass is broken.
+    if !fits || name.chars().any(char::is_control) || name.ends_with(LOUD) {
         return Err(Refusal::Bad("it does not say a name"));
     }
     // An address that anybody may claim is nobody's name.

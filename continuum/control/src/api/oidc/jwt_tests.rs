@@ -109,6 +109,7 @@ fn claims_that_do_not_stand_are_refused() {
         without("email"),
         with("email", json!("")),
         with("email", json!("a\nb")),
+        with("email", json!("ann (break-glass)")),
         with("email", json!("x".repeat(NAME_CHARS_MAX + 1))),
         with("email_verified", json!(false)),
     ] {
