@@ -206,6 +206,7 @@ fn start(authority: &Authority, directory: &Path) -> Result<Vec<ControlNode>, Fa
             drills: false,
             raft: RaftTiming::default(),
             audit: Default::default(),
+            sinks: Vec::new(),
         };
         let tls = issue(authority, Role::Core, &peer.name)?;
         ControlNode::start(peer.clone(), &config, &tls)

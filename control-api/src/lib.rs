@@ -14,6 +14,7 @@ mod reference;
 pub mod rest;
 pub mod routes;
 pub mod selector;
+pub mod sinks;
 pub mod spec_diff;
 
 /// Generated protobuf and gRPC types.

@@ -154,6 +154,11 @@ pub const KINDS: &[Kind] = &[
         "The control core refused the change",
         "Nothing was changed. The detail says why.",
     ),
+    kind(
+        "sink-not-found",
+        "There is no such sink",
+        "Nothing was sent. GET /sinks lists those that the leader is configured with.",
+    ),
     kind("spec-refused", "The spec is refused", "Nothing was changed. The detail names the field."),
     kind(
         "timeout",

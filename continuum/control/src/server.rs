@@ -32,6 +32,7 @@ use crate::core::Core;
 use crate::crash::CrashPoint;
 use crate::link;
 use crate::metrics::Requests;
+use crate::outbox::{self, Outbox};
 use crate::raft::{Node, NodeConfig, StartError, Timings};
 use crate::runner;
 
@@ -176,6 +177,7 @@ pub async fn serve_edges(
         own.bind(NodeCells::new(node.clone(), clock.clone()), network.clone());
     }
     let edge = EdgeLayer::new(&clock);
+    let outbox = Outbox::new(&config.sinks);
     let core = Arc::new(Core {
         node: node.clone(),
         config,
@@ -189,6 +191,7 @@ pub async fn serve_edges(
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         requests: Requests::default(),
         archive: Archive::new(archive),
+        outbox,
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
     });
     let (stop, stopping) = watch::channel(false);
@@ -198,6 +201,7 @@ pub async fn serve_edges(
     let (rpc, api) = (seed::spawn(rpc), seed::spawn(api));
     let work = seed::spawn(runner::run(core.clone()));
     let archiving = seed::spawn(archive::run(core.clone()));
+    let sending = (!core.outbox.sinks.is_empty()).then(|| seed::spawn(outbox::run(core.clone())));
     let name = core.config.name.clone();
     tracing::info!(node = %name, "control node started");
 
@@ -205,6 +209,9 @@ pub async fn serve_edges(
 
     work.abort();
     archiving.abort();
+    if let Some(sending) = sending {
+        sending.abort();
+    }
     // Both servers hold a receiver until they have ended.
     stop.send_replace(true);
     for (what, mut server) in [("gRPC", rpc), ("REST", api)] {

@@ -27,6 +27,8 @@ use crate::rest::{
     VerifyQuery,
 };
 
+use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
+
 mod endpoint;
 mod extract;
 mod handlers;
@@ -137,6 +139,14 @@ pub trait Api: Send + Sync + 'static {
     /// The records after a position as they are made; from now on where there is none. Answered by
     /// any node, from what it has applied.
     async fn events(&self, pair: Option<PairId>, after: Option<u64>) -> Result<Events, ApiError>;
+    /// Where audit records are sent to, and how that goes.
+    async fn sinks(&self) -> Result<Vec<SinkView>, ApiError>;
+    /// What a sink refused for good, oldest first.
+    async fn dead_letters(&self, sink: String) -> Result<Vec<DeadLetter>, ApiError>;
+    /// Sends a sink's dead letters again.
+    async fn retry_dead_letters(&self, ask: Ask, sink: String) -> Result<SinkRetried, ApiError>;
+    /// Sends a sink a test event.
+    async fn test_sink(&self, ask: Ask, sink: String) -> Result<SinkTested, ApiError>;
     /// Everything at a glance.
     async fn status(&self) -> Result<Status, ApiError>;
     /// How all pairs stand.

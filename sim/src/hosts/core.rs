@@ -55,5 +55,6 @@ fn config(host: &Host) -> CoreConfig {
         drills: false,
         raft: RaftTiming::default(),
         audit: Default::default(),
+        sinks: Vec::new(),
     }
 }

@@ -25,11 +25,13 @@ mod failover;
 mod operations;
 mod pairs;
 mod remembered;
+mod sinks;
 
 pub use cells::{Blob, CellPut, CellState};
 pub use command::{AddedLine, Change, Command, FailoverAsk, Reply};
 pub use failover::Judgement;
 pub(crate) use pairs::version_not_found;
+pub use sinks::{SinkProgress, SinkState};
 
 use audit::{AuditChain, Line};
 use remembered::Remembered;
@@ -108,6 +110,9 @@ pub struct CoreState {
     /// Requests that were answered. Absent in snapshots of older nodes.
     #[serde(default, skip_serializing_if = "Remembered::is_empty")]
     remembered: Remembered,
+    /// Where audit records are sent to, and how far that is. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sinks: BTreeMap<String, SinkState>,
 }
 
 impl Machine for CoreState {
@@ -201,6 +206,8 @@ impl CoreState {
                 self.audit.append(now_ms, actor, line);
                 Reply::Done
             }
+            Change::SinkProgress(progress) => self.sink_progress(progress),
+            Change::SinkSettled { sink, positions } => self.sink_settled(by, &sink, &positions),
             Change::PutCell(put) => self.put_cell(index, put),
             Change::DeleteCell { key, expected } => self.delete_cell(&key, &expected),
         }

@@ -7,5 +7,6 @@ mod core_cluster;
 mod raft_crash;
 mod raft_storage;
 mod rest;
+mod sinks;
 mod state;
 mod support;
