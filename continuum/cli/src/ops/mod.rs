@@ -9,6 +9,7 @@ mod moves;
 mod operations;
 mod pairs;
 pub mod session;
+mod sinks;
 mod status;
 pub mod watch;
 mod witness;
@@ -33,6 +34,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::Fence(args) => fence::run(args, fence::Order::Fence, variables).await,
         Command::Unfence(args) => fence::run(args, fence::Order::Unfence, variables).await,
         Command::Audit(args) => audit::run(args, variables).await,
+        Command::Sinks(args) => sinks::run(args, variables).await,
         Command::Core(args) => core_members::core(args, variables).await,
         Command::Dns(DnsArgs { verb: Some(verb), .. }) => dns::run(verb, variables).await,
         Command::Witness(args) => witness::run(args.verb, variables).await,

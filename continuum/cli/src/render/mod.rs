@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod names;
 pub mod operation;
 pub mod pair;
+pub mod sinks;
 pub mod status;
 pub mod style;
 pub mod takeover;

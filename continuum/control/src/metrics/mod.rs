@@ -18,6 +18,7 @@ use crate::core::Core;
 
 mod core_node;
 mod pairs;
+mod sinks;
 #[cfg(test)]
 mod tests;
 
@@ -142,6 +143,8 @@ pub(crate) fn text(core: &Core) -> Result<String, std::fmt::Error> {
     // The agents report to the leader alone.
     if core.leadership().i_lead {
         pairs::gather(core, &mut gathered);
+        // Only the leader sends.
+        sinks::gather(core, &mut gathered);
     }
     let mut out = String::new();
     encode_registry(&mut out, &registry)?;

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
-const SOURCES: [&str; 3] =
-    [include_str!("mod.rs"), include_str!("core_node.rs"), include_str!("pairs.rs")];
+const SOURCES: [&str; 4] = [
+    include_str!("mod.rs"),
+    include_str!("core_node.rs"),
+    include_str!("pairs.rs"),
+    include_str!("sinks.rs"),
+];
 const EXAMPLES: [(&str, &str); 4] = [
     ("alerts", include_str!("../../../../docs/examples/prometheus-alerts.yaml")),
     ("their tests", include_str!("../../../../docs/examples/prometheus-alerts-tests.yaml")),

@@ -48,7 +48,7 @@ pub(super) async fn run(core: Arc<Core>, sink: Arc<Sink>) {
         delivery.save().await;
         delivery.tell();
         let now = delivery.core.clock.now();
-        let wake = match delivery.outbox.next(now, newest(&delivery.core)) {
+        let pause = match delivery.outbox.next(now, newest(&delivery.core)) {
             Next::Send(position) => {
                 delivery.deliver(position).await;
                 continue;
@@ -56,9 +56,10 @@ pub(super) async fn run(core: Arc<Core>, sink: Arc<Sink>) {
             Next::Wait(at) => Some(at),
             Next::Idle => None,
         };
-        let wake = [wake, delivery.outbox.save_at()].into_iter().flatten().min();
+        let wake = [pause, delivery.outbox.save_at()].into_iter().flatten().min();
         tokio::select! {
-            changed = applied.changed(), if wake.is_none() => if changed.is_err() { return },
+            // In a pause nothing is sent, whatever comes.
+            changed = applied.changed(), if pause.is_none() => if changed.is_err() { return },
             () = until(&delivery.core, wake), if wake.is_some() => {}
         }
     }

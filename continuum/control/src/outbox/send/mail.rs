@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
 use super::{SEND_DEADLINE, Sender, Sent, needed_place, said, secret};
@@ -72,7 +72,8 @@ async fn parameters(config: &SinkConfig, host: &str) -> io::Result<TlsParameters
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("authority_file: {error}")))?;
         let certificate = Certificate::from_pem(&pem).map_err(io::Error::other)?;
-        builder = builder.add_root_certificate(certificate);
+        builder =
+            builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
     }
     builder.build_rustls().map_err(io::Error::other)
 }

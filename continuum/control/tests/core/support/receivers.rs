@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream::{self, stream::Stream};
+use continuum_runtime::seed;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -124,10 +125,10 @@ impl LossyLine {
         let own = listener.local_addr().unwrap().port();
         let (acknowledged, repeated) = (Arc::new(AtomicUsize::new(0)), Arc::default());
         let counters = (acknowledged.clone(), Arc::clone(&repeated));
-        let task = tokio::spawn(async move {
+        let task = seed::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
-                tokio::spawn(carry(near, port, nth, counters.clone()));
+                seed::spawn(carry(near, port, nth, counters.clone()));
             }
         });
         Self { port: own, acknowledged, repeated, task }
@@ -144,7 +145,7 @@ async fn carry(
     let (mut near_read, mut near_write) = near.into_split();
     let (mut far_read, mut far_write) = far.into_split();
     let up =
-        tokio::spawn(async move { drop(tokio::io::copy(&mut near_read, &mut far_write).await) });
+        seed::spawn(async move { drop(tokio::io::copy(&mut near_read, &mut far_write).await) });
     let mut piece = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = far_read.read(&mut piece).await {
         let text = &piece[..length];
@@ -220,11 +221,11 @@ impl Receiver {
         let script = Arc::new(Mutex::new(script.iter().copied().collect::<VecDeque<_>>()));
         let got: Arc<Mutex<Vec<Received>>> = Arc::default();
         let shared: Shared = (script.clone(), got.clone());
-        let task = tokio::spawn(async move {
+        let task = seed::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let shared = shared.clone();
-                tokio::spawn(async move {
+                seed::spawn(async move {
                     match is_mail {
                         true => drop(serve_mail(stream, shared).await),
                         false => drop(serve_http(stream, shared).await),
