@@ -207,6 +207,7 @@ fn start(authority: &Authority, directory: &Path) -> Result<Vec<ControlNode>, Fa
             raft: RaftTiming::default(),
             access: AccessConfig::default(),
             audit: Default::default(),
+            sinks: Vec::new(),
         };
         let tls = issue(authority, Role::Core, &peer.name)?;
         ControlNode::start(peer.clone(), &config, &tls)

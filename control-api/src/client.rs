@@ -26,6 +26,7 @@ use crate::rest::{
     RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
 };
 use crate::routes::IDEMPOTENCY_KEY;
+use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
 
 mod access;
 mod approvals;
@@ -376,6 +377,26 @@ impl ApiClient {
             return Ok(());
         }
         Err(ClientError::Unreachable { tried })
+    }
+
+    /// `GET /sinks`.
+    pub async fn sinks(&self) -> Result<Vec<SinkView>, ClientError> {
+        self.get("/sinks").await
+    }
+
+    /// `GET /sinks/{sink}/dead-letters`.
+    pub async fn dead_letters(&self, sink: &str) -> Result<Vec<DeadLetter>, ClientError> {
+        self.get(&format!("/sinks/{sink}/dead-letters")).await
+    }
+
+    /// `POST /sinks/{sink}/dead-letters/retry`.
+    pub async fn retry_dead_letters(&self, sink: &str) -> Result<SinkRetried, ClientError> {
+        self.call(Method::POST, &format!("/sinks/{sink}/dead-letters/retry"), None::<&()>).await
+    }
+
+    /// `POST /sinks/{sink}/test`.
+    pub async fn test_sink(&self, sink: &str) -> Result<SinkTested, ClientError> {
+        self.call(Method::POST, &format!("/sinks/{sink}/test"), None::<&()>).await
     }
 
     /// `GET /status`.

@@ -16,6 +16,7 @@ pub mod problem;
 mod reference;
 pub mod rest;
 pub mod routes;
+pub mod sinks;
 pub mod spec_diff;
 
 /// Generated protobuf and gRPC types.

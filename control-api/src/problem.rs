@@ -188,6 +188,11 @@ pub const KINDS: &[Kind] = &[
         "It takes another person",
         "Nothing was changed. Ask somebody else to approve it.",
     ),
+    kind(
+        "sink-not-found",
+        "There is no such sink",
+        "Nothing was sent. GET /sinks lists those that the leader is configured with.",
+    ),
     kind("spec-refused", "The spec is refused", "Nothing was changed. The detail names the field."),
     kind(
         "timeout",

@@ -8,6 +8,7 @@ use continuum_domain::duration_text;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::AuditSettings;
+use crate::outbox::SinkConfig;
 use crate::raft::Member;
 
 /// Configuration of one control node.
@@ -49,6 +50,9 @@ pub struct CoreConfig {
     /// The audit archive and its exports.
     #[serde(default)]
     pub audit: AuditSettings,
+    /// Where audit records are sent to; the same on all nodes.
+    #[serde(default)]
+    pub sinks: Vec<SinkConfig>,
 }
 
 /// Who may call the API, beside what is granted in it.
@@ -267,6 +271,14 @@ impl CoreConfig {
         }
         if let Err((key, problem)) = self.audit.check() {
             return fail(key, problem);
+        }
+        for (index, sink) in self.sinks.iter().enumerate() {
+            if self.sinks.iter().take(index).any(|old| old.name == sink.name) {
+                return fail(&format!("sinks.{index}.name"), "is given twice".into());
+            }
+            if let Some((key, problem)) = sink.problems().into_iter().next() {
+                return fail(&format!("sinks.{index}.{key}"), problem);
+            }
         }
         let RaftTiming { heartbeat, election_min, election_max } = self.raft;
         if heartbeat.is_zero() || election_min < heartbeat * 3 || election_max <= election_min {

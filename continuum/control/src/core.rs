@@ -22,6 +22,7 @@ use crate::crash::CrashPoint;
 use crate::link::Asks;
 use crate::link::registry::Links;
 use crate::metrics::Requests;
+use crate::outbox::Outbox;
 use crate::raft::{Leadership, Node, ProposeError};
 use crate::server::Onlooker;
 use crate::state::{Change, Command, CoreState, Reply};
@@ -48,6 +49,8 @@ pub struct Core {
     pub(crate) door: Door,
     /// Every record this node has applied, on disk.
     pub(crate) archive: Archive,
+    /// Where audit records are sent to.
+    pub(crate) outbox: Outbox,
     /// Exports that may still be begun here.
     pub(crate) exports: Arc<Semaphore>,
 }

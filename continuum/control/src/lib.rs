@@ -24,6 +24,7 @@ mod core;
 pub mod crash;
 mod link;
 mod metrics;
+pub mod outbox;
 mod plan;
 pub mod raft;
 #[cfg(test)]

@@ -33,6 +33,7 @@ use crate::core::Core;
 use crate::crash::CrashPoint;
 use crate::link;
 use crate::metrics::Requests;
+use crate::outbox::{self, Outbox};
 use crate::raft::{Node, NodeConfig, StartError, Timings};
 use crate::runner;
 
@@ -178,6 +179,7 @@ pub async fn serve_edges(
         own.bind(NodeCells::new(node.clone(), clock.clone()), network.clone());
     }
     let edge = EdgeLayer::new(&clock);
+    let outbox = Outbox::new(&config.sinks);
     let core = Arc::new(Core {
         node: node.clone(),
         config,
@@ -192,6 +194,7 @@ pub async fn serve_edges(
         requests: Requests::default(),
         door,
         archive: Archive::new(archive),
+        outbox,
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
     });
     let (stop, stopping) = watch::channel(false);
@@ -204,6 +207,7 @@ pub async fn serve_edges(
     let asking =
         core.door.provider.clone().map(|provider| seed::spawn(async move { provider.run().await }));
     let archiving = seed::spawn(archive::run(core.clone()));
+    let sending = (!core.outbox.sinks.is_empty()).then(|| seed::spawn(outbox::run(core.clone())));
     let name = core.config.name.clone();
     tracing::info!(node = %name, "control node started");
 
@@ -214,6 +218,9 @@ pub async fn serve_edges(
         asking.abort();
     }
     archiving.abort();
+    if let Some(sending) = sending {
+        sending.abort();
+    }
     // Both servers hold a receiver until they have ended.
     stop.send_replace(true);
     for (what, mut server) in [("gRPC", rpc), ("REST", api)] {

@@ -300,6 +300,30 @@ pub async fn events(
     }
 }
 
+pub async fn sinks(State(api): Handle, _: Sight) -> Response {
+    answer(api.sinks().await)
+}
+
+pub async fn dead_letters(State(api): Handle, _: Sight, Id(sink): Id<String>) -> Response {
+    answer(api.dead_letters(sink).await)
+}
+
+pub async fn retry_dead_letters(
+    State(api): Handle,
+    Id(sink): Id<String>,
+    order: Order<ReasonBody>,
+) -> Response {
+    answer(api.retry_dead_letters(order.ask, sink).await)
+}
+
+pub async fn test_sink(
+    State(api): Handle,
+    Id(sink): Id<String>,
+    order: Order<ReasonBody>,
+) -> Response {
+    answer(api.test_sink(order.ask, sink).await)
+}
+
 pub async fn status(State(api): Handle, sight: Sight) -> Response {
     answer(api.status(&sight).await)
 }

@@ -28,6 +28,8 @@ use crate::rest::{
     SwitchoverRequest, VerifyQuery,
 };
 
+use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
+
 mod access;
 mod approvals;
 mod endpoint;
@@ -161,6 +163,14 @@ pub trait Api: AccessApi + ApprovalApi + Send + Sync + 'static {
         pair: Option<PairId>,
         after: Option<u64>,
     ) -> Result<Events, ApiError>;
+    /// Where audit records are sent to, and how that goes.
+    async fn sinks(&self) -> Result<Vec<SinkView>, ApiError>;
+    /// What a sink refused for good, oldest first.
+    async fn dead_letters(&self, sink: String) -> Result<Vec<DeadLetter>, ApiError>;
+    /// Sends a sink's dead letters again.
+    async fn retry_dead_letters(&self, ask: Ask, sink: String) -> Result<SinkRetried, ApiError>;
+    /// Sends a sink a test event.
+    async fn test_sink(&self, ask: Ask, sink: String) -> Result<SinkTested, ApiError>;
     /// Everything at a glance.
     async fn status(&self, sight: &Sight) -> Result<Status, ApiError>;
     /// How all pairs stand.

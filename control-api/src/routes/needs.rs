@@ -89,7 +89,9 @@ pub fn needs(id: &str) -> &'static [Need] {
         | "getCore" | "getBreakGlass" | "listRules" => VIEW_ANY,
         "getPair" | "listVersions" | "listHistory" | "diffVersions" => VIEW_PAIR,
         "getOperation" => const { &[need("", Tier::Viewer, Place::Operation)] },
-        "verifyAudit" | "exportAudit" => const { &[need("", Tier::Viewer, Place::All)] },
+        "verifyAudit" | "exportAudit" | "listSinks" | "listDeadLetters" => {
+            const { &[need("", Tier::Viewer, Place::All)] }
+        }
         "applyPair" => {
             const { &[need("", Tier::Admin, Place::Pair), need(DRY, Tier::Developer, Place::Pair)] }
         }
@@ -116,6 +118,7 @@ pub fn needs(id: &str) -> &'static [Need] {
             }
         }
         "pauseAutomation" | "resumeAutomation" => PAUSE,
+        "retryDeadLetters" | "testSink" => const { &[need("", Tier::Admin, Place::All)] },
         "listGrants" => const { &[need("", Tier::Admin, Place::All)] },
         "listTokens" => const { &[need("", Tier::Admin, Place::AnyPair)] },
         "createToken" | "revokeToken" => const { &[need("", Tier::Admin, Place::Token)] },

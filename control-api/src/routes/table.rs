@@ -13,6 +13,8 @@ use crate::rest::{
     Started, Status, SwitchoverRequest, VerifyQuery,
 };
 
+use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
+
 const NO_PAIR: (u16, &str) = (404, "pair-not-found");
 const NO_OPERATION: (u16, &str) = (404, "operation-not-found");
 const STALE: (u16, &str) = (412, "precondition-failed");
@@ -30,6 +32,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         automation(),
         approvals,
         audit(),
+        sinks(),
         core(),
         access,
         documents(),
@@ -221,6 +224,28 @@ fn audit() -> Vec<Endpoint> {
             .details("Server-sent events: `id` is the record's position, `event` its action, `data` the record. `Last-Event-ID` resumes without a gap, at any node. Answered by the node that is asked, from what it has applied.")
             .query::<EventsQuery>()
             .answers_as::<String>(200, "The stream; it does not end by itself.", "text/event-stream").problems(&[(410, "records-dropped"), (503, "too-many-streams")]),
+    ]
+}
+
+fn sinks() -> Vec<Endpoint> {
+    const NO_SINK: (u16, &str) = (404, "sink-not-found");
+    vec![
+        Endpoint::new(("GET", "/sinks"), ("listSinks", "Sinks"), "Where audit records are sent to", get(handle::sinks))
+            .details("As the leader is configured, and as it sees them: a sink that it has not tried yet is `unknown`.")
+            .answers::<Vec<SinkView>>(200, "The sinks."),
+        Endpoint::new(("GET", "/sinks/{sink}/dead-letters"), ("listDeadLetters", "Sinks"), "What a sink refused for good", get(handle::dead_letters))
+            .answers::<Vec<DeadLetter>>(200, "Oldest first.")
+            .problems(&[NO_SINK]),
+        Endpoint::new(("POST", "/sinks/{sink}/dead-letters/retry"), ("retryDeadLetters", "Sinks"), "Send dead letters again", post(handle::retry_dead_letters))
+            .details("Oldest first, for 6 s or until the sink cannot be reached.")
+            .reason::<ReasonBody>()
+            .answers::<SinkRetried>(200, "What came of them.")
+            .problems(&[NO_SINK]),
+        Endpoint::new(("POST", "/sinks/{sink}/test"), ("testSink", "Sinks"), "Send a test event", post(handle::test_sink))
+            .details("Now, and apart from the records that wait.")
+            .reason::<ReasonBody>()
+            .answers::<SinkTested>(200, "What the sink said.")
+            .problems(&[NO_SINK]),
     ]
 }
 

@@ -56,5 +56,6 @@ fn config(host: &Host) -> CoreConfig {
         raft: RaftTiming::default(),
         access: AccessConfig::default(),
         audit: Default::default(),
+        sinks: Vec::new(),
     }
 }

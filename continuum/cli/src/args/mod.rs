@@ -80,6 +80,8 @@ pub enum Command {
     BreakGlass(GlassArgs),
     /// Read and verify the audit chain
     Audit(AuditArgs),
+    /// Show and test where audit records are sent to
+    Sinks(SinksArgs),
     /// Show and change the control core's members
     Core(CoreArgs),
     /// Check configuration, print examples

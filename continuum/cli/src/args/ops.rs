@@ -399,6 +399,39 @@ pub enum AuditVerb {
     },
 }
 
+/// `sinks`.
+#[derive(Debug, Args)]
+pub struct SinksArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: SinksVerb,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// What can be done with sinks.
+#[derive(Debug, Subcommand)]
+pub enum SinksVerb {
+    /// List sinks: how each stands, what waits for it, what it refused
+    List,
+    /// Send a test event now; exit 1 unless it is taken
+    Test {
+        /// The sink
+        sink: String,
+    },
+    /// List records that a sink refused for good
+    DeadLetters {
+        /// The sink
+        sink: String,
+    },
+    /// Send those again, oldest first
+    Retry {
+        /// The sink
+        sink: String,
+    },
+}
+
 /// `witness`.
 #[derive(Debug, Args)]
 pub struct WitnessArgs {

@@ -36,13 +36,26 @@ pub fn load(
         checks.absolute("audit.personal_key_file", file);
         checks.readable("audit.personal_key_file", file);
     }
+    for (index, sink) in config.sinks.iter().enumerate() {
+        for (key, problem) in sink.problems() {
+            checks.fail(&format!("sinks.{index}.{key}"), problem);
+        }
+        for (key, file) in sink.files() {
+            checks.readable(&format!("sinks.{index}.{key}"), file);
+        }
+    }
+    let names: Vec<_> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    checks.distinct("the sink", names, |index| format!("sinks.{index}.name"));
     witness_access::check(&witness, &mut checks);
     for (index, peer) in config.peers.iter().enumerate() {
         checks.filled(&format!("peers.{index}.name"), &peer.name);
         checks.address(&format!("peers.{index}.address"), &peer.address);
         checks.address(&format!("peers.{index}.api_address"), &peer.api_address);
     }
-    if let Err(error) = config.check() {
+    // Of sinks all that is wrong was told above.
+    if let Err(error) = config.check()
+        && !error.key.starts_with("sinks.")
+    {
         checks.fail(&error.key, error.problem);
     }
     // Absent only with an issue noted, with which `typed` has ended the reading.

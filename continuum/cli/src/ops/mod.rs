@@ -11,6 +11,7 @@ mod moves;
 mod operations;
 mod pairs;
 pub mod session;
+mod sinks;
 mod status;
 mod top;
 pub mod watch;
@@ -42,6 +43,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::Token(args) => access::tokens(args, variables).await,
         Command::BreakGlass(args) => access::glass(args, variables).await,
         Command::Audit(args) => audit::run(args, variables).await,
+        Command::Sinks(args) => sinks::run(args, variables).await,
         Command::Core(args) => core_members::core(args, variables).await,
         Command::Dns(DnsArgs { verb: Some(verb), .. }) => dns::run(verb, variables).await,
         Command::Witness(args) => witness::run(args.verb, variables).await,

@@ -11,6 +11,7 @@ pub mod moves;
 pub mod names;
 pub mod operation;
 pub mod pair;
+pub mod sinks;
 pub mod status;
 pub mod style;
 pub mod takeover;

@@ -6,6 +6,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use continuum_control_api::approvals::{Approval, ApprovalState, Awaiting, RuleBody};
 use continuum_control_api::ask::Ask;
+use continuum_control_api::audit::AuditOrigin;
 use continuum_control_api::problem::Problem;
 use continuum_control_api::rest::{API, ReasonBody, Started};
 use continuum_control_api::routes::{
@@ -100,7 +101,8 @@ pub(super) async fn keep(
     };
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH].iter().filter_map(condition);
     let kept = Kept { view, caller: caller.clone(), conditions: conditions.collect() };
-    let ask = Ask { who: caller.clone(), key, condition: Default::default() };
+    let origin = request.extensions().get::<AuditOrigin>().cloned();
+    let ask = Ask { who: caller.clone(), key, condition: Default::default(), origin };
     let change = Change::Approval(ApprovalChange::Keep(Box::new(kept)));
     match core.change(&ask, change).await? {
         Reply::Approval(view) => {
@@ -168,6 +170,10 @@ impl Service {
             .header(IDEMPOTENCY_KEY, id.as_str())
             .extension(Principal(caller))
             .extension(Approved);
+        // Whoever approved it made it happen now, from there.
+        if let Some(origin) = ask.origin.clone() {
+            request = request.extension(origin);
+        }
         for (name, value) in conditions {
             request = request.header(name, value);
         }

@@ -13,11 +13,13 @@ use continuum_control_api::rest::{
     SwitchoverRequest, VerifyQuery,
 };
 use continuum_control_api::routes::{Api, ApiError, Events, Export, Sight};
+use continuum_control_api::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
 use continuum_control_api::spec_diff;
 use continuum_domain::operation::Operation;
 use continuum_domain::{OperationId, PairId};
 
 use crate::core::{Core, api_error};
+use crate::outbox::view as sinks;
 use crate::raft::Member;
 use crate::state::{Change, Reply, version_not_found};
 
@@ -312,6 +314,24 @@ impl Api for Service {
         after: Option<u64>,
     ) -> Result<Events, ApiError> {
         events::follow(&self.core, sight, pair, after)
+    }
+
+    async fn sinks(&self) -> Result<Vec<SinkView>, ApiError> {
+        self.core.fresh().await?;
+        Ok(sinks::all(&self.core))
+    }
+
+    async fn dead_letters(&self, sink: String) -> Result<Vec<DeadLetter>, ApiError> {
+        self.core.fresh().await?;
+        sinks::dead_letters(&self.core, &sink)
+    }
+
+    async fn retry_dead_letters(&self, ask: Ask, sink: String) -> Result<SinkRetried, ApiError> {
+        sinks::retry(&self.core, &ask, &sink).await
+    }
+
+    async fn test_sink(&self, ask: Ask, sink: String) -> Result<SinkTested, ApiError> {
+        sinks::test(&self.core, &ask, &sink).await
     }
 
     async fn status(&self, sight: &Sight) -> Result<Status, ApiError> {

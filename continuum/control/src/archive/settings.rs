@@ -18,9 +18,16 @@ pub struct AuditSettings {
     /// How long records are kept in this node's archive.
     #[serde(default = "default_keep_for", with = "duration_text")]
     pub keep_for: Duration,
+    /// What this core is called by those who are sent its records.
+    #[serde(default = "default_core")]
+    pub core: String,
     /// A file with the secret from which pseudonyms are made in exports with `hash_personal`.
     #[serde(default)]
     pub personal_key_file: Option<PathBuf>,
+}
+
+fn default_core() -> String {
+    "continuum".into()
 }
 
 fn default_keep_for() -> Duration {
@@ -29,7 +36,7 @@ fn default_keep_for() -> Duration {
 
 impl Default for AuditSettings {
     fn default() -> Self {
-        Self { keep_for: KEEP_FOR, personal_key_file: None }
+        Self { keep_for: KEEP_FOR, core: default_core(), personal_key_file: None }
     }
 }
 
@@ -39,6 +46,10 @@ impl AuditSettings {
         if self.keep_for < KEEP_FOR_MIN {
             let text = format!("{:?} is too short; at least 1d is accepted", self.keep_for);
             return Err(("audit.keep_for", text));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.core.is_empty() || !self.core.chars().all(plain) {
+            return Err(("audit.core", "letters, digits, -, _ and . are accepted".into()));
         }
         Ok(())
     }

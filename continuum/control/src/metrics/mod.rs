@@ -20,6 +20,7 @@ mod certificates;
 mod core_node;
 mod objectives;
 mod pairs;
+mod sinks;
 #[cfg(test)]
 mod tests;
 
@@ -152,6 +153,8 @@ pub(crate) fn text(core: &Core) -> Result<String, std::fmt::Error> {
     if core.leadership().i_lead {
         pairs::gather(core, &mut gathered);
         objectives::gather(core, &mut gathered);
+        // Only the leader sends.
+        sinks::gather(core, &mut gathered);
     }
     let mut out = String::new();
     encode_registry(&mut out, &registry)?;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("certificates.rs"),
     include_str!("mod.rs"),
     include_str!("core_node.rs"),
     include_str!("objectives.rs"),
     include_str!("pairs.rs"),
+    include_str!("sinks.rs"),
 ];
 const EXAMPLES: [(&str, &str); 4] = [
     ("alerts", include_str!("../../../../docs/examples/prometheus-alerts.yaml")),

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::access::AccessChange;
 use super::approvals::ApprovalChange;
 use super::cells::{CellPut, CellState};
+use super::sinks::SinkProgress;
 
 /// A change of the replicated state. Only ever add variants and optional fields: older nodes'
 /// logs must stay readable.
@@ -172,6 +173,15 @@ pub enum Change {
         /// State after.
         after: String,
     },
+    /// A sink went on. Not audited: it happens for every record.
+    SinkProgress(SinkProgress),
+    /// Dead letters of a sink were taken by it after all.
+    SinkSettled {
+        /// The sink.
+        sink: String,
+        /// Positions of the records.
+        positions: Vec<u64>,
+    },
     /// A cell's content, new or changed. Not audited: sessions change theirs all the time.
     PutCell(CellPut),
     /// A cell is removed.
@@ -250,6 +260,8 @@ impl Change {
             Change::WritesResumed { .. } => "writes-resumed",
             Change::JournalReset { .. } => "journal-reset",
             Change::Note { .. } => "note",
+            Change::SinkProgress(_) => "sink-progress",
+            Change::SinkSettled { .. } => "sink-settled",
             Change::PutCell(_) => "put-cell",
             Change::DeleteCell { .. } => "delete-cell",
             Change::Access(_) => "access",

@@ -28,6 +28,7 @@ mod history;
 mod operations;
 mod pairs;
 mod remembered;
+mod sinks;
 
 pub use access::{AccessChange, AccessState, Ended, SecretHash, TokenOrder};
 pub(crate) use approvals::approval_not_found;
@@ -37,6 +38,7 @@ pub use command::{AddedLine, Change, Command, FailoverAsk, Reply};
 pub use failover::Judgement;
 pub use history::Cost;
 pub(crate) use pairs::version_not_found;
+pub use sinks::{SinkProgress, SinkState};
 
 use audit::{AuditChain, Line};
 use remembered::Remembered;
@@ -127,6 +129,9 @@ pub struct CoreState {
     /// Which requests take a second person. Absent in snapshots of older nodes.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     approvals: Approvals,
+    /// Where audit records are sent to, and how far that is. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sinks: BTreeMap<String, SinkState>,
 }
 
 impl Machine for CoreState {
@@ -225,6 +230,8 @@ impl CoreState {
                 self.audit.append(now_ms, actor, line);
                 Reply::Done
             }
+            Change::SinkProgress(progress) => self.sink_progress(progress),
+            Change::SinkSettled { sink, positions } => self.sink_settled(by, &sink, &positions),
             Change::PutCell(put) => self.put_cell(index, put),
             Change::DeleteCell { key, expected } => self.delete_cell(&key, &expected),
             Change::Approval(change) => self.change_approvals(by, change),

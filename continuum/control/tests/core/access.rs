@@ -238,7 +238,7 @@ async fn a_certificate_holds_what_is_configured_and_granted_and_may_always_break
         operator_certificates: OperatorCertificates::Granted,
         ..AccessConfig::default()
     };
-    let cluster = Cluster::start_with(access).await;
+    let cluster = Cluster::start_with_access(access).await;
     let (leader, follower) = nodes(&cluster).await;
     let alice = owner(&cluster, &follower);
     assert_eq!(alice.get("/pairs").await.told(), (403, "forbidden"), "nothing is granted");
@@ -289,7 +289,8 @@ async fn a_certificate_holds_what_is_configured_and_granted_and_may_always_break
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_too_often_is_told_when_to_come_again_and_others_are_served() {
     let rate = RateConfig { per_second: 1, burst: 20 };
-    let cluster = Cluster::start_with(AccessConfig { rate, ..AccessConfig::default() }).await;
+    let cluster =
+        Cluster::start_with_access(AccessConfig { rate, ..AccessConfig::default() }).await;
     let (leader, _) = nodes(&cluster).await;
     let bob = cluster.issue(&Identity::new(Role::Operator, "bob"));
     let carol = cluster.issue(&Identity::new(Role::Operator, "carol"));

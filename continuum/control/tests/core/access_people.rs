@@ -11,7 +11,7 @@ use crate::support::{Cluster, eventually, spec};
 
 async fn core_with(provider: &Provider) -> Cluster {
     let access = AccessConfig { oidc: Some(provider.config()), ..AccessConfig::default() };
-    let cluster = Cluster::start_with(access).await;
+    let cluster = Cluster::start_with_access(access).await;
     let mut labelled = spec();
     labelled.labels = [("env-type".to_owned(), "test".to_owned())].into();
     cluster.apply(labelled).await;

@@ -15,5 +15,6 @@ mod grpc;
 mod raft_crash;
 mod raft_storage;
 mod rest;
+mod sinks;
 mod state;
 mod support;

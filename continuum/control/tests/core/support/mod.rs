@@ -25,6 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 pub mod agent;
+pub mod receivers;
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -106,19 +107,27 @@ pub struct Cluster {
     directory: tempfile::TempDir,
     authority: Authority,
     pub peers: Vec<Peer>,
-    access: AccessConfig,
     running: Mutex<BTreeMap<String, Running>>,
     pub store: Arc<MemoryStore>,
     pub operator: TlsFiles,
+    customise: Customise,
 }
+
+/// Changes the configuration of every node.
+type Customise = Box<dyn Fn(&mut CoreConfig) + Send + Sync>;
 
 impl Cluster {
     pub async fn start() -> Self {
-        Self::start_with(AccessConfig::default()).await
+        Self::start_with(|_| {}).await
     }
 
-    /// The same where more is said about who may call.
-    pub async fn start_with(access: AccessConfig) -> Self {
+    /// With more said about who may call.
+    pub async fn start_with_access(access: AccessConfig) -> Self {
+        Self::start_with(move |config| config.access = access.clone()).await
+    }
+
+    /// With nodes that are configured in another way.
+    pub async fn start_with(customise: impl Fn(&mut CoreConfig) + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::create(&directory.path().join("tls")).unwrap();
         let operator = authority.issue(&Identity::new(Role::Operator, "alice")).unwrap();
@@ -136,10 +145,10 @@ impl Cluster {
             directory,
             authority,
             peers,
-            access,
             running: Mutex::default(),
             store: Arc::new(MemoryStore::new()),
             operator,
+            customise: Box::new(customise),
         };
         for (index, (network, listeners)) in bound.into_iter().enumerate() {
             cluster.run(index, network, listeners);
@@ -149,10 +158,8 @@ impl Cluster {
 
     fn run(&self, index: usize, network: SharedNetwork, listeners: Listeners) {
         let peer = self.peers[index].clone();
-        let config = CoreConfig {
-            access: self.access.clone(),
-            ..config(&peer, &self.peers, self.directory.path())
-        };
+        let mut config = config(&peer, &self.peers, self.directory.path());
+        (self.customise)(&mut config);
         let (stop, stopping) = oneshot::channel::<()>();
         let register: Arc<dyn RegisterStore> = self.store.clone();
         let cells = OwnCells::new(CELLS_DEADLINE);
@@ -294,5 +301,6 @@ fn config(peer: &Peer, peers: &[Peer], directory: &Path) -> CoreConfig {
         raft: RaftTiming::default(),
         access: AccessConfig::default(),
         audit: AuditSettings::default(),
+        sinks: Vec::new(),
     }
 }
