@@ -4,9 +4,10 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::approvals::Approval;
 use crate::problem::{KINDS, PROBLEM_JSON, Problem};
 use crate::rest::API;
-use crate::routes::{Endpoint, endpoints};
+use crate::routes::{Endpoint, endpoints, verb};
 
 /// Errors that any route may answer, with their status.
 const OF_ALL: &[(u16, &str)] = &[(500, "internal"), (504, "timeout")];
@@ -203,6 +204,9 @@ fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
             None => drop(all.insert(answer.status.to_string(), response)),
         }
     }
+    if verb(endpoint.id).is_some() {
+        keep(&mut all, generator);
+    }
     for (status, codes) in problems(endpoint) {
         let text: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
         all.insert(
@@ -214,6 +218,23 @@ fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         );
     }
     Value::Object(all)
+}
+
+/// What is answered where a safety rule holds, beside what the route answers with that status.
+fn keep(all: &mut Map<String, Value>, generator: &mut SchemaGenerator) {
+    let approval = generator.subschema_for::<Approval>().to_value();
+    let kept = "Where a safety rule holds: an approval, at `Location`; nothing was changed.";
+    let mut response = json!({
+        "description": kept,
+        "content": { "application/json": { "schema": approval.clone() } },
+    });
+    if let Some(own) = all.get("202") {
+        let text = own["description"].as_str().unwrap_or_default();
+        response["description"] = format!("{text} {kept}").into();
+        let schema = own["content"]["application/json"]["schema"].clone();
+        response["content"]["application/json"]["schema"] = json!({ "anyOf": [schema, approval] });
+    }
+    all.insert("202".into(), response);
 }
 
 /// The errors of a route by status.

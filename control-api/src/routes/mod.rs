@@ -44,7 +44,7 @@ pub use access::AccessApi;
 pub use approvals::ApprovalApi;
 pub use endpoint::{Answer, Endpoint};
 pub use extract::{IDEMPOTENCY_KEY, Principal, Sight, request_key};
-pub use needs::{Asked, Demand, Need, Place, Target, demands, needs};
+pub use needs::{Asked, Demand, Need, Place, Target, demands, needs, verb};
 pub use table::endpoints;
 
 /// Largest request body.

@@ -167,6 +167,18 @@ pub struct Demand {
     pub with_loss: Option<Tier>,
 }
 
+/// What a route does to a pair, where a safety rule may keep a request to it.
+pub fn verb(id: &str) -> Option<Verb> {
+    match id {
+        "switchOver" => Some(Verb::Switchover),
+        "failOver" => Some(Verb::Failover),
+        "applyPair" | "rollBackPair" => Some(Verb::Change),
+        "removePair" => Some(Verb::Remove),
+        "pauseAutomation" => Some(Verb::Pause),
+        _ => None,
+    }
+}
+
 /// A request, as far as it says what it takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -226,15 +238,7 @@ impl Asked<'_> {
 
     /// What it wants to do to a pair, where a safety rule may keep it.
     pub fn verb(&self) -> Option<Verb> {
-        let verb = match self.id {
-            "switchOver" => Verb::Switchover,
-            "failOver" => Verb::Failover,
-            "applyPair" | "rollBackPair" => Verb::Change,
-            "removePair" => Verb::Remove,
-            "pauseAutomation" => Verb::Pause,
-            _ => return None,
-        };
-        (self.case() != DRY).then_some(verb)
+        verb(self.id).filter(|_| self.case() != DRY)
     }
 
     /// The one pair whose automation is meant.

@@ -108,7 +108,7 @@ fn moves() -> Vec<Endpoint> {
         Endpoint::new(("POST", "/pairs/{pair}/switchover"), ("switchOver", "Moves"), "Move a pair that is well", post(handle::switchover))
             .details("Loses nothing; refused where that cannot be promised. With `dry_run` the answer is a plan with every candidate and every reason. The same request again while it runs answers the running operation.")
             .body::<SwitchoverRequest>(r#"{"to": "hel", "reason": "CHG-4711"}"#)
-            .answers::<Started>(202, "It is under way; follow it at `Location`. Where a rule holds: it is kept as an approval, there.")
+            .answers::<Started>(202, "It is under way; follow it at `Location`.")
             .answers::<Started>(200, "Only a plan.")
             .problems(&[NO_PAIR, (409, "move-refused"), UNDER_WAY]),
         Endpoint::new(("POST", "/pairs/{pair}/failover"), ("failOver", "Moves"), "Move a pair whose primary is lost", post(handle::failover))

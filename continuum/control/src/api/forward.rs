@@ -286,3 +286,43 @@ pub(crate) async fn serve_forwarded(
         .map_err(|error| tonic::Status::internal(error.to_string()))?;
     Ok(ForwardReply { status, body: body.to_vec(), headers })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carried_by(principal: &str, caller: &str) -> Result<Caller, tonic::Code> {
+        let (principal, caller) = (principal.to_owned(), caller.to_owned());
+        let forward = ForwardRequest { principal, caller, ..ForwardRequest::default() };
+        super::principal(&forward).map_err(|status| status.code())
+    }
+
+    #[test]
+    fn a_node_of_an_older_version_carries_certificates_and_is_understood() {
+        let alice = Caller::certificate("alice");
+        assert_eq!(carried_by("operator/alice", ""), Ok(alice));
+        assert_eq!(carried_by("region/fsn", ""), Err(tonic::Code::PermissionDenied));
+    }
+
+    #[test]
+    fn what_an_older_node_reads_of_a_bearer_is_refused_there() {
+        let limited = [
+            Caller::user("ann", vec!["dba".into()], 7),
+            Caller::user("operator/alice", Vec::new(), 7),
+            Caller::token("t1", "ci", "operator/alice"),
+        ];
+        for caller in limited {
+            let principal = caller.to_string();
+            assert!(principal.parse::<Identity>().is_err(), "{principal}");
+            let json = serde_json::to_string(&caller).expect("plain data");
+            assert_eq!(carried_by(&principal, &json), Ok(caller));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_gives_no_power() {
+        for caller in ["{", "{}", r#"{"name":"a","person":"a","via":"king"}"#] {
+            assert_eq!(carried_by("operator/alice", caller), Err(tonic::Code::InvalidArgument));
+        }
+    }
+}

@@ -215,8 +215,14 @@ async fn nobody_walks_around_a_rule_and_broken_glass_goes_through_it() {
     let done = world.bob().send("POST", &approve(&id(&stale)), json!({})).await;
     assert_eq!(done.body["state"]["done"]["code"], "precondition-failed", "{}", done.body);
 
+    let (_, other) = world.of_alice("other", Tier::Admin, "env-type=prod").await;
+    let name = id(&other.send("DELETE", "/pairs/till", json!({})).await);
     let glass = json!({ "reason": "INC-3", "for_ms": 60_000 });
     assert_eq!(alice.send("POST", "/break-glass", glass).await.status, 200);
     let done = put("till", "test").await;
     assert_eq!((done.status, &done.body["actor"]), (200, &json!("operator/alice (break-glass)")));
+    // The pair has left the scope of who asked.
+    let done = world.bob().send("POST", &approve(&name), json!({})).await;
+    assert_eq!(done.body["state"]["done"]["code"], "pair-not-found", "{}", done.body);
+    assert_eq!(alice.get("/pairs/till").await.status, 200, "it is there");
 }

@@ -308,6 +308,7 @@ async fn the_api_describes_itself_truly() {
         let Some(get) = item.get("get") else { continue };
         let short = path.strip_prefix(API).unwrap();
         let asked = short.replace("{pair}", "shop").replace("{operation}", "op-none");
+        let asked = asked.replace("{approval}", "apr-none");
         let asked = if short.ends_with("/diff") { format!("{asked}?from=1") } else { asked };
         if asked == "/events" {
             continue;
