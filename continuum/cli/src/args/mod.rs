@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod audit;
 pub mod lab;
 pub mod ops;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use continuum_runtime::logging::LogFormat;
 
 use crate::config::Kind;
+use audit::{AuditArgs, SinksArgs};
 use lab::{JanitorArgs, LabArgs};
 use ops::*;
 
