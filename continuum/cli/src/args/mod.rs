@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod access;
+pub mod audit;
 pub mod lab;
 pub mod ops;
 
@@ -12,6 +13,7 @@ use continuum_runtime::logging::LogFormat;
 
 use crate::config::Kind;
 use access::{AccessArgs, ApprovalsArgs, GlassArgs, TokenArgs, WhoamiArgs};
+use audit::{AuditArgs, SinksArgs};
 use lab::{JanitorArgs, LabArgs};
 use ops::*;
 

@@ -10,7 +10,7 @@ use continuum_control_api::rest::{
     AuditQuery, AuditVerdict, ExportFormat, ExportQuery, VerifyQuery,
 };
 
-use crate::args::ops::{AuditArgs, AuditVerb, ExportFormatArg};
+use crate::args::audit::{AuditArgs, AuditVerb, ExportFormatArg};
 use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 use crate::ops::session::{Session, told};

@@ -1,6 +1,6 @@
 //! `sinks`.
 
-use crate::args::ops::{SinksArgs, SinksVerb};
+use crate::args::audit::{SinksArgs, SinksVerb};
 use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 use crate::ops::session::Session;

@@ -2,13 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
+use continuum_control::archive::file;
 use continuum_control::config::CoreConfig;
 use continuum_control::outbox::SinkConfig;
 use continuum_control_api::client::ClientError;
-use continuum_control_api::rest::{AuditQuery, AuditRecord, PauseRequest};
+use continuum_control_api::rest::{
+    AuditQuery, AuditRecord, ExportQuery, PauseRequest, VerifyQuery,
+};
 use continuum_control_api::sinks::{SinkStanding, SinkView};
 use serde_json::{Value, json};
 
+use crate::support::agent::Agent;
 use crate::support::receivers::{LossyLine, Manner, NatsServer, Published, Receiver};
 use crate::support::{Cluster, eventually, shop};
 
@@ -286,4 +290,54 @@ async fn mail_is_sent_again_or_given_up_and_a_record_never_becomes_a_header() {
         assert!(mail.head.contains("dba@example.org"));
     }
     assert!(received[0].head.contains("@continuum.invalid"), "{}", received[0].head);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: make test-long"]
+async fn what_has_left_memory_comes_from_the_archive() {
+    const MORE_THAN_MEMORY: usize = 51_000;
+    const AT_ONCE: usize = 64;
+    let hook = Receiver::http(&[Manner::Answer(503, Some(3_600))]).await;
+    let all = json!([{ "name": "hook", "kind": "webhook", "url": hook.url(), "actions": ["pair.apply"] }]);
+    let cluster = Cluster::start_with(sinks(all)).await;
+    cluster.apply_spec().await;
+    sink(&cluster, "hook", "it waits", |sink| sink.standing == SinkStanding::Retrying).await;
+    let agent = Agent::start(&cluster, "fsn");
+    for _ in 0..MORE_THAN_MEMORY.div_ceil(AT_ONCE) {
+        (0..AT_ONCE).for_each(|_| agent.notes_of_the_future());
+        eventually("the journal is taken", || async { agent.all_acknowledged().then_some(()) })
+            .await;
+    }
+    let Err(ClientError::Problem { problem, .. }) =
+        cluster.client().audit(&AuditQuery { after: Some(0), ..AuditQuery::default() }).await
+    else {
+        panic!("the first record is still in memory")
+    };
+    assert_eq!(problem.code, "records-dropped");
+    // A new leader does not wait for the hour that the sink asked for.
+    let leader = cluster.leader().await;
+    cluster.kill(&leader).await;
+    let view = caught_up(&cluster, "hook").await;
+    assert_eq!(view.lost, 0, "{view:?}");
+    let taken = hook.taken();
+    assert_eq!(taken.len(), 1);
+    assert_eq!(taken[0].json()["data"]["index"], 1);
+
+    // Exports and verification reach as far back.
+    let node = cluster.leader().await;
+    let client = cluster.client_of(&[&node], &cluster.operator);
+    let mut text = Vec::new();
+    let taking = |piece: &[u8]| {
+        text.extend_from_slice(piece);
+        Ok(())
+    };
+    client.export_audit(&ExportQuery::default(), taking).await.unwrap();
+    let found = file::verify(&text[..]).unwrap();
+    assert!(found.verdict.intact, "{:?}", found.verdict);
+    assert_eq!((found.verdict.first, found.missing), (Some(1), 0));
+    assert!(found.verdict.records >= MORE_THAN_MEMORY as u64);
+    let verdict = client.verify_audit(&VerifyQuery::default()).await.unwrap();
+    assert!(verdict.intact, "{verdict:?}");
+    assert!(verdict.first > Some(1), "{verdict:?}");
+    assert_eq!(verdict.archive.unwrap().first, Some(1));
 }
