@@ -130,6 +130,7 @@ fn request(world: &World, line: &Line) -> (String, Option<Value>) {
         .replace("{token}", &world.token)
         .replace("{approval}", &world.approval)
         .replace("{name}", "dba")
+        .replace("{sink}", "none")
         .replace("{node}", "99");
     let dry = line.when == "dry run";
     let loss = line.when == "allow_data_loss";
@@ -164,7 +165,12 @@ fn expected(line: &Line, tier: Tier, scope: &str) -> (u16, &'static str) {
     let of_approval = line.place == "the request's pair";
     let target = if of_approval { "env-type=prod" } else { "env-type=test" };
     let in_scope = scope.is_empty() || scope == target;
-    let passed = if line.method == "GET" { (200, "") } else { (400, "condition-refused") };
+    let passed = match line.method.as_str() {
+        // There is none; who may not see sinks does not learn that either.
+        "GET" if line.path.contains("{sink}") => (404, "sink-not-found"),
+        "GET" => (200, ""),
+        _ => (400, "condition-refused"),
+    };
     let hidden = match line.place.as_str() {
         "the pair" => Some((404, "pair-not-found")),
         "the operation's pair" => Some((404, "operation-not-found")),
