@@ -1,11 +1,14 @@
 //! The two-person rule on a running core.
 
+use continuum_control_api::approvals::Awaiting;
+use continuum_control_api::client::{ApiClient, ClientError, Credentials};
+use continuum_control_api::rest::{Started, SwitchoverRequest};
 use continuum_domain::access::Tier;
 use continuum_runtime::{Identity, Role};
 use serde_json::{Value, json};
 
 use crate::access_support::{Client, Reply, Shows, nodes, owner, selector, token};
-use crate::support::{Cluster, eventually, spec};
+use crate::support::{Cluster, eventually, region, spec};
 
 fn labelled(name: &str, environment: &str) -> Value {
     let mut labelled = spec();
@@ -117,6 +120,38 @@ async fn a_switchover_in_production_takes_another_person_or_an_owner() {
     let again = bob.send("POST", &approve(&name), json!({})).await;
     assert_eq!(again.told(), (409, "approval-settled"));
     assert_eq!(bob.get("/approvals").await.body, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_calls_by_token_and_knows_a_kept_request_from_a_started_one() {
+    let world = World::new().await;
+    let (_, shows) = token(&world.alice(), "ops", Tier::Operator, &selector("env-type=prod")).await;
+    let text = shows.authorization.unwrap();
+    let credentials = Credentials::Bearer {
+        authority: world.cluster.operator.authority.clone(),
+        token: text.strip_prefix("Bearer ").unwrap().to_owned(),
+    };
+    assert!(!format!("{credentials:?}").contains("ctm_"), "a secret is not printed");
+    let peers = world.cluster.peers.iter();
+    let endpoints = peers.map(|peer| (peer.name.clone(), peer.api_address.clone())).collect();
+    let client = ApiClient::with(endpoints, &credentials).unwrap();
+    assert_eq!(client.who_am_i().await.unwrap().caller, "token/ops");
+    let mut request = SwitchoverRequest {
+        to: region("hel"),
+        method: None,
+        dry_run: true,
+        reason: "CHG-1".into(),
+    };
+    let till = "till".parse().unwrap();
+    let plan = client.switchover(&till, &request).await;
+    assert!(matches!(plan, Ok(Started::Plan(_))), "{plan:?}");
+    request.dry_run = false;
+    let Err(ClientError::Kept(view)) = client.switchover(&till, &request).await else {
+        panic!("not kept")
+    };
+    assert_eq!(view.requester, "token/ops");
+    let waiting = client.approvals().await.unwrap();
+    assert!(matches!(&waiting[..], [Awaiting::Request(one)] if **one == *view), "{waiting:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
