@@ -12,6 +12,10 @@ use crate::core::Core;
 
 /// Records written, and made durable, at once.
 const BATCH: usize = 500;
+/// For so long records are gathered, so that one wait for the disk makes many of them durable. It is a
+/// pause and not a wake-up: that would draw from the runtime's randomness, and a simulated run would be
+/// another one with an archive than without.
+const GATHER: Duration = Duration::from_millis(200);
 /// How long after an error it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often it is looked for records whose time is over.
@@ -26,11 +30,8 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
     archive.trouble(None);
     let mut writer = Writer::new(archive);
-    let mut applied = core.node.watch_applied();
     let mut expire_at = Instant::now();
     loop {
-        // Marked as seen before it is looked at: what comes in between wakes us again.
-        applied.borrow_and_update();
         let records = next(&core);
         if !records.is_empty() {
             let written = writer.append(&records).await;
@@ -46,10 +47,7 @@ pub(crate) async fn run(core: Arc<Core>) {
             let expired = archive.expire(core.now_ms(), core.config.audit.keep_for).await;
             settled(&core, expired).await;
         }
-        tokio::select! {
-            changed = applied.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep_until(expire_at) => {}
-        }
+        tokio::time::sleep(GATHER).await;
     }
 }
 
