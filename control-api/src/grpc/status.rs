@@ -1,7 +1,5 @@
 //! Problem details as a gRPC status: the code stays in its details.
 
-use std::collections::HashMap;
-
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -34,9 +32,10 @@ fn code(problem: &Problem) -> Code {
 /// succeed later; each further reason is a `DebugInfo` entry.
 pub(super) fn status(error: &ApiError) -> Status {
     let problem = &error.problem;
-    let mut about = HashMap::new();
-    about.insert("retryable".to_owned(), problem.retryable.to_string());
-    about.insert("status".to_owned(), problem.status.to_string());
+    let about = [
+        ("retryable".to_owned(), problem.retryable.to_string()),
+        ("status".to_owned(), problem.status.to_string()),
+    ];
     let mut details = ErrorDetails::with_error_info(problem.code.clone(), DOMAIN, about);
     if !problem.reasons.is_empty() {
         details.set_debug_info(problem.reasons.clone(), String::new());
