@@ -12,8 +12,9 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 
 use super::fields::{Kind, definition, fields_of, generator, kind_of};
-use super::{PACKAGE, SERVICE, Shape, rpc_name, shape};
-use crate::routes::{Endpoint, endpoints};
+use super::{KEPT, PACKAGE, SERVICE, Shape, rpc_name, shape};
+use crate::approvals::Approval;
+use crate::routes::{Endpoint, endpoints, verb};
 
 const HEAD: &str = "\
 // The API as protobuf. Written from the table of routes and the types of their bodies: change
@@ -94,6 +95,20 @@ fn rpc(
                     comment: "Where the next page begins; not set on the last one.".into(),
                 });
             }
+            let answer = format!("{name}Response");
+            messages.0.insert(answer.clone(), (String::new(), fields));
+            answer
+        }
+        Shape::One if verb(endpoint.id).is_some() => {
+            let all = fields_of(&schema, generator.definitions()).expect("answers are objects");
+            let mut fields: Vec<Field> = all
+                .into_iter()
+                .map(|(name, one)| field(name, &one, generator.definitions()))
+                .collect();
+            let approval = generator.subschema_for::<Approval>().to_value();
+            let mut kept = field(KEPT.into(), &approval, generator.definitions());
+            kept.comment = "Nothing was changed: the request waits for another person.".into();
+            fields.push(kept);
             let answer = format!("{name}Response");
             messages.0.insert(answer.clone(), (String::new(), fields));
             answer

@@ -34,6 +34,9 @@ pub const PACKAGE: &str = "continuum.api.v1";
 /// The service that has a call for each route.
 pub const SERVICE: &str = "Control";
 
+/// The field of an answer that has the request, where a safety rule kept it.
+const KEPT: &str = "kept";
+
 /// How a route's answer is a call's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {

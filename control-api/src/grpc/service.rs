@@ -162,7 +162,7 @@ impl UnaryService<DynamicMessage> for Call {
         Box::pin(async move {
             let (parts, body) = call.ask(request).await?.into_parts();
             let body = read(body).await?;
-            let message = transcode::answer(call.rpc, (&parts.headers, &body))?;
+            let message = transcode::answer(call.rpc, (parts.status, &parts.headers, &body))?;
             let mut answer = tonic::Response::new(message);
             *answer.metadata_mut() =
                 MetadataMap::from_headers(carried(&parts.headers, &CARRIED_BACK));

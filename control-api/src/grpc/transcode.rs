@@ -2,13 +2,15 @@
 
 use axum::body::Body;
 use axum::body::Bytes;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tonic::Status;
 
-use super::{Rpc, Shape};
+use super::{KEPT, Rpc, Shape};
+use crate::approvals::Approval;
 use crate::rest::API;
 
 /// What a part of a path may have as it is.
@@ -86,7 +88,7 @@ fn fields(message: &DynamicMessage) -> Result<Map<String, Value>, Status> {
 /// The answer's body as the call's message. What a newer leader says beside it is left out.
 pub(super) fn answer(
     rpc: &Rpc,
-    (headers, body): (&HeaderMap, &Bytes),
+    (status, headers, body): (StatusCode, &HeaderMap, &Bytes),
 ) -> Result<DynamicMessage, Status> {
     let unread = |error: serde_json::Error| {
         tracing::error!(%error, path = rpc.path, "an answer does not fit the contract");
@@ -94,6 +96,13 @@ pub(super) fn answer(
         Status::internal(text)
     };
     let mut value: Value = serde_json::from_slice(body).map_err(unread)?;
+    // Beside an operation that goes on, the only thing that is accepted for later.
+    if status == StatusCode::ACCEPTED
+        && rpc.output.get_field_by_name(KEPT).is_some()
+        && Approval::deserialize(&value).is_ok()
+    {
+        value = json!({ KEPT: value });
+    }
     if rpc.shape == Shape::Items {
         value = match next_cursor(headers) {
             Some(next) => json!({ "items": value, "next_cursor": next }),

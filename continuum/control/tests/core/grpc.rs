@@ -192,6 +192,23 @@ async fn errors_pages_and_conditions_are_those_of_the_routes() {
         let stale = api.call_with("ApplyPair", fields, &only_new).await.unwrap_err();
         assert_eq!(reason(&stale), "precondition-failed");
     }
+    // Where a rule keeps a request, the answer is what waits, and nothing else.
+    let mut till = shop["spec"].clone();
+    till["id"] = "till".into();
+    till["labels"] = json!({ "env-type": "prod" });
+    api.call("ApplyPair", json!({ "pair": "till", "spec": till })).await.unwrap();
+    let rule = json!({
+        "name": "till", "selector": "env-type=prod", "verbs": ["pause"], "approver": "operator",
+        "exempt": null, "reason": "test",
+    });
+    api.call("SetRule", rule).await.unwrap();
+    let pause = json!({ "pair": "till", "reason": "test", "for_ms": 1_000 });
+    let kept = api.call("PauseAutomation", pause).await.unwrap();
+    assert_eq!(kept["kept"]["requester"], "operator/grpc", "{kept}");
+    assert_eq!(kept.as_object().unwrap().len(), 1, "{kept}");
+    let waiting = api.call("ListApprovals", json!({})).await.unwrap();
+    assert_eq!(waiting["items"][0]["id"], kept["kept"]["id"], "{waiting}");
+
     let (mut cursor, mut names) = (None, Vec::new());
     loop {
         let page = json!({ "selector": "env=test", "limit": 2, "cursor": cursor });
