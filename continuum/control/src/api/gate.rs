@@ -1,7 +1,8 @@
 //! The gate before the routes: whether the caller may do what it asks for, by the grants of the node
 //! that answers.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
@@ -9,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use continuum_control_api::rest::API;
 use continuum_control_api::routes::{
-    ApiError, Asked, BODY_BYTES_MAX, Demand, Principal, Sight, Target, demands, endpoints,
+    ApiError, Asked, BODY_BYTES_MAX, Demand, Endpoint, Principal, Sight, Target, demands, endpoints,
 };
 use continuum_domain::access::{Caller, Over, Power, Tier, Verdict, Via, authorise};
 use http::Method;
@@ -42,6 +43,20 @@ impl Core {
     }
 }
 
+/// What of a route is asked for with each request.
+struct Route {
+    id: &'static str,
+    is_open: bool,
+}
+
+/// The table of routes, read once: it is made anew by each call.
+static ROUTES: LazyLock<BTreeMap<String, Route>> = LazyLock::new(|| {
+    let one = |one: Endpoint| {
+        (format!("{} {}", one.method, one.path), Route { id: one.id, is_open: one.is_open() })
+    };
+    endpoints().into_iter().map(one).collect()
+});
+
 /// Lets a request through to its route, with what the caller may see.
 pub(super) async fn gate(
     State(core): State<Arc<Core>>,
@@ -68,19 +83,17 @@ enum Way {
 
 async fn decide(
     core: &Core,
-    route: &str,
+    matched: &str,
     named: Option<String>,
     mut request: Request,
 ) -> Result<Way, ApiError> {
     let method = if *request.method() == Method::HEAD { &Method::GET } else { request.method() };
-    let path = route.strip_prefix(API).unwrap_or(route);
-    let endpoints = endpoints();
-    let found = endpoints.iter().find(|one| one.path == path && one.method == method.as_str());
-    let Some(endpoint) = found else {
+    let path = matched.strip_prefix(API).unwrap_or(matched);
+    let Some(route) = ROUTES.get(&format!("{method} {path}")) else {
         let text = "the route does not take this method";
         return Err(ApiError::new(405, "no-such-method", text));
     };
-    if endpoint.is_open() {
+    if route.is_open {
         return Ok(Way::On(request));
     }
     let Some(Principal(caller)) = request.extensions().get::<Principal>().cloned() else {
@@ -97,13 +110,10 @@ async fn decide(
         core.fresh().await?;
     }
     let power = core.power(&caller)?;
-    let (mut request, body) = if Asked::body_counts(endpoint.id) {
-        read(request).await?
-    } else {
-        (request, Bytes::new())
-    };
+    let (mut request, body) =
+        if Asked::body_counts(route.id) { read(request).await? } else { (request, Bytes::new()) };
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let asked = Asked { id: endpoint.id, named: named.as_deref(), query: &query, body: &body };
+    let asked = Asked { id: route.id, named: named.as_deref(), query: &query, body: &body };
     let wanted = demands(&asked);
     let approved = request.extensions().get::<Approved>().is_some();
     let rule = core.node.read(|state| {
