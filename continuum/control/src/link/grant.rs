@@ -56,10 +56,12 @@ pub(super) struct Ask {
 /// own rules.
 pub(super) async fn answer(core: &Core, region: &RegionId, ask: Ask) -> Option<ToAgent> {
     let (request, pair, epoch) = (ask.request, ask.pair.clone(), ask.epoch);
+    let (preferred, objections) = rank(core, region, &ask);
     let ask = FailoverAsk {
         id: new_operation_id(),
         region: region.clone(),
-        objections: objections(core, region, &ask),
+        objections,
+        preferred,
         from: holder(core, &ask.pair),
         pair: ask.pair,
         epoch: ask.epoch,
@@ -123,8 +125,9 @@ fn holder(core: &Core, pair: &PairId) -> Option<RegionId> {
     })
 }
 
-/// Whether another standby is the better choice and is likely to ask itself.
-fn objections(core: &Core, region: &RegionId, ask: &Ask) -> Vec<Reason> {
+/// Whether the region is the best of several candidates; and an objection where another one is, and
+/// is likely to ask itself.
+fn rank(core: &Core, region: &RegionId, ask: &Ask) -> (bool, Vec<Reason>) {
     let now = core.clock.now();
     let better = core.node.read(|state| {
         let (_, spec) = state.spec(&ask.pair)?;
@@ -142,10 +145,12 @@ fn objections(core: &Core, region: &RegionId, ask: &Ask) -> Vec<Reason> {
         let purpose = Purpose::Failover { allow_data_loss: !ask.listed };
         candidate::choose(&candidates, Some(&record), purpose).best
     });
-    let Some(better) = better.filter(|better| better != region) else { return Vec::new() };
+    let preferred = better.as_ref() == Some(region);
+    let Some(better) = better.filter(|_| !preferred) else { return (preferred, Vec::new()) };
     let first = core.asks.first((ask.pair.clone(), ask.epoch, region.clone()), now);
     if now.since(first) >= PREFER_FOR {
-        return Vec::new();
+        return (false, Vec::new());
     }
-    vec![Reason::new("better-candidate", format!("{better} is the better candidate; ask again"))]
+    let text = format!("{better} is the better candidate; ask again");
+    (false, vec![Reason::new("better-candidate", text)])
 }

@@ -222,6 +222,9 @@ pub struct FailoverAsk {
     /// What resolvers say of the holder's health name, if they were asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corroboration: Option<Corroboration>,
+    /// The region is the best of several candidates, as the leader sees them.
+    #[serde(default)]
+    pub preferred: bool,
     /// Most failovers at once.
     pub failovers_max: usize,
     /// Reasons against it that only the leader's live view gives.

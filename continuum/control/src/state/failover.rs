@@ -110,7 +110,7 @@ impl CoreState {
             last_failover_ms: pair.and_then(|pair| pair.last_failover_ms),
             failovers_elsewhere: self.failovers_elsewhere(ask),
             failovers_max: ask.failovers_max,
-            under_way: self.barring(&ask.pair, ask.epoch).map(|operation| &operation.id),
+            under_way: self.barred_by(ask).map(|operation| &operation.id),
             listed: ask.listed,
             lag_bytes: ask.lag_bytes,
             corroboration: ask.corroboration.as_ref(),
@@ -134,6 +134,28 @@ impl CoreState {
         })
     }
 
+    /// What bars an ask: as [`CoreState::barring`], but for what gives way to it.
+    fn barred_by(&self, ask: &FailoverAsk) -> Option<&Operation> {
+        self.running(&ask.pair).find(|operation| {
+            !waits_for_approval(operation)
+                && operation.at_epoch >= ask.epoch
+                && !gives_way(operation, ask)
+        })
+    }
+
+    fn take_place(&mut self, (now_ms, actor): (i64, &str), ask: &FailoverAsk) {
+        let ended: Vec<Operation> =
+            self.running(&ask.pair).filter(|one| gives_way(one, ask)).cloned().collect();
+        for operation in ended {
+            let reason = format!(
+                "operation {} took its place: {} is the better candidate and asked itself; the register \
+                 lets one of them win",
+                ask.id, ask.region
+            );
+            self.change_to(now_ms, actor, &operation.id, OperationState::Undone { reason });
+        }
+    }
+
     fn failovers_elsewhere(&self, ask: &FailoverAsk) -> usize {
         self.operations
             .values()
@@ -153,6 +175,7 @@ impl CoreState {
             Judgement::Deny(reasons) => self.deny(by, &ask, reasons),
             Judgement::Allow { why } => {
                 let operation = ask.id.clone();
+                self.take_place(by, &ask);
                 self.make_room(by, &ask.pair, ask.epoch, &operation);
                 let line = (StepOutcome::Done, format!("allowed by the safety rules: {why}"));
                 self.create_failover(by, &ask, line);
@@ -290,6 +313,23 @@ fn was_a_persons(operation: &Operation) -> bool {
             && line.outcome == StepOutcome::Started
     });
     ordered || waited
+}
+
+/// Whether a grant gives way to an ask: one that its target has not used, to the best candidate that
+/// asks itself. Who asked first, for a reason of its own, may be unable to use what it got, and would
+/// bar the pair for as long as a grant lasts. Both may try then, and the register lets one win.
+fn gives_way(operation: &Operation, ask: &FailoverAsk) -> bool {
+    let OperationKind::Failover { to, .. } = &operation.kind else { return false };
+    let is_used = operation.steps.iter().any(|line| {
+        line.region.is_some() && line.step == Step::Commit && line.outcome == StepOutcome::Done
+    });
+    ask.preferred
+        && ask.listed
+        && *to != ask.region
+        && operation.at_epoch == ask.epoch
+        && !waits_for_approval(operation)
+        && !was_a_persons(operation)
+        && !is_used
 }
 
 fn denial(ask: &FailoverAsk, reasons: &[Reason]) -> Denial {

@@ -102,6 +102,7 @@ fn ask(pair_name: &str, id: &str, epoch: u64, lag_bytes: Option<u64>) -> Failove
         listed: lag_bytes.is_none(),
         lag_bytes,
         corroboration: None,
+        preferred: false,
         failovers_max: 1,
         objections: Vec::new(),
     }
@@ -401,6 +402,65 @@ fn a_listed_member_takes_the_place_of_a_failover_that_nobody_approved() {
     let reply = core.apply(Change::RequestFailover(unlisted));
     assert!(matches!(reply, Reply::Grant(GrantAnswer::Denied { .. })), "{reply:?}");
     assert_eq!(state(&core, "op-two"), OperationState::Running);
+}
+
+/// A far region suspects a holder that lives, is allowed to take over and cannot; then the holder dies.
+#[test]
+fn a_grant_that_is_not_used_does_not_bar_the_better_candidate() {
+    let with_three = || {
+        Core::with_spec(|spec| {
+            let third = spec.members[&region("hel")].clone();
+            spec.members.insert(region("ash"), third);
+        })
+    };
+    let of_ash = || FailoverAsk { region: region("ash"), ..ask("shop", "op-far", 1, None) };
+    let best = || FailoverAsk { preferred: true, ..ask("shop", "op-best", 1, None) };
+    let state = |core: &Core, id: &str| {
+        core.state.operation(&OperationId::new(id).unwrap()).unwrap().state.clone()
+    };
+    let granted = |reply: &Reply| matches!(reply, Reply::Grant(GrantAnswer::Granted { .. }));
+
+    let mut core = with_three();
+    assert!(granted(&core.apply(Change::RequestFailover(of_ash()))));
+    // One that is not the best waits for it, and one that is not listed too.
+    let other = FailoverAsk { preferred: false, ..best() };
+    assert!(!granted(&core.apply(Change::RequestFailover(other))));
+    let unlisted = FailoverAsk { listed: false, ..best() };
+    assert!(!granted(&core.apply(Change::RequestFailover(unlisted))));
+    assert!(granted(&core.apply(Change::RequestFailover(best()))));
+    assert!(matches!(state(&core, "op-far"), OperationState::Undone { .. }));
+    assert_eq!(state(&core, "op-best"), OperationState::Running);
+    // It asks on, and takes nothing back.
+    let again = FailoverAsk { id: OperationId::new("op-far-2").unwrap(), ..of_ash() };
+    assert!(!granted(&core.apply(Change::RequestFailover(again))));
+    assert_eq!(state(&core, "op-best"), OperationState::Running);
+
+    // Who has won the epoch by its grant is not undone.
+    let mut core = with_three();
+    assert!(granted(&core.apply(Change::RequestFailover(of_ash()))));
+    let won = Fact::Acquired { by: "expired".into(), from: Some(region("fsn")), autonomous: false };
+    core.facts("ash", vec![entry(1, 2, won)]);
+    assert!(!granted(&core.apply(Change::RequestFailover(best()))));
+    assert!(!matches!(state(&core, "op-far"), OperationState::Undone { .. }));
+
+    // What a person ordered stands.
+    let mut core = with_three();
+    let order = Change::Start {
+        id: OperationId::new("op-far").unwrap(),
+        pair: pair("shop"),
+        kind: OperationKind::Failover {
+            from: Some(region("fsn")),
+            to: region("ash"),
+            trigger: "ordered".into(),
+            autonomous: false,
+            allow_data_loss: false,
+        },
+        at_epoch: Epoch(1),
+        reason: "test".into(),
+    };
+    core.apply(order);
+    assert!(!granted(&core.apply(Change::RequestFailover(best()))));
+    assert_eq!(state(&core, "op-far"), OperationState::Running);
 }
 
 /// The member itself came into the ledger, or its lag was measured, while it waited.
