@@ -5,6 +5,8 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
+# Where it is depends on the machine's kind; where it is not, the second name is missing too.
+PDNS_BIND := $(firstword $(wildcard /usr/lib/*/pdns/libbindbackend.so) /usr/lib/pdns/libbindbackend.so)
 
 .PHONY: alerts contract nats openssl pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
@@ -27,7 +29,7 @@ etcd: # the server that the witness's backend for it is tested on
 
 powerdns: # the name servers that records are written to in tests; none is started
 	@./scripts/ensure-programs.sh pdns_server:pdns-server $(SQLITE_SCHEMA):pdns-backend-sqlite3 \
-		sqlite3:sqlite3 named:bind9 knotd:knot unbound:unbound
+		$(PDNS_BIND):pdns-backend-bind sqlite3:sqlite3 named:bind9 knotd:knot unbound:unbound
 
 openssl: # makes an RSA key for the stand-in of an identity provider that tests ask
 	@./scripts/ensure-programs.sh openssl:openssl

@@ -374,7 +374,7 @@ fn configure(directory: &Path, port: u16, probed: u16) {
 impl PowerDns {
     /// Starts it, and waits until it answers.
     async fn start(probed: u16) -> Self {
-        loop {
+        for _ in 0..10 {
             let address = sockets().await.0.local_addr().unwrap();
             let directory = tempfile::tempdir().unwrap();
             configure(directory.path(), address.port(), probed);
@@ -392,6 +392,9 @@ impl PowerDns {
                 }
             }
         }
+        panic!(
+            "pdns_server ends by itself; is its backend for zone files there (pdns-backend-bind)?"
+        );
     }
 
     async fn says(&self, label: &str, deadline: Duration) -> ResolverAnswer {

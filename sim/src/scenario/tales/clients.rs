@@ -69,7 +69,8 @@ fn clients_lose_names(story: &mut Story<'_, '_>) -> Told {
 
 fn pinned_sessions(story: &mut Story<'_, '_>) -> Told {
     story.switch_over_to("hel");
-    story.expect_nobody_writes(secs(5))?;
+    // A hot move leaves nobody in charge for less than a look at it takes.
+    story.expect_out("fsn", secs(5))?;
     story.expect_silence_of("fsn", secs(8))?;
     story.expect_primary("hel", secs(1))?;
     story.expect_name("hel", secs(2))?;
