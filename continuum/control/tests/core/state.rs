@@ -443,6 +443,16 @@ fn a_grant_that_is_not_used_does_not_bar_the_better_candidate() {
     assert!(!granted(&core.apply(Change::RequestFailover(best()))));
     assert!(!matches!(state(&core, "op-far"), OperationState::Undone { .. }));
 
+    // Nor who says that it has, before the word of its epoch is here.
+    let mut core = with_three();
+    assert!(granted(&core.apply(Change::RequestFailover(of_ash()))));
+    let operation = Some(OperationId::new("op-far").unwrap());
+    let (outcome, detail) = (StepOutcome::Done, "epoch 2 by expired".into());
+    let commit = Fact::Step { step: Step::Commit, outcome, took_us: Some(1), detail };
+    core.facts("ash", vec![JournalEntry { operation, ..entry(1, 2, commit) }]);
+    assert!(!granted(&core.apply(Change::RequestFailover(best()))));
+    assert!(!matches!(state(&core, "op-far"), OperationState::Undone { .. }));
+
     // What a person ordered stands.
     let mut core = with_three();
     let order = Change::Start {
