@@ -600,8 +600,8 @@ impl Lab {
         drop(self.janitor.stdin.take());
         let ended = tokio::time::timeout(JANITOR_LIMIT, self.janitor.wait()).await;
         // Does nothing when the janitor did its work, and its work when it could not.
-        let swept = tokio::task::spawn_blocking(move || janitor::sweep(&directory)).await;
-        swept.map_err(std::io::Error::other).and_then(|result| result).map_err(failed)?;
+        let swept = continuum_runtime::seed::blocking(move || janitor::sweep(&directory)).await;
+        swept.and_then(|result| result).map_err(failed)?;
         ended.map_err(std::io::Error::from).and_then(|result| result).map_err(failed)?;
         Ok(())
     }

@@ -295,7 +295,7 @@ impl Supervisor {
 
 async fn gone(handle: Handle, limit: Duration) -> Option<String> {
     let what = format!("{} ({})", handle.process.pid, handle.process.name);
-    let waited = tokio::task::spawn_blocking(move || handle.wait(limit)).await;
+    let waited = continuum_runtime::seed::blocking(move || handle.wait(limit)).await;
     (!matches!(waited, Ok(true))).then_some(what)
 }
 

@@ -84,7 +84,7 @@ async fn blocking<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
+    match continuum_runtime::seed::blocking(work).await {
         Ok(result) => result.map_err(|error| Failure::failed(what, error)),
         Err(error) => Err(Failure::failed(what, error)),
     }

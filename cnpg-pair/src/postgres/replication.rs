@@ -57,7 +57,7 @@ impl PostgresPlane {
         let what = "making a replication role";
         let role = replication_role(standby);
         let path = self.config.replication_password_file.clone();
-        let password = tokio::task::spawn_blocking(move || read_password(&path)).await;
+        let password = continuum_runtime::seed::blocking(move || read_password(&path)).await;
         let password = password
             .map_err(|error| failed(what, &error))?
             .map_err(|error| failed(what, &error))?;

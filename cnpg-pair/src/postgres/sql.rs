@@ -67,7 +67,7 @@ impl Session {
         limit: Duration,
     ) -> Result<Self, PlaneError> {
         let path = config.replication_password_file.clone();
-        let password = tokio::task::spawn_blocking(move || read_password(&path)).await;
+        let password = continuum_runtime::seed::blocking(move || read_password(&path)).await;
         let password = password
             .map_err(|error| failed("reading the replication password", &error))?
             .map_err(|error| failed("reading the replication password", &error))?;

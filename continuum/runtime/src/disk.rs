@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::durable;
+use crate::{durable, seed};
 
 const LOCK_NAME: &str = "lock";
 
@@ -116,11 +116,11 @@ where
     T: Send + 'static,
     F: FnOnce(&Path) -> io::Result<T> + Send + 'static,
 {
-    let task = tokio::task::spawn_blocking(move || {
+    seed::blocking(move || {
         work(&path)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-    });
-    task.await.map_err(io::Error::other)?
+    })
+    .await?
 }
 
 #[async_trait]

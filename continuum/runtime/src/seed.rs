@@ -114,6 +114,22 @@ where
     }
 }
 
+/// Runs work that computes for long or waits for a disk on a thread of its own, so that it holds up
+/// nothing else. Inside a scope it runs here: when another thread is done is nothing that a seed
+/// could decide.
+///
+/// # Errors
+/// The work panicked, or the runtime is shutting down.
+#[expect(clippy::disallowed_methods, reason = "this is the seam the ban points to")]
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    if SCOPE.try_with(|_| ()).is_ok() {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
 /// Draws a seed for a child from the current scope, if there is one.
 pub fn child_seed() -> Option<u64> {
     SCOPE.try_with(|scope| draw(&scope.seed)).ok()

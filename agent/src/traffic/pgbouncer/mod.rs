@@ -50,7 +50,7 @@ impl PgBouncer {
         work: impl FnOnce(&DatabasesFile) -> Result<T, SwitchError> + Send + 'static,
     ) -> Result<T, SwitchError> {
         let file = self.file.clone();
-        let done = tokio::task::spawn_blocking(move || work(&file)).await;
+        let done = continuum_runtime::seed::blocking(move || work(&file)).await;
         done.map_err(|error| SwitchError::refused("the databases file", error))?
     }
 

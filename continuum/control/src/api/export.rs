@@ -9,6 +9,7 @@ use continuum_control_api::rest::{
     AuditRecord, ExportFormat, ExportHeader, ExportNote, ExportQuery,
 };
 use continuum_control_api::routes::{ApiError, Export};
+use continuum_runtime::seed;
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -103,10 +104,11 @@ impl Exporting {
         let Some(items) = self.reader.piece().await? else { return Ok(None) };
         let shape = self.shape.clone();
         // Thousands of records: not on a thread that others wait for.
-        let work = tokio::task::spawn_blocking(move || {
+        seed::blocking(move || {
             items.into_iter().filter_map(|item| shape.text(item)).flatten().collect()
-        });
-        work.await.map(Some).map_err(io::Error::other)
+        })
+        .await
+        .map(Some)
     }
 }
 

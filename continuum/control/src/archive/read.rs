@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use continuum_control_api::rest::{AuditGap, AuditRecord};
+use continuum_runtime::seed;
 
 use super::{Archive, line, name_of};
 use crate::core::Core;
@@ -88,7 +89,7 @@ impl Reader {
             return Ok(items);
         };
         let parse = move || items_of(&content, (from, last));
-        items.extend(tokio::task::spawn_blocking(parse).await.map_err(io::Error::other)?);
+        items.extend(seed::blocking(parse).await?);
         Ok(items)
     }
 }

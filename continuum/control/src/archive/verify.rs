@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use continuum_control_api::rest::ArchiveVerdict;
+use continuum_runtime::seed;
 
 use super::line::{Fault, Walk};
 use super::{Archive, Index, name_of};
@@ -66,12 +67,12 @@ impl Archive {
             }
             let last = *last;
             // Hashing would hold up everything else on this thread.
-            let work = tokio::task::spawn_blocking(move || {
+            let work = seed::blocking(move || {
                 let fault = segment(&mut walk, &content, last, &known).err();
                 (walk, known, fault)
             });
             let fault;
-            (walk, known, fault) = work.await.map_err(io::Error::other)?;
+            (walk, known, fault) = work.await?;
             found.verdict.first.get_or_insert(*first);
             found.verdict.records += (walk.index() + 1).saturating_sub(*first);
             found.verdict.head = walk.head();
