@@ -83,6 +83,7 @@ fn report(region: &RegionId) -> Result<MemberReport, Failure> {
         handover_to: None,
         paused: false,
         waits_for_all: false,
+        rested_by: None,
     };
     Ok(MemberReport {
         role: if is_holder { MemberRole::Primary } else { MemberRole::Standby },

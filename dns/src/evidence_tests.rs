@@ -16,6 +16,7 @@ fn record(epoch: u64, holder: Option<&str>) -> PairRecord {
         handover_to: None,
         paused: false,
         waits_for_all: false,
+        rested_by: None,
     }
 }
 

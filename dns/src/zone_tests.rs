@@ -29,6 +29,7 @@ fn zone(epoch: u64, holder: Option<&str>) -> Zone {
         handover_to: None,
         paused: false,
         waits_for_all: false,
+        rested_by: None,
     };
     let pair = PairId::new("app").unwrap();
     zone.evidence_mut(&pair).unwrap().observe(Some(&record), Tick(0));

@@ -21,6 +21,7 @@ fn pair(epoch: u64, holder: Option<&str>, paused: bool) -> Vec<u8> {
         handover_to: None,
         paused,
         waits_for_all: false,
+        rested_by: None,
     };
     serde_json::to_vec(&record).unwrap()
 }

@@ -87,6 +87,7 @@ impl Reported {
             handover_to: None,
             paused: false,
             waits_for_all: true,
+            rested_by: None,
         };
         let links = Links::default();
         let mut told = BTreeMap::new();

@@ -64,6 +64,12 @@ pub enum Bug {
     ReleaseBeforeStop,
     /// A primary whose writes do not reach its disk keeps the lease.
     StallIgnored,
+    /// A pair is put to rest before challengers are barred.
+    RestUnbarred,
+    /// R16: a pair is put to rest before the stop is proven.
+    RestBeforeStop,
+    /// The members of a pair at rest run on.
+    RestIgnored,
     /// R20: a promise does not bar acquiring.
     PromiseIgnored,
     /// R21: a paused pair is taken over.
@@ -105,6 +111,8 @@ pub enum Bug {
     MovedTwice,
     /// Core: a vacant lease passes for the old holder's return.
     VacantIsReturned,
+    /// Core: a pair is resumed without taking its pause back.
+    ResumedPaused,
     /// Core: a failover is granted for an epoch that was superseded.
     StaleGrant,
     /// Core, I2: a member that is not in the ledger needs no approval of a loss.

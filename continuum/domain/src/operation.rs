@@ -37,6 +37,8 @@ pub enum Step {
     RestoreLedger,
     /// Outcome verified and measured.
     Verify,
+    /// Pause and resumption: challengers are barred, or let in again.
+    Bar,
 }
 
 /// How a step ended.
@@ -112,6 +114,16 @@ pub enum OperationKind {
         autonomous: bool,
         /// A person approved that acknowledged writes may be lost, for exactly `at_epoch`.
         allow_data_loss: bool,
+    },
+    /// PostgreSQL is stopped everywhere, on purpose, and stays so until a resumption.
+    Pause {
+        /// The holder when it was asked for.
+        from: RegionId,
+    },
+    /// The end of a pause.
+    Resume {
+        /// The region that is to hold the pair.
+        to: RegionId,
     },
 }
 

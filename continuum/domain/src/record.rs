@@ -77,12 +77,22 @@ pub struct PairRecord {
     /// for the holder's ttl (R18). A holder that finds it otherwise takes this back.
     #[serde(default)]
     pub waits_for_all: bool,
+    /// The region that stopped the pair for a pause and let go of it. Set only together with no
+    /// holder, by the stopped holder; an acquisition clears it. While `paused` stands besides, all
+    /// members stay stopped; afterwards this region has the first word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rested_by: Option<RegionId>,
 }
 
 impl PairRecord {
     /// Whether `region`'s data directory `id` is listed as having every acknowledged commit.
     pub fn lists(&self, region: &RegionId, id: &DataDirectoryId) -> bool {
         self.in_sync.get(region) == Some(id)
+    }
+
+    /// The region that put the pair to rest, while it rests: paused, and nobody holds it.
+    pub fn resting(&self) -> Option<&RegionId> {
+        self.rested_by.as_ref().filter(|_| self.paused && self.holder.is_none())
     }
 
     /// Whether `region` is the recorded holder.

@@ -32,6 +32,7 @@ use crate::traffic::DrainFailure;
 
 pub mod drain;
 pub mod failover;
+pub mod rest;
 mod switchover;
 mod texts;
 
@@ -92,6 +93,11 @@ pub struct MoveFacts {
     pub drain_failure: DrainFailure,
     /// Since this runner last asked the old holder for a checkpoint.
     pub checkpoint_age_ms: Option<u64>,
+    /// Members whose fresh word that their PostgreSQL is stopped for a pause is missing; `None` where
+    /// none was heard.
+    pub not_still: Option<BTreeSet<RegionId>>,
+    /// Since this runner last tried to write the register's `paused`.
+    pub bar_age_ms: Option<u64>,
     /// Since this runner last asked agents to hold clients back for the operation.
     pub drain_age_ms: Option<u64>,
 }
@@ -115,6 +121,11 @@ pub enum CoreEffect {
         to: RegionId,
         /// The order.
         order: CoreOrder,
+    },
+    /// Write `paused` into the pair's register, the one thing there that is the core's.
+    SetPaused {
+        /// Whether challengers are barred.
+        paused: bool,
     },
     /// Change the operation's state.
     Become {
@@ -146,6 +157,11 @@ pub enum CoreOrder {
     FailOver {
         /// A person approved a loss for exactly this epoch.
         allow_data_loss: bool,
+    },
+    /// Stop PostgreSQL and let go of the lease for a pause; go on alone after `deadline_ms`.
+    Rest {
+        /// Milliseconds from receipt.
+        deadline_ms: u64,
     },
     /// Write a checkpoint, so that the stop that follows is short.
     Checkpoint,
@@ -193,17 +209,21 @@ pub fn position(operation: &Operation, register: Option<&PairRecord>) -> Positio
     }
 }
 
-/// The region an operation moves the pair to.
+/// The region an operation moves the pair to; of a pause, the one that is stopped.
 pub fn target(operation: &Operation) -> &RegionId {
     match &operation.kind {
-        OperationKind::Switchover { to, .. } | OperationKind::Failover { to, .. } => to,
+        OperationKind::Switchover { to, .. }
+        | OperationKind::Failover { to, .. }
+        | OperationKind::Resume { to } => to,
+        OperationKind::Pause { from } => from,
     }
 }
 
 /// The region an operation moves the pair away from, if known.
 pub fn origin(operation: &Operation) -> Option<&RegionId> {
     match &operation.kind {
-        OperationKind::Switchover { from, .. } => Some(from),
+        OperationKind::Switchover { from, .. } | OperationKind::Pause { from } => Some(from),
+        OperationKind::Resume { .. } => None,
         OperationKind::Failover { from, .. } => from.as_ref(),
     }
 }
@@ -213,6 +233,8 @@ pub fn kind_label(kind: &OperationKind) -> &'static str {
     match kind {
         OperationKind::Switchover { .. } => "switchover",
         OperationKind::Failover { .. } => "failover",
+        OperationKind::Pause { .. } => "pause",
+        OperationKind::Resume { .. } => "resume",
     }
 }
 
@@ -228,11 +250,14 @@ fn next(operation: &Operation, facts: &MoveFacts, now_ms: i64) -> Vec<CoreEffect
     let position = position(operation, facts.register.as_ref());
     match (&position, &operation.kind) {
         (Position::Behind(epoch), _) => failed(texts::register_behind(operation, *epoch)),
+        (Position::Unknown, _) => unknown(operation, now_ms),
+        (_, OperationKind::Pause { from }) => {
+            rest::pause(operation, from, facts, &position, now_ms)
+        }
         (Position::Moved(_), _) if operation.cancel_requested && planted(Bug::UndoneAfterMove) => {
             undone(texts::CANCELLED_UNTOUCHED.into())
         }
         (Position::Moved(epoch), _) => forward(operation, facts, *epoch, now_ms),
-        (Position::Unknown, _) => unknown(operation, now_ms),
         // The pair moved and then moved on: only the later move matters to it now.
         (Position::Returned(epoch) | Position::Elsewhere(epoch, _), _) if was_moved(operation) => {
             superseded(operation, *epoch)
@@ -245,6 +270,7 @@ fn next(operation: &Operation, facts: &MoveFacts, now_ms: i64) -> Vec<CoreEffect
             let route = switchover::Route { from, to, method: *method };
             switchover::decide(operation, route, facts, &position, now_ms)
         }
+        (_, OperationKind::Resume { to }) => rest::resume(operation, to, facts, &position, now_ms),
         (_, OperationKind::Failover { trigger, allow_data_loss, .. }) => {
             let ordered = trigger == TRIGGER_ORDERED;
             failover::decide(operation, (ordered, *allow_data_loss), facts, &position, now_ms)
@@ -296,7 +322,10 @@ fn redundant(operation: &Operation, facts: &MoveFacts) -> bool {
     let Some(record) = &facts.register else { return false };
     match &operation.kind {
         OperationKind::Switchover { from, .. } => record.in_sync.contains_key(from),
-        OperationKind::Failover { to, .. } => record.in_sync.keys().any(|region| region != to),
+        OperationKind::Pause { .. } => false,
+        OperationKind::Failover { to, .. } | OperationKind::Resume { to } => {
+            record.in_sync.keys().any(|region| region != to)
+        }
     }
 }
 
@@ -372,6 +401,9 @@ pub fn overtaken(epoch: Epoch, by: &OperationId) -> String {
 /// Whether the journal proves that the target became holder: the core saw it, or the target's agent
 /// says so.
 pub fn was_moved(operation: &Operation) -> bool {
+    if matches!(operation.kind, OperationKind::Pause { .. }) {
+        return core_line(operation, Step::Verify, &StepOutcome::Started).is_some();
+    }
     core_line(operation, Step::Verify, &StepOutcome::Started).is_some()
         || operation.state == OperationState::Moved
         || operation.steps.iter().any(|line| {
@@ -381,6 +413,14 @@ pub fn was_moved(operation: &Operation) -> bool {
         })
 }
 
+/// Whether an operation can still be called off.
+pub fn may_cancel(operation: &Operation) -> bool {
+    let resuming = matches!(operation.kind, OperationKind::Resume { .. });
+    let past = was_moved(operation)
+        || (resuming && core_line(operation, Step::Bar, &StepOutcome::Started).is_some());
+    operation.state == OperationState::Running && !past
+}
+
 /// Whether a directive was ever announced or a failover granted, so that something may have been
 /// touched.
 pub fn announced(operation: &Operation) -> bool {
@@ -388,7 +428,11 @@ pub fn announced(operation: &Operation) -> bool {
         OperationKind::Failover { trigger, .. } => {
             trigger != TRIGGER_ORDERED && !failover::waits_for_approval(operation)
         }
-        OperationKind::Switchover { .. } => false,
+        OperationKind::Switchover { .. }
+        | OperationKind::Pause { .. }
+        | OperationKind::Resume { .. } => {
+            core_line(operation, Step::Bar, &StepOutcome::Started).is_some()
+        }
     };
     granted
         || core_line(operation, Step::StopWrites, &StepOutcome::Started).is_some()
@@ -482,7 +526,10 @@ pub fn record(operation: &mut Operation, line: StepRecord) -> Recorded {
 pub fn transition(operation: &mut Operation, state: OperationState, now_ms: i64) -> bool {
     let allowed = match (&operation.state, &state) {
         (_, OperationState::Running) => false,
-        (OperationState::Running, OperationState::Done) => false,
+        // A pause moves nothing, and neither does a resumption that another member was quicker with.
+        (OperationState::Running, OperationState::Done) => {
+            matches!(operation.kind, OperationKind::Pause { .. } | OperationKind::Resume { .. })
+        }
         (OperationState::Running, _) => true,
         // The pair moved: there is no way back (R14), and nothing left to refuse.
         (OperationState::Moved, OperationState::Done | OperationState::Failed { .. }) => true,

@@ -156,6 +156,7 @@ fn record() -> PairRecord {
         handover_to: None,
         paused: false,
         waits_for_all: false,
+        rested_by: None,
     }
 }
 

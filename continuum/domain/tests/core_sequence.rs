@@ -9,7 +9,7 @@ use continuum_domain::operation::{
 };
 use continuum_domain::sequence::{self, CoreEffect, CoreOrder, TRIGGER_ORDERED, decide};
 use continuum_domain::traffic::DrainFailure;
-use core_world::{Event, World, event, failover, method, region, switchover};
+use core_world::{Event, World, event, failover, method, region, rest, switchover};
 use proptest::prelude::*;
 
 proptest! {
@@ -45,6 +45,41 @@ proptest! {
         }
         world.run_out();
         prop_assert_eq!(world.orders_sent, 0, "a failover stops nobody by directive");
+    }
+
+    /// A pause ends with the pair at rest, or with whoever holds it and challengers let in again.
+    #[test]
+    fn a_pause_ends_as_the_register_says(events in prop::collection::vec(rest::event(), 0..80)) {
+        let mut world = rest::Resting::pause();
+        events.into_iter().for_each(|event| world.happen(event));
+        world.run_out();
+    }
+
+    #[test]
+    fn a_resumption_ends_as_the_register_says(
+        events in prop::collection::vec(rest::event(), 0..80),
+    ) {
+        let mut world = rest::Resting::resume();
+        events.into_iter().for_each(|event| world.happen(event));
+        world.run_out();
+    }
+
+    /// In good weather both are done, however often the runner dies on the way.
+    #[test]
+    fn a_pause_and_a_resumption_in_good_weather_are_done(
+        crashes in prop::collection::vec(prop::option::of(0..3u8), 40),
+    ) {
+        for mut world in [rest::Resting::pause(), rest::Resting::resume()] {
+            for crash_after in &crashes {
+                world.happen(rest::Event::Look { crash_after: *crash_after });
+                world.happen(rest::Event::Obey);
+                world.happen(rest::Event::MemberStops(true));
+                world.happen(rest::Event::MemberStops(false));
+                world.happen(rest::Event::Advance(300));
+            }
+            world.run_out();
+            prop_assert_eq!(world.operation.state, OperationState::Done);
+        }
     }
 
     /// When the agents live, facts arrive and the witness answers, a switchover that was not
@@ -89,6 +124,7 @@ fn the_stop_is_journalled_before_it_is_asked_for() {
             order.push(match &effect {
                 CoreEffect::Journal { step, outcome, .. } => format!("{step:?} {outcome:?}"),
                 CoreEffect::Send { to, order } => format!("to {to}: {order:?}"),
+                CoreEffect::SetPaused { paused } => format!("paused = {paused}"),
                 CoreEffect::Become { state } => format!("{state:?}"),
             });
             world.act(&facts, effect);
@@ -468,6 +504,16 @@ mod planted {
         let noticed = result.expect_err("unnoticed").to_string();
         println!("{bug:?}, {method:?}: {} runs, shrinking among them: {noticed}", ran.get());
         assert!(by.iter().any(|text| noticed.contains(text)), "{noticed}");
+    }
+
+    #[test]
+    fn resumed_paused() {
+        plant(Some(Bug::ResumedPaused));
+        let run = std::panic::catch_unwind(|| rest::Resting::resume().run_out());
+        plant(None);
+        let panic = run.expect_err("unnoticed");
+        let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+        assert!(text.contains("whose pause stands"), "{text}");
     }
 
     macro_rules! planted {

@@ -153,6 +153,7 @@ mod tests {
             handover_to: None,
             paused: false,
             waits_for_all: false,
+            rested_by: None,
         };
         (Duration::from_secs(at), record)
     }

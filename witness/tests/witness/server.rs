@@ -43,6 +43,7 @@ async fn callers_change_only_what_is_theirs() {
         handover_to: None,
         paused: false,
         waits_for_all: false,
+        rested_by: None,
     };
     let value = serde_json::to_vec(&record).unwrap();
     let taken = hel.compare_and_swap("pair/app", Version(0), value.clone()).await;

@@ -36,6 +36,7 @@ fn record() -> PairRecord {
         handover_to: None,
         paused: false,
         waits_for_all: true,
+        rested_by: None,
     }
 }
 

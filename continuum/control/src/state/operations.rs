@@ -166,7 +166,7 @@ impl CoreState {
         let Some(operation) = self.operations.get_mut(id) else {
             return Reply::Refused(operation_not_found(id));
         };
-        if operation.state != OperationState::Running || sequence::was_moved(operation) {
+        if !sequence::may_cancel(operation) {
             let text = format!(
                 "operation {id} is past the point where it can be cancelled ({}); nothing was changed",
                 state_word(&operation.state)

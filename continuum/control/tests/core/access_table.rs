@@ -87,6 +87,7 @@ async fn world(with_loss: bool) -> World {
         handover_to: None,
         paused: false,
         waits_for_all: false,
+        rested_by: None,
     };
     let value = serde_json::to_vec(&record).unwrap();
     cluster.store.compare_and_swap("pair/shop", Version::ABSENT, value).await.unwrap();

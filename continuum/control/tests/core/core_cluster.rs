@@ -28,6 +28,7 @@ pub async fn pair_at_rest() -> (Cluster, ApiClient, Arc<Agent>, Arc<Agent>) {
         handover_to: None,
         paused: false,
         waits_for_all: false,
+        rested_by: None,
     };
     let value = serde_json::to_vec(&record).unwrap();
     cluster.store.compare_and_swap("pair/shop", Version::ABSENT, value).await.unwrap();

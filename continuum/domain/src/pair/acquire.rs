@@ -14,6 +14,9 @@ use crate::record::PairRecord;
 use crate::spec::PairMode;
 use crate::time::Tick;
 
+/// How the end of a pause is named in the record.
+pub const RESUMED: &str = "resumed";
+
 fn ledger_evidence(listed: bool) -> &'static str {
     if listed { "in the in-sync ledger" } else { "not in the in-sync ledger" }
 }
@@ -118,7 +121,7 @@ impl PairMachine {
         // Who let go gives the others the first chance.
         let waits = self.released_at.is_some_and(|at| now.since(at) < self.timing.ttl);
         let fenced = self.actuator.as_ref().is_some_and(|status| status.fenced.is_some());
-        if waits || fenced {
+        if waits || fenced || self.another_goes_first(now, record) {
             return;
         }
         let permit = self.permission(now, record, "the lease is vacant", &id);
@@ -126,7 +129,8 @@ impl PairMachine {
             let detail =
                 format!("the lease is vacant; {}", ledger_evidence(record.lists(&self.me, &id)));
             self.detected(now, &permit, None, detail);
-            self.acquire(now, record, id, permit.by("vacant"), permit.autonomous);
+            let due = if record.rested_by.is_some() { RESUMED } else { "vacant" };
+            self.acquire(now, record, id, permit.by(due), permit.autonomous);
         }
     }
 
@@ -156,6 +160,7 @@ impl PairMachine {
             handover_to,
             paused: record.paused,
             waits_for_all: false,
+            rested_by: None,
         };
         self.acquiring_from = record.holder.clone();
         self.write(now, value, Purpose::Acquire { by, autonomous });

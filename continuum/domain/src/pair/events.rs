@@ -81,6 +81,9 @@ impl PairMachine {
                 self.abort_handover(&operation);
                 self.drop_hot_switchover(&operation, "cancelled by the core".into());
             }
+            Event::Rest { operation, epoch, deadline } => {
+                self.begin_rest(now, operation, epoch, deadline);
+            }
             Event::TakeOver { operation, epoch, deadline } => {
                 self.begin_hot_switchover(now, operation, epoch, deadline);
             }
@@ -175,7 +178,10 @@ impl PairMachine {
             self.replication_ready = false;
             self.growth.abandon();
             self.shrink.forget();
-            let planned = self.handover.is_some() || self.fencing || self.stall.letting_go;
+            let planned = self.handover.is_some()
+                || self.rest.under_way()
+                || self.fencing
+                || self.stall.letting_go;
             if !planned && self.confirmed.is_some() {
                 self.restart_began.get_or_insert(now);
             }
@@ -303,7 +309,8 @@ impl PairMachine {
             Purpose::Release { reason } => {
                 self.confirmed = None;
                 self.stall.forget();
-                self.released_at = Some(now);
+                // Whoever put the pair to rest is the one to resume it.
+                self.released_at = write.value.rested_by.is_none().then_some(now);
                 self.out.push(super::Effect::NudgePeers);
                 self.note(Note::Released(reason));
             }

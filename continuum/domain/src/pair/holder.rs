@@ -51,6 +51,9 @@ impl PairMachine {
         if self.lets_go_of_a_stall(record) {
             return self.release_when_stopped(now, record, STALLED);
         }
+        if self.decide_rest(now, record) {
+            return;
+        }
         match self.process() {
             Some(ProcessState::Stopped) => self.start_in_place(now, record),
             Some(ProcessState::Running) if self.is_primary() => self.run_primary(now, record),
@@ -120,13 +123,25 @@ impl PairMachine {
             return self.fence(now, record.epoch, reason);
         }
         // A start under way would undo the proof.
-        let still = self.plane_free() || planted(Bug::ReleaseBeforeStop);
-        if still && self.register.settled() && self.session.valid(now) {
+        if self.plane_free() || planted(Bug::ReleaseBeforeStop) {
+            self.write_release(now, record, reason, None);
+        }
+    }
+
+    pub(super) fn write_release(
+        &mut self,
+        now: Tick,
+        record: &PairRecord,
+        reason: &str,
+        rested_by: Option<RegionId>,
+    ) {
+        if self.register.settled() && self.session.valid(now) {
             let value = PairRecord {
                 epoch: record.epoch.next(),
                 holder: None,
                 handover_to: None,
                 waits_for_all: false,
+                rested_by,
                 ..record.clone()
             };
             self.write(now, value, Purpose::Release { reason: reason.into() });

@@ -35,6 +35,7 @@ mod premise;
 mod promise;
 mod register;
 mod rejoin;
+mod rest;
 mod shrink;
 mod stall;
 mod standby;
@@ -44,6 +45,7 @@ mod takeover;
 pub mod types;
 mod window;
 
+pub use acquire::RESUMED;
 pub use status::{PairStatus, RoleView};
 pub use takeover::{BY_HOT, BY_LEDGER};
 
@@ -147,6 +149,7 @@ pub struct PairMachine {
     stall: stall::State,
     handover: Option<handover::Handover>,
     rejoin: rejoin::State,
+    rest: rest::State,
     promise: promise::State,
     takeover: takeover::State,
     premise: premise::State,
@@ -229,6 +232,7 @@ impl PairMachine {
             stall: stall::State::default(),
             handover: None,
             rejoin: rejoin::State::new(now),
+            rest: rest::State::default(),
             promise: promise::State::new(promised_until),
             takeover: takeover::State::default(),
             premise: premise::State::default(),
@@ -279,6 +283,7 @@ impl PairMachine {
     /// Whether a move or a proof is going on and every millisecond counts.
     pub fn eager(&self) -> bool {
         self.handover.is_some()
+            || self.rest.under_way()
             || self.growth.busy()
             || (self.confirmed.is_some() && !self.is_primary())
             || self.takeover.under_way()
@@ -363,6 +368,7 @@ impl PairMachine {
                         handover_to: None,
                         paused: false,
                         waits_for_all: false,
+                        rested_by: None,
                     };
                     self.write(now, value, Purpose::Create);
                 }
@@ -454,6 +460,7 @@ impl PairMachine {
     fn lose_authority(&mut self, now: Tick, epoch: Epoch, reason: &str) {
         self.confirmed = None;
         self.handover = None;
+        self.rest.drop_order();
         self.growth.abandon();
         if self.promoted() {
             self.fence(now, epoch, reason);

@@ -28,6 +28,9 @@ impl PairMachine {
 
     /// The lease is vacant: whoever holds every acknowledged commit may take it.
     pub(super) fn decide_vacant(&mut self, now: Tick, record: &PairRecord) {
+        if record.resting().is_some() {
+            return self.keep_resting(now, record);
+        }
         self.consider_acquiring(now, record, None);
         if self.promoted() || self.register.outstanding.is_some() {
             return;

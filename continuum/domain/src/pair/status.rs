@@ -25,6 +25,8 @@ pub enum RoleView {
     Fenced,
     /// Stopped for a switchover under way.
     HandingOver,
+    /// Stopped because the pair is paused.
+    Resting,
     /// Not known.
     Unknown,
 }
@@ -112,6 +114,7 @@ impl PairMachine {
         }
         match self.process() {
             Some(ProcessState::Running) if !self.promoted() => RoleView::Standby,
+            Some(ProcessState::Stopped) if record.resting().is_some() => RoleView::Resting,
             Some(ProcessState::Stopped) if record.holder.is_some() => RoleView::Rejoining,
             Some(_) if self.promoted() => RoleView::Fenced,
             _ => RoleView::Unknown,

@@ -166,6 +166,15 @@ pub enum Event {
         /// The operation.
         operation: OperationId,
     },
+    /// The core ordered the pair to be stopped for a pause, decided at `epoch`.
+    Rest {
+        /// The operation.
+        operation: OperationId,
+        /// The epoch it was decided at.
+        epoch: Epoch,
+        /// From now; a holder that was not stopped by then goes on.
+        deadline: Duration,
+    },
     /// The core ordered this standby to take over, decided at `epoch`.
     FailOver {
         /// The operation.
@@ -268,6 +277,7 @@ impl Event {
             Self::ResolverAnswered { .. } => "resolver-answered",
             Self::SwitchOver { .. } => "switch-over",
             Self::AbortSwitchOver { .. } => "abort-switch-over",
+            Self::Rest { .. } => "rest",
             Self::FailOver { .. } => "fail-over",
             Self::TakeOver { .. } => "take-over",
             Self::PeerHeard { .. } => "peer-heard",

@@ -167,3 +167,35 @@ pub(super) fn did_not_take_over(to: &RegionId, why: &str) -> String {
          member"
     )
 }
+
+pub(super) fn not_rested(from: &RegionId, cancelled: bool, late: bool) -> String {
+    let why = match (cancelled, late) {
+        (true, _) => "the pause was cancelled",
+        (false, true) => "the holder did not stop in time",
+        (false, false) => "the pause was taken back",
+    };
+    format!("{why}; {from} accepts writes and nothing was lost")
+}
+
+pub(super) fn neither_rested_nor_back(from: &RegionId) -> String {
+    format!(
+        "{from} was asked to stop for a pause and did neither let go of the lease nor report since that \
+         it accepts writes. Challengers are let in again, nothing is lost; perhaps nobody can write. \
+         Look at the agent and PostgreSQL in {from}: it goes on by itself"
+    )
+}
+
+pub(super) fn held_instead(holder: &RegionId, epoch: Epoch) -> String {
+    format!(
+        "the pair was not put to rest: {holder} holds it under epoch {epoch} since. Nothing was lost; \
+         ask again if the pause is still wanted"
+    )
+}
+
+pub(super) fn not_resumed(to: &RegionId) -> String {
+    format!(
+        "the pause is taken back, and {to} was asked to resume the pair and did not. Nothing is lost; \
+         nobody can write. Another in-sync member takes over by itself where the pair is automatic; \
+         otherwise `continuum failover` to one that `continuum status` lists as in sync"
+    )
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it goes wrong")]
 
 mod event;
+pub mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,6 +136,7 @@ impl World {
             handover_to: None,
             paused: false,
             waits_for_all: false,
+            rested_by: None,
         }
     }
 
@@ -158,6 +160,8 @@ impl World {
             drain_failure: self.drain_failure,
             drain_age_ms: age(self.drain_sent_ms),
             checkpoint_age_ms: age(self.checkpoint_sent_ms),
+            not_still: None,
+            bar_age_ms: None,
             register,
         };
         if matches!(
@@ -225,6 +229,7 @@ impl World {
                 self.sent_ms = Some(self.now_ms);
                 self.directives.push((self.operation.at_epoch, order));
             }
+            CoreEffect::SetPaused { .. } => panic!("a move bars nobody"),
             CoreEffect::Become { state } => self.check_become(facts, &state),
         }
     }

@@ -9,6 +9,7 @@ use crate::corroboration_stories::*;
 use crate::fork_stories::*;
 use crate::ledger_stories::*;
 use crate::named_states::*;
+use crate::rest_stories::*;
 use crate::stories::*;
 use crate::story::Story;
 use crate::support::{run, standing};
@@ -100,12 +101,13 @@ fn what_streaming_onto_other_wal_leads_to() {
 
 macro_rules! planted {
     ($($test:ident: $bug:ident by $story:ident
-        $(and within $seeds:literal worlds)? $(and by forks within $forks:literal)?;)*) => {
+        $(and within $seeds:literal worlds)? $(and within rests $rests:literal)? $(and by forks within $forks:literal)?;)*) => {
         $(
             #[test]
             fn $test() {
                 caught(Bug::$bug, &$story);
                 $(caught_at_random(Bug::$bug, $seeds, Plan::from_seed);)?
+                $(caught_at_random(Bug::$bug, $rests, Plan::of_rests);)?
                 $(caught_at_random(Bug::$bug, $forks, Plan::of_forks);)?
             }
         )*
@@ -140,6 +142,9 @@ planted! {
     abort_without_cas: AbortWithoutCas by R15_UNDONE_WITH_A_WRITE_OUTSTANDING;
     release_before_stop: ReleaseBeforeStop by R16_RELEASE_OUTSTANDING and within 60 worlds;
     stall_ignored: StallIgnored by I5_DISK_HANGS;
+    rest_unbarred: RestUnbarred by REST_ASKED_TOO_LATE and within rests 200;
+    rest_before_stop: RestBeforeStop by REST_AND_BACK and within rests 200;
+    rest_ignored: RestIgnored by REST_AND_BACK;
     promise_ignored: PromiseIgnored by R20_WITNESS_BACK_FOR_THE_STANDBY;
     pause_ignored: PauseIgnored by R21_PAUSED;
     lag_dated_by_the_look: LagDatedByTheLook by R21_LAG_HEARD_LONG_AGO;

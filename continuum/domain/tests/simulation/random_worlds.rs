@@ -15,6 +15,7 @@ use crate::world::{Fault, Plan, Rng};
 
 const CASES: u64 = 300;
 const CASES_OF_FORKS: u64 = 200;
+const CASES_OF_RESTS: u64 = 200;
 const CASES_CORROBORATED: u64 = 200;
 const CASES_SHRINKING: u64 = 120;
 /// Latest instant of a fault in a generated plan, in milliseconds.
@@ -59,6 +60,23 @@ fn every_world_of_forks_keeps_the_invariants() {
     }
     println!("{cases} worlds, {lost} commits lost by approval, {apart} members re-cloned");
     assert!(cases < CASES_OF_FORKS || lost > 0, "nobody was promoted apart");
+}
+
+/// Worlds in which the pair is put to rest and resumed whatever else happens.
+#[test]
+fn every_world_of_rests_keeps_the_invariants() {
+    let first = env("CONTINUUM_SEED", 1);
+    let cases = env("CONTINUUM_CASES", CASES_OF_RESTS);
+    let mut notes = BTreeMap::<String, u64>::new();
+    for seed in first..first + cases {
+        for (note, count) in must_hold(&Plan::of_rests(seed)).notes {
+            *notes.entry(note).or_default() += count;
+        }
+    }
+    println!("{cases} worlds: {notes:#?}");
+    for reached in ["rested", "acquired:resumed"] {
+        assert!(cases < CASES_OF_RESTS || notes.contains_key(reached), "never {reached}");
+    }
 }
 
 /// Worlds of pairs that ask for a second opinion. At every step the same machine without it is asked

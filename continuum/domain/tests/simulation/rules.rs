@@ -4,6 +4,7 @@ use crate::corroboration_stories::*;
 use crate::fork_stories::*;
 use crate::ledger_stories::*;
 use crate::named_states::*;
+use crate::rest_stories::*;
 use crate::stories::*;
 use crate::story::Story;
 
@@ -36,7 +37,7 @@ macro_rules! stories {
         #[test]
         fn every_story_has_its_test() {
             let told = [$($story.name),*];
-            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).chain(&CORROBORATED).map(|story| story.name).collect();
+            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).chain(&CORROBORATED).chain(&RESTS).map(|story| story.name).collect();
             assert_eq!(all, told);
         }
     };
@@ -105,4 +106,9 @@ stories! {
     veto_of_an_earlier_silence_counts_no_more => VETO_OF_AN_EARLIER_SILENCE,
     veto_of_a_ledger_takeover_costs_its_deadline_at_most => VETO_BY_LEDGER,
     annotations_are_taken_down_and_hold_nobody_back => ANNOTATED,
+    rest_stops_the_pair_everywhere_and_resumes_where_it_was => REST_AND_BACK,
+    rest_asked_for_too_late_stops_nobody => REST_ASKED_TOO_LATE,
+    rest_outlives_every_restart => REST_THROUGH_RESTARTS,
+    rest_is_resumed_by_another_where_the_first_is_gone => REST_AND_THE_FIRST_IS_GONE,
+    rest_is_asked_for_again_after_the_agent_died => REST_AND_THE_AGENT_DIES,
 }

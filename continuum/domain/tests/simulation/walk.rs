@@ -124,8 +124,14 @@ fn registers(events: &mut Vec<Event>, machine: &PairMachine, now: Tick) {
                 handover_to,
                 paused: false,
                 waits_for_all,
+                rested_by: None,
             };
             found.push(Some((Version(version.0 + 1), record.clone())));
+            if record.holder.is_none() {
+                let (paused, rested_by) = (true, Some(region("fsn")));
+                let resting = PairRecord { paused, rested_by, ..record.clone() };
+                found.push(Some((Version(version.0 + 1), resting)));
+            }
             record.in_sync = known.as_ref().map(|r| r.in_sync.clone()).unwrap_or_default();
             found.push(Some((Version(version.0 + 2), record)));
         }

@@ -257,6 +257,15 @@ impl World {
         if released && self.regions[writer].pg.process.is_some() {
             self.violated(format!("R16: {writer} let the lease go before its stop"));
         }
+        if value.rested_by.is_some()
+            && (!released || !before.paused)
+            && value.rested_by != before.rested_by
+        {
+            self.violated(format!("rest: {writer} put a pair to rest that nobody had paused"));
+        }
+        if value.rested_by.is_some() && value.holder.is_some() {
+            self.violated(format!("rest: {writer} holds a pair that rests"));
+        }
         if value.epoch > before.epoch && value.handover_to.is_some() {
             self.violated("R15: handover_to was kept through a change of epoch".into());
         }
@@ -435,7 +444,7 @@ impl World {
         // true of it: history, and who reads it, have nothing else to tell it by.
         if let Note::Acquired { by, .. } = note
             && self.judge.lossy_taker.take_if(|taker| *taker == r).is_some()
-            && ["vacant", "expired", "ledger", "hot", "handover"].contains(by)
+            && ["vacant", "resumed", "expired", "ledger", "hot", "handover"].contains(by)
         {
             self.violated(format!("{r} lost commits by an approval, and tells that it is {by}"));
         }
@@ -443,6 +452,7 @@ impl World {
         let key = match note {
             Note::Acquired { by, .. } => format!("acquired:{by}"),
             Note::Step { step, outcome, .. } => format!("step:{step:?}:{outcome:?}"),
+            Note::Released(why) if why == "the pair is paused" => "rested".into(),
             Note::Released(_) => "released".into(),
             Note::Fenced(_) => "fenced".into(),
             Note::Ledger { before, after, .. } if after.len() < before.len() => "shrunk".into(),

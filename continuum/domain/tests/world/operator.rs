@@ -12,6 +12,9 @@ use super::{Fault, Host, World, ms};
 pub struct Operator {
     pub operations: u64,
     pub last: Option<OperationId>,
+    /// How often the pair was to rest, and which of these times is over.
+    pub rests: u64,
+    pub resumed: u64,
     /// Epochs for which a person approved a loss.
     pub approved: BTreeSet<Epoch>,
     /// Promises asked for: who asked, and what.
@@ -71,6 +74,7 @@ impl World {
                     w.tell_all(|_| Event::AutomationPaused(false));
                 });
             }
+            Fault::Rest { span } => self.order_rest(ms(span)),
             Fault::SetDurability { durability } => {
                 self.spec.durability = durability;
                 if durability.is_synchronous() {
@@ -128,6 +132,41 @@ impl World {
             && record.paused != paused
         {
             self.write_pair(None, PairRecord { paused, ..record });
+        }
+    }
+
+    /// As the core does it: challengers are barred, then the holder is asked until it has let go.
+    pub fn order_rest(&mut self, span: Duration) {
+        self.set_paused(true);
+        self.operator.rests += 1;
+        let rest = self.operator.rests;
+        self.ask_to_rest(rest);
+        self.after(span, Host::World, move |w| w.resume(rest));
+    }
+
+    fn ask_to_rest(&mut self, rest: u64) {
+        let Some(record) = self.register.record().cloned() else { return };
+        if self.operator.rests != rest || self.operator.resumed == rest || !record.paused {
+            return;
+        }
+        if let Some(holder) = &record.holder {
+            let (r, epoch) = (self.index(holder), record.epoch);
+            let operation = self.next_operation();
+            self.direct(r, Event::Rest { operation, epoch, deadline: ms(3_000) });
+            self.after(ms(400), Host::World, move |w| w.ask_to_rest(rest));
+        }
+    }
+
+    /// Takes the pause back; who put the pair to rest is asked to go first.
+    fn resume(&mut self, rest: u64) {
+        if self.operator.rests != rest {
+            return;
+        }
+        self.operator.resumed = rest;
+        self.set_paused(false);
+        let rested_by = self.register.record().and_then(|record| record.rested_by.clone());
+        if let Some(region) = rested_by {
+            self.order_failover(self.index(&region), false);
         }
     }
 

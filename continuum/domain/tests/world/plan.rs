@@ -123,6 +123,10 @@ pub enum Fault {
     AutomationPaused {
         span: u64,
     },
+    /// The pair is stopped and started again after `span`.
+    Rest {
+        span: u64,
+    },
     OperatorFence {
         r: usize,
         span: u64,
@@ -272,6 +276,18 @@ impl Plan {
         plan.faults = (0..count)
             .map(|_| (rng.below(25_000), Fault::that_forks(&mut rng, plan.regions)))
             .collect();
+        plan.faults.sort_by_key(|(at, _)| *at);
+        plan
+    }
+
+    /// A plan in which the pair is put to rest again and again, whatever else happens.
+    pub fn of_rests(seed: u64) -> Self {
+        let mut plan = Self::from_seed(seed);
+        let mut rng = Rng::new(seed ^ 0x0000_9E57);
+        for _ in 0..1 + rng.below(4) {
+            let span = rng.pick(&[300, 1_500, 4_000, 9_000]);
+            plan.faults.push((rng.below(25_000), Fault::Rest { span }));
+        }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }

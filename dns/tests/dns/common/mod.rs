@@ -163,6 +163,7 @@ pub async fn elect(store: &dyn RegisterStore, epoch: u64, holder: Option<&str>) 
         handover_to: None,
         paused: false,
         waits_for_all: false,
+        rested_by: None,
     };
     let value = serde_json::to_vec(&record).unwrap();
     let at = held.map_or(Version::ABSENT, |held| held.version);

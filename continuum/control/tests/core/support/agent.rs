@@ -138,6 +138,7 @@ impl Agent {
             handover_to: None,
             paused: false,
             waits_for_all: false,
+            rested_by: None,
         };
         let epoch = new.epoch;
         assert!(self.write(version, &new).await);
