@@ -266,6 +266,9 @@ fn order(directive: Directive) -> Option<Event> {
         Order::SwitchOver { to, deadline_ms } => {
             Event::SwitchOver { operation, epoch, to, deadline: Duration::from_millis(deadline_ms) }
         }
+        Order::Rest { deadline_ms } => {
+            Event::Rest { operation, epoch, deadline: Duration::from_millis(deadline_ms) }
+        }
         Order::AbortSwitchOver => Event::AbortSwitchOver { operation },
         Order::TakeOver { deadline_ms } => {
             Event::TakeOver { operation, epoch, deadline: Duration::from_millis(deadline_ms) }

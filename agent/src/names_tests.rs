@@ -10,10 +10,11 @@ use continuum_dns::provider::{ProviderError, RecordProvider};
 use continuum_dns::records::plan::Change;
 use continuum_dns::records::{Companion, Seen};
 use continuum_domain::Timing;
+use continuum_domain::name_spec::WhilePaused;
 use continuum_domain::observation::StandbyView;
 use continuum_domain::pair::PairMachine;
 use continuum_domain::spec::MemberSpec;
-use continuum_domain::{Lsn, TimelineId};
+use continuum_domain::{Lsn, PairRecord, TimelineId, Version};
 use continuum_runtime::{BootClock, Clock};
 use tokio::sync::Semaphore;
 
@@ -400,4 +401,43 @@ async fn a_read_only_name_lists_standbys_that_are_known_to_be_near() {
     assert_eq!(server.stands().await.records, Records::default());
     let told = report(&desk);
     assert_eq!((told.epoch, told.records), (Some(Epoch(2)), Vec::<String>::new()));
+}
+
+#[tokio::test]
+async fn names_of_a_pair_at_rest_say_what_their_spec_says() {
+    let server = Server::new(1_000);
+    let told = NameSpec {
+        while_paused: WhilePaused::Answer,
+        paused_addresses: [address(77)].into(),
+        ..name(1)
+    };
+    let answering = spec(told);
+    let mut desk = desk(&answering, std::slice::from_ref(&server));
+    let held = status(&answering);
+    let stands =
+        async |last| server.stands().await.records == Records::plain(5, [address(last)].into());
+    desk.publish(Epoch(3), &held);
+    until("the holder's address", async || stands(1).await).await;
+
+    let record = PairRecord {
+        epoch: Epoch(4),
+        holder: None,
+        in_sync: BTreeMap::new(),
+        handover_to: None,
+        paused: true,
+        waits_for_all: false,
+        rested_by: Some(region("fsn")),
+    };
+    let rests = PairStatus { record: Some((Version(9), record, Tick(0))), ..held.clone() };
+    desk.publish(Epoch(4), &rests);
+    until("the address that says so", async || stands(77).await).await;
+    assert_eq!(server.epoch().await, Some(Epoch(4)));
+
+    desk.spec_changed(&spec(NameSpec { while_paused: WhilePaused::Nodata, ..name(1) }));
+    desk.publish(Epoch(4), &rests);
+    until("no record", async || server.stands().await.records.is_empty()).await;
+
+    desk.spec_changed(&spec(name(1)));
+    desk.publish(Epoch(5), &held);
+    until("the address of who resumed it", async || stands(1).await).await;
 }

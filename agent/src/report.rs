@@ -74,6 +74,7 @@ pub(crate) fn role(status: &PairStatus, now: Tick) -> MemberRole {
         RoleView::Standby => MemberRole::Standby,
         RoleView::Rejoining => MemberRole::Rejoining,
         RoleView::HandingOver => MemberRole::HandingOver,
+        RoleView::Resting => MemberRole::Resting,
         RoleView::Unknown => MemberRole::Unknown,
     }
 }

@@ -21,9 +21,10 @@ use crate::approvals::Approval;
 use crate::problem::Problem;
 use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
-    DiffQuery, ExportQuery, FailoverRequest, Fleet, FleetQuery, HistoryEntry, HistoryQuery,
-    LeaseView, OperationsQuery, PairView, PairsQuery, PauseQuery, PauseRequest, ReasonBody,
-    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
+    DiffQuery, ExportQuery, FailbackRequest, FailoverRequest, Fleet, FleetQuery, HistoryEntry,
+    HistoryQuery, LeaseView, OperationsQuery, PairView, PairsQuery, PausePairRequest, PauseQuery,
+    PauseRequest, ReasonBody, ResumePairRequest, RollbackRequest, SpecDiff, SpecVersion, Started,
+    Status, SwitchoverRequest, VerifyQuery,
 };
 use crate::routes::IDEMPOTENCY_KEY;
 use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
@@ -279,6 +280,33 @@ impl ApiClient {
         body: &FailoverRequest,
     ) -> Result<Started, ClientError> {
         self.call(Method::POST, &format!("/pairs/{pair}/failover"), Some(body)).await
+    }
+
+    /// `POST /pairs/{id}/failback`.
+    pub async fn failback(
+        &self,
+        pair: &PairId,
+        body: &FailbackRequest,
+    ) -> Result<Started, ClientError> {
+        self.call(Method::POST, &format!("/pairs/{pair}/failback"), Some(body)).await
+    }
+
+    /// `POST /pairs/{id}/pause`.
+    pub async fn pause_pair(
+        &self,
+        pair: &PairId,
+        body: &PausePairRequest,
+    ) -> Result<Started, ClientError> {
+        self.call(Method::POST, &format!("/pairs/{pair}/pause"), Some(body)).await
+    }
+
+    /// `POST /pairs/{id}/resume`.
+    pub async fn resume_pair(
+        &self,
+        pair: &PairId,
+        body: &ResumePairRequest,
+    ) -> Result<Started, ClientError> {
+        self.call(Method::POST, &format!("/pairs/{pair}/resume"), Some(body)).await
     }
 
     /// `GET /operations`.

@@ -192,6 +192,12 @@ pub enum Order {
         /// A person approved a loss for exactly this epoch.
         allow_data_loss: bool,
     },
+    /// To the holder of a pair whose challengers are barred: stop PostgreSQL cleanly and let go of the
+    /// lease for a pause. After `deadline_ms` from receipt it goes on by itself.
+    Rest {
+        /// Milliseconds from receipt.
+        deadline_ms: u64,
+    },
     /// To the holder: write a checkpoint while clients are still served, and say in the journal that it
     /// is written. Changes nothing of the pair.
     Checkpoint,
@@ -332,6 +338,8 @@ pub enum MemberRole {
     Fenced,
     /// PostgreSQL stopped for a switchover under way.
     HandingOver,
+    /// PostgreSQL stopped because the pair is paused.
+    Resting,
     /// Not known, or one that this version does not know.
     #[serde(other)]
     Unknown,

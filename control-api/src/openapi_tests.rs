@@ -62,7 +62,8 @@ fn queries_become_parameters() {
 #[test]
 fn examples_are_what_their_routes_take() {
     use crate::rest::{
-        AddCoreNode, ApplyPair, FailoverRequest, PauseRequest, RollbackRequest, SwitchoverRequest,
+        AddCoreNode, ApplyPair, FailbackRequest, FailoverRequest, PausePairRequest, PauseRequest,
+        ResumePairRequest, RollbackRequest, SwitchoverRequest,
     };
     for endpoint in endpoints() {
         let text = endpoint.example;
@@ -70,6 +71,9 @@ fn examples_are_what_their_routes_take() {
             "applyPair" => serde_json::from_str::<ApplyPair>(text)
                 .map(|body| body.spec.check().expect("accepted")),
             "switchOver" => serde_json::from_str::<SwitchoverRequest>(text).map(drop),
+            "failBack" => serde_json::from_str::<FailbackRequest>(text).map(drop),
+            "pausePair" => serde_json::from_str::<PausePairRequest>(text).map(drop),
+            "resumePair" => serde_json::from_str::<ResumePairRequest>(text).map(drop),
             "failOver" => serde_json::from_str::<FailoverRequest>(text).map(drop),
             "rollBackPair" => serde_json::from_str::<RollbackRequest>(text).map(drop),
             "pauseAutomation" => serde_json::from_str::<PauseRequest>(text).map(drop),

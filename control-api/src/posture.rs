@@ -31,6 +31,8 @@ pub enum Posture {
     AtRisk,
     /// It can be written, and losing the primary would lose nothing and need nobody.
     Protected,
+    /// It is stopped everywhere, on purpose, until somebody resumes it.
+    Paused,
 }
 
 /// One pair in the summary.
@@ -88,6 +90,9 @@ pub fn posture(pair: &PairView, waits: bool) -> (Posture, Vec<String>) {
     if waits {
         found.push((Posture::Blocked, "an operation waits for an approval".into()));
     }
+    if let Some(by) = pair.resting.as_ref().filter(|_| record_is_fresh(pair)) {
+        return at_rest(pair, by, found);
+    }
     match (&pair.holder, record_is_fresh(pair)) {
         (None, true) => {
             found.push((Posture::Blocked, "nobody holds it: writes are refused".into()));
@@ -107,6 +112,25 @@ pub fn posture(pair: &PairView, waits: bool) -> (Posture, Vec<String>) {
     found.extend(of_redundancy(pair));
     let worst = found.iter().map(|(posture, _)| *posture).min().unwrap_or(Posture::Protected);
     found.sort_by_key(|(posture, _)| *posture);
+    (worst, found.into_iter().map(|(_, reason)| reason).collect())
+}
+
+/// A pair that rests has no redundancy to judge. What is told is where PostgreSQL is not known to stand
+/// still.
+fn at_rest(
+    pair: &PairView,
+    by: &RegionId,
+    mut found: Vec<(Posture, String)>,
+) -> (Posture, Vec<String>) {
+    found.push((Posture::Paused, format!("paused: {by} stopped it; resume it when it is needed")));
+    for region in pair.spec.members.keys() {
+        match fresh(pair, region).map(|aged| aged.report.role) {
+            Some(MemberRole::Resting) => {}
+            Some(_) => found.push((Posture::Paused, format!("{region}: not stopped yet"))),
+            None => found.push((Posture::Paused, format!("{region}: not heard from"))),
+        }
+    }
+    let worst = found.iter().map(|(posture, _)| *posture).min().unwrap_or(Posture::Paused);
     (worst, found.into_iter().map(|(_, reason)| reason).collect())
 }
 
@@ -137,6 +161,7 @@ fn of_holder(pair: &PairView, holder: &RegionId) -> Option<(Posture, String)> {
         MemberRole::Promoting => "still on its way to accept writes",
         MemberRole::Fenced => "stopped to keep the invariant",
         MemberRole::HandingOver => "stopped for a switchover",
+        MemberRole::Resting => "stopped for a pause that is over",
         MemberRole::Standby | MemberRole::Rejoining => "not a primary yet",
     };
     let posture = match report.role {
@@ -217,6 +242,9 @@ fn of_redundancy(pair: &PairView) -> Vec<(Posture, String)> {
             }
             Some(listed) => found.extend(of_listed(pair, listed)),
         }
+    }
+    if pair.barred {
+        found.push(at_risk("nobody may take over: its register is paused".into()));
     }
     if let Some(pause) = &pair.automation {
         found.push(at_risk(format!("automation is paused by {}", pause.actor)));

@@ -48,6 +48,12 @@ pub struct PairView {
     pub epoch: Option<Epoch>,
     /// The lease holder by the newest known register; absent when unknown or vacant.
     pub holder: Option<RegionId>,
+    /// The pair is paused: stopped everywhere, by this region's hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resting: Option<RegionId>,
+    /// Nobody but the holder may hold the pair: a pause is under way, or was left behind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub barred: bool,
     /// Age in milliseconds of that knowledge.
     pub record_age_ms: Option<u64>,
     /// The in-sync ledger; absent when unknown.
@@ -236,6 +242,48 @@ pub struct FailoverRequest {
     /// The epoch the approval is for; needed with `allow_data_loss`.
     #[serde(default)]
     pub epoch: Option<Epoch>,
+    /// Only plan: nothing is touched.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /pairs/{id}/failback`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailbackRequest {
+    /// How; left out: hot where the pair allows it, else clean.
+    #[serde(default)]
+    pub method: Option<Method>,
+    /// Only plan: nothing is touched.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /pairs/{id}/pause`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PausePairRequest {
+    /// Only plan: nothing is touched.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /pairs/{id}/resume`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumePairRequest {
+    /// The region that is to hold the pair; left out: the one that did when it was paused.
+    #[serde(default)]
+    pub to: Option<RegionId>,
     /// Only plan: nothing is touched.
     #[serde(default)]
     pub dry_run: bool,

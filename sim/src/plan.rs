@@ -265,6 +265,11 @@ pub enum Fault {
         /// For how long.
         span: Ms,
     },
+    /// An operator stops the pair everywhere, and starts it again after `span`.
+    StopPair {
+        /// For how long.
+        span: Ms,
+    },
     /// An assertion in a region's agent fails. Never drawn: it shows that the run notices.
     Assertion {
         /// Its region.
@@ -315,6 +320,7 @@ impl Fault {
             | Fault::Member { span, .. }
             | Fault::PauseAutomation { span }
             | Fault::PausePair { span }
+            | Fault::StopPair { span }
             | Fault::Resolver { span, .. }
             | Fault::Fence { span, .. } => *span,
             Fault::Kill { down, .. }
@@ -396,6 +402,7 @@ impl fmt::Display for Fault {
             }
             Fault::SetMode { mode } => write!(f, "operator: mode {mode:?}"),
             Fault::PausePair { span } => write!(f, "the pair is paused for {span} ms"),
+            Fault::StopPair { span } => write!(f, "operator: the pair is stopped for {span} ms"),
             Fault::Assertion { region } => write!(f, "an assertion fails in the agent of {region}"),
             Fault::Resolver { index, how, span } => {
                 write!(f, "resolver {index}: {how:?} for {span} ms")

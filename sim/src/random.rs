@@ -93,6 +93,7 @@ pub fn plan(seed: u64) -> Plan {
     by_the_ledger(&mut plan);
     mixed_versions(&mut plan);
     lost_acceptor(&mut plan);
+    stopped_pair(&mut plan);
     plan.faults.sort_by_key(|scheduled| scheduled.at);
     keep_assumptions(&mut plan);
     plan
@@ -107,6 +108,19 @@ fn acceptors(seed: u64) -> usize {
         25..=28 => 5,
         29 => 1,
         _ => 0,
+    }
+}
+
+/// On some days the pair is stopped and started again, with dice of its own: other days stay as they
+/// are.
+fn stopped_pair(plan: &mut Plan) {
+    let mut dice = Dice::of(plan.seed ^ 0x5709_9ED0);
+    if !dice.chance(8) {
+        return;
+    }
+    for _ in 0..1 + dice.below(2) {
+        let fault = Fault::StopPair { span: dice.pick(&[500, 3_000, 10_000]) };
+        plan.faults.push(Scheduled { at: dice.below(SPAN_MS), fault });
     }
 }
 

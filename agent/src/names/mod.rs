@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_dns::provider::places::Places;
-use continuum_dns::records::due::due;
+use continuum_dns::records::due::{due, paused};
 use continuum_dns::records::{Records, Wanted};
 use continuum_dns::{NameChange, NameService};
 use continuum_domain::name_spec::{absolute, readers};
@@ -163,9 +163,26 @@ impl NameDesk {
         Ok(Followed { spec: name.clone(), authorities, lines, look, readers: BTreeSet::new() })
     }
 
+    /// Makes every name say what its spec wants said while the pair rests; `epoch` is the one under
+    /// which this region put it to rest.
+    fn publish_paused(&mut self, epoch: Epoch) {
+        let now = self.clock.now();
+        for followed in self.followed.values_mut() {
+            let name = &followed.spec;
+            let Some(records) = paused(name) else { continue };
+            let change = change(&self.pair, &self.region, epoch, name);
+            self.seen.wants(&name.name, epoch, &records);
+            followed.send(now, now, change, records);
+        }
+    }
+
     /// Makes every name say that this region holds `epoch`, as `status` shows the pair. Returns at
     /// once; what comes of it is in [`NamesSeen`].
     pub fn publish(&mut self, epoch: Epoch, status: &PairStatus) {
+        let rests = status.record.as_ref().is_some_and(|(_, record, _)| record.resting().is_some());
+        if rests {
+            return self.publish_paused(epoch);
+        }
         for name in &self.embedded {
             self.publish_embedded(epoch, name);
         }

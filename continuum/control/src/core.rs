@@ -8,11 +8,11 @@ use continuum_control_api::audit::AuditOrigin;
 use continuum_control_api::rest::{CoreNodeView, CoreView};
 use continuum_control_api::routes::ApiError;
 use continuum_domain::record::pair_key;
-use continuum_domain::{PairId, PairRecord};
+use continuum_domain::{Epoch, PairId, PairRecord, Version};
 use continuum_runtime::clock::SharedClock;
 use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::seed;
-use continuum_witness::RegisterStore;
+use continuum_witness::{Answer, RegisterStore};
 use tokio::sync::Semaphore;
 
 use crate::api::door::Door;
@@ -136,6 +136,10 @@ impl Core {
 
     /// Reads a pair's register from the witness. `Ok(None)`: it was never written.
     pub(crate) async fn read_register(&self, pair: &PairId) -> Result<Option<PairRecord>, String> {
+        Ok(self.read_versioned(pair).await?.map(|(_, record)| record))
+    }
+
+    async fn read_versioned(&self, pair: &PairId) -> Result<Option<(Version, PairRecord)>, String> {
         let key = pair_key(pair);
         let read = tokio::time::timeout(REGISTER_TIMEOUT, self.register.read(&key)).await;
         let found = read
@@ -143,8 +147,37 @@ impl Core {
             .map_err(|error| error.to_string())?;
         let Some(found) = found else { return Ok(None) };
         serde_json::from_slice(&found.value)
-            .map(Some)
+            .map(|record| Some((found.version, record)))
             .map_err(|error| format!("the register of {pair} does not parse: {error}"))
+    }
+
+    /// Writes `paused` into a pair's register and leaves everything else as it stands there (R14, R21).
+    /// An unanswered write may have landed: who asks looks at the register again.
+    pub(crate) async fn set_paused(
+        &self,
+        pair: &PairId,
+        at_epoch: Epoch,
+        paused: bool,
+    ) -> Result<(), String> {
+        let Some((version, record)) = self.read_versioned(pair).await? else {
+            return Err("it was never written".into());
+        };
+        // Barred is only what was decided about; a pause is taken back whatever came since.
+        if paused && record.epoch != at_epoch {
+            return Err(format!("it is at epoch {} by now", record.epoch));
+        }
+        // Written also where it stands so already: that uses the version up, and with it every write
+        // that was not answered (R9).
+        let value = serde_json::to_vec(&PairRecord { paused, ..record })
+            .map_err(|error| error.to_string())?;
+        let key = pair_key(pair);
+        let write = self.register.compare_and_swap(&key, version, value);
+        match tokio::time::timeout(REGISTER_TIMEOUT, write).await {
+            Ok(Ok(Answer::Accepted(_))) => Ok(()),
+            Ok(Ok(_)) => Err("it changed meanwhile".into()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the witness did not answer within {REGISTER_TIMEOUT:?}")),
+        }
     }
 
     /// The core as this node sees it.

@@ -8,11 +8,11 @@
 //!        v                        v                             v
 //!      plan <---- view ----> registry        runner -------> raft -----> state (pairs, operations,
 //!        |                                     |  ^                       pauses, audit chain)
-//!        +------ propose ----------------------+  +--- sequence (domain) <-- witness (read only)
+//!        +------ propose ----------------------+  +--- sequence (domain) <-- witness
 //! ```
 //!
-//! The core owns intent: specs, operations, approvals, pauses, audit. It never writes a pair
-//! register and no healthy primary depends on it (I6): agents go on without it, and tell it
+//! The core owns intent: specs, operations, approvals, pauses, audit. Of a pair
+//! register it writes `paused` and nothing else (R14), and no healthy primary depends on it (I6): agents go on without it, and tell it
 //! afterwards what happened.
 
 mod api;
@@ -29,6 +29,7 @@ mod plan;
 pub mod raft;
 #[cfg(test)]
 mod reported;
+mod rest;
 mod runner;
 pub mod server;
 pub mod state;

@@ -70,6 +70,11 @@ impl Reports {
         self.fresh(region, REPORT_AGE_MS_MAX).is_some()
     }
 
+    /// What a region's member does; unknown without a fresh report.
+    pub fn role(&self, region: &RegionId) -> Option<MemberRole> {
+        Some(self.fresh(region, REPORT_AGE_MS_MAX)?.role)
+    }
+
     /// Whether a region's member accepts writes under its lease; unknown without a fresh report.
     pub fn writable(&self, region: &RegionId) -> Option<bool> {
         let report = self.fresh(region, WRITABLE_AGE_MS_MAX)?;
@@ -166,6 +171,8 @@ pub fn pair_view(
             Some((_, record, _)) => record.holder.clone(),
             None => journalled.map(|(_, known)| known.holder.clone()),
         },
+        resting: record.as_ref().and_then(|(_, record, _)| record.resting().cloned()),
+        barred: record.as_ref().is_some_and(|(_, one, _)| one.paused && one.holder.is_some()),
         record_age_ms: record.as_ref().map(|(_, _, age)| *age),
         in_sync: record.as_ref().map(|(_, record, _)| record.in_sync.keys().cloned().collect()),
         members: reports

@@ -111,6 +111,8 @@ pub enum Bug {
     MovedTwice,
     /// Core: a vacant lease passes for the old holder's return.
     VacantIsReturned,
+    /// Core, R9: a pause is called off while a write that bars challengers may land yet.
+    BarUnresolved,
     /// Core: a pair is resumed without taking its pause back.
     ResumedPaused,
     /// Core: a failover is granted for an epoch that was superseded.

@@ -43,6 +43,19 @@ pub enum NameRole {
     Standby,
 }
 
+/// What a name says while its pair is paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhilePaused {
+    /// What it said before: an address where nobody answers.
+    #[default]
+    Keep,
+    /// Nothing: the name is there and has no records.
+    Nodata,
+    /// `paused_addresses`, where somebody says that the pair is paused.
+    Answer,
+}
+
 /// What a newer PowerDNS knows. An older one says nothing about it and answers any address instead.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -110,6 +123,12 @@ pub struct NameSpec {
     /// The provider's health check of each member's lease-gated URL, by its id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub health_checks: BTreeMap<RegionId, String>,
+    /// What it says while the pair is paused.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub while_paused: WhilePaused,
+    /// `while_paused = "answer"`: the addresses it has meanwhile.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub paused_addresses: BTreeSet<IpAddr>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -141,6 +160,8 @@ impl NameSpec {
             services: BTreeMap::new(),
             routing: Routing::default(),
             health_checks: BTreeMap::new(),
+            while_paused: WhilePaused::default(),
+            paused_addresses: BTreeSet::new(),
         }
     }
 
@@ -200,6 +221,21 @@ impl NameSpec {
         if self.authorities.len() > AUTHORITIES_MAX {
             return fail("authorities", "at most 16 are accepted");
         }
+        match (self.while_paused, self.paused_addresses.is_empty()) {
+            (WhilePaused::Answer, true) => {
+                return fail("paused_addresses", "is needed with while_paused \"answer\"");
+            }
+            (WhilePaused::Keep | WhilePaused::Nodata, false) => {
+                return fail("paused_addresses", "is only for while_paused \"answer\"");
+            }
+            (WhilePaused::Answer, false) if self.kind != NameKind::Address => {
+                return fail("while_paused", "\"answer\" is only for names of kind \"address\"");
+            }
+            (WhilePaused::Answer, false) if self.routing != Routing::Simple => {
+                return fail("while_paused", "\"answer\" is only for routing \"simple\"");
+            }
+            _ => {}
+        }
         self.check_kind(members)?;
         self.check_policy()
     }
@@ -220,6 +256,8 @@ impl NameSpec {
             ("services", self.services != plain.services),
             ("routing", self.routing != plain.routing),
             ("health_checks", self.health_checks != plain.health_checks),
+            ("while_paused", self.while_paused != plain.while_paused),
+            ("paused_addresses", self.paused_addresses != plain.paused_addresses),
         ];
         fields.into_iter().find(|(_, differs)| *differs).map(|(field, _)| field)
     }

@@ -98,6 +98,9 @@ pub struct MoveFacts {
     pub not_still: Option<BTreeSet<RegionId>>,
     /// Since this runner last tried to write the register's `paused`.
     pub bar_age_ms: Option<u64>,
+    /// This runner has seen a write that takes `paused` back accepted, so that no earlier one of its
+    /// kind can land any more (R9).
+    pub unbarred: bool,
     /// Since this runner last asked agents to hold clients back for the operation.
     pub drain_age_ms: Option<u64>,
 }

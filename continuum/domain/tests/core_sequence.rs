@@ -507,6 +507,22 @@ mod planted {
     }
 
     #[test]
+    fn bar_unresolved() {
+        plant(Some(Bug::BarUnresolved));
+        let run = std::panic::catch_unwind(|| {
+            let mut world = rest::Resting::pause();
+            world.happen(rest::Event::WriteDelayed);
+            world.happen(rest::Event::Look { crash_after: None });
+            world.happen(rest::Event::Cancel);
+            world.run_out();
+        });
+        plant(None);
+        let panic = run.expect_err("unnoticed");
+        let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+        assert!(text.contains("late write"), "{text}");
+    }
+
+    #[test]
     fn resumed_paused() {
         plant(Some(Bug::ResumedPaused));
         let run = std::panic::catch_unwind(|| rest::Resting::resume().run_out());

@@ -20,9 +20,9 @@ use crate::problem::ApiError;
 use crate::reference;
 use crate::rest::{
     API, AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, DiffQuery, EventsQuery,
-    ExportQuery, FailoverRequest, FleetQuery, HistoryQuery, OperationsQuery, Page, PairsQuery,
-    PauseQuery, PauseRequest, ReasonBody, RollbackRequest, SpecVersion, Started, SwitchoverRequest,
-    VerifyQuery,
+    ExportQuery, FailbackRequest, FailoverRequest, FleetQuery, HistoryQuery, OperationsQuery, Page,
+    PairsQuery, PausePairRequest, PauseQuery, PauseRequest, ReasonBody, ResumePairRequest,
+    RollbackRequest, SpecVersion, Started, SwitchoverRequest, VerifyQuery,
 };
 
 /// A client's library and whatever is between it and us take a silent stream for a dead one.
@@ -185,6 +185,30 @@ pub async fn failover(
     order: Order<FailoverRequest>,
 ) -> Response {
     started(api.failover(order.ask, id, order.body).await)
+}
+
+pub async fn failback(
+    State(api): Handle,
+    Id(id): Id<PairId>,
+    order: Order<FailbackRequest>,
+) -> Response {
+    started(api.failback(order.ask, id, order.body).await)
+}
+
+pub async fn pause_pair(
+    State(api): Handle,
+    Id(id): Id<PairId>,
+    order: Order<PausePairRequest>,
+) -> Response {
+    started(api.pause_pair(order.ask, id, order.body).await)
+}
+
+pub async fn resume_pair(
+    State(api): Handle,
+    Id(id): Id<PairId>,
+    order: Order<ResumePairRequest>,
+) -> Response {
+    started(api.resume_pair(order.ask, id, order.body).await)
 }
 
 pub async fn operations(

@@ -22,10 +22,10 @@ use crate::ask::Ask;
 pub use crate::problem::ApiError;
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, ExportQuery, FailoverRequest, Fleet, FleetQuery,
-    HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery,
-    PauseRequest, ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
-    SwitchoverRequest, VerifyQuery,
+    AutomationPause, CoreView, DiffQuery, ExportQuery, FailbackRequest, FailoverRequest, Fleet,
+    FleetQuery, HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery,
+    PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RegionView, ResumePairRequest,
+    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
 };
 
 use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
@@ -113,6 +113,27 @@ pub trait Api: AccessApi + ApprovalApi + Send + Sync + 'static {
         ask: Ask,
         pair: PairId,
         body: FailoverRequest,
+    ) -> Result<Started, ApiError>;
+    /// Plans or starts a switchover to where the pair belongs.
+    async fn failback(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: FailbackRequest,
+    ) -> Result<Started, ApiError>;
+    /// Plans or starts a pause of the pair itself.
+    async fn pause_pair(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: PausePairRequest,
+    ) -> Result<Started, ApiError>;
+    /// Plans or starts the end of a pause.
+    async fn resume_pair(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: ResumePairRequest,
     ) -> Result<Started, ApiError>;
     /// Operations, newest first.
     async fn operations(

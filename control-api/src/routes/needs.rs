@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::access::TokenBody;
 use crate::rest::{
-    ApplyPair, ApplyQuery, FailoverRequest, PauseQuery, PauseRequest, RollbackRequest,
-    SwitchoverRequest,
+    ApplyPair, ApplyQuery, FailbackRequest, FailoverRequest, PausePairRequest, PauseQuery,
+    PauseRequest, ResumePairRequest, RollbackRequest, SwitchoverRequest,
 };
 
 /// Over what a tier must be held.
@@ -96,7 +96,7 @@ pub fn needs(id: &str) -> &'static [Need] {
             const { &[need("", Tier::Admin, Place::Pair), need(DRY, Tier::Developer, Place::Pair)] }
         }
         "removePair" | "rollBackPair" => const { &[need("", Tier::Admin, Place::Pair)] },
-        "switchOver" => {
+        "switchOver" | "failBack" | "pausePair" | "resumePair" => {
             const { &[need("", Tier::Operator, Place::Pair), need(DRY, Tier::Developer, Place::Pair)] }
         }
         "failOver" => {
@@ -170,7 +170,8 @@ pub struct Demand {
 /// What a route does to a pair, where a safety rule may keep a request to it.
 pub fn verb(id: &str) -> Option<Verb> {
     match id {
-        "switchOver" => Some(Verb::Switchover),
+        "switchOver" | "failBack" => Some(Verb::Switchover),
+        "pausePair" => Some(Verb::Stop),
         "failOver" => Some(Verb::Failover),
         "applyPair" | "rollBackPair" => Some(Verb::Change),
         "removePair" => Some(Verb::Remove),
@@ -202,6 +203,9 @@ impl Asked<'_> {
                 | "rollBackPair"
                 | "switchOver"
                 | "failOver"
+                | "failBack"
+                | "pausePair"
+                | "resumePair"
                 | "pauseAutomation"
                 | "createToken"
         )
@@ -222,6 +226,9 @@ impl Asked<'_> {
             "applyPair" => self.query::<ApplyQuery>().is_some_and(|query| query.dry_run),
             "switchOver" => self.body::<SwitchoverRequest>().is_some_and(|body| body.dry_run),
             "failOver" => self.body::<FailoverRequest>().is_some_and(|body| body.dry_run),
+            "failBack" => self.body::<FailbackRequest>().is_some_and(|body| body.dry_run),
+            "pausePair" => self.body::<PausePairRequest>().is_some_and(|body| body.dry_run),
+            "resumePair" => self.body::<ResumePairRequest>().is_some_and(|body| body.dry_run),
             _ => false,
         };
         match self.id {

@@ -7,10 +7,11 @@ use super::endpoint::Endpoint;
 use super::handlers as handle;
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, EventsQuery, ExportQuery, FailoverRequest, Fleet,
-    FleetQuery, HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, PairView, PairsQuery,
-    PauseQuery, PauseRequest, ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion,
-    Started, Status, SwitchoverRequest, VerifyQuery,
+    AutomationPause, CoreView, DiffQuery, EventsQuery, ExportQuery, FailbackRequest,
+    FailoverRequest, Fleet, FleetQuery, HistoryEntry, HistoryQuery, LeaseView, OperationsQuery,
+    PairView, PairsQuery, PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RegionView,
+    ResumePairRequest, RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    VerifyQuery,
 };
 
 use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
@@ -117,6 +118,24 @@ fn moves() -> Vec<Endpoint> {
             .answers::<Started>(202, "It is under way; follow it at `Location`.")
             .answers::<Started>(200, "Only a plan.")
             .problems(&[NO_PAIR, (409, "move-refused"), (409, "epoch-mismatch"), UNDER_WAY]),
+        Endpoint::new(("POST", "/pairs/{pair}/failback"), ("failBack", "Moves"), "Move a pair back home", post(handle::failback))
+            .details("A switchover to the member of the highest `priority`; among equals, to the pair's first primary.")
+            .body::<FailbackRequest>(r#"{"reason": "CHG-4713"}"#)
+            .answers::<Started>(202, "It is under way; follow it at `Location`.")
+            .answers::<Started>(200, "Only a plan.")
+            .problems(&[NO_PAIR, (409, "move-refused"), UNDER_WAY]),
+        Endpoint::new(("POST", "/pairs/{pair}/pause"), ("pausePair", "Moves"), "Stop a pair everywhere", post(handle::pause_pair))
+            .details("PostgreSQL is stopped cleanly in every region and stays stopped, whatever restarts, until the pair is resumed. Nothing is lost, nobody can write or read, and automation leaves the pair alone.")
+            .body::<PausePairRequest>(r#"{"reason": "CHG-4714: not needed over the holidays"}"#)
+            .answers::<Started>(202, "It is under way; follow it at `Location`.")
+            .answers::<Started>(200, "Only a plan.")
+            .problems(&[NO_PAIR, (409, "move-refused"), UNDER_WAY]),
+        Endpoint::new(("POST", "/pairs/{pair}/resume"), ("resumePair", "Moves"), "Start a paused pair", post(handle::resume_pair))
+            .details("In the region that held it, or in `to`; the others follow it. Names and addresses are as they were.")
+            .body::<ResumePairRequest>(r#"{"reason": "CHG-4715"}"#)
+            .answers::<Started>(202, "It is under way; follow it at `Location`.")
+            .answers::<Started>(200, "Only a plan.")
+            .problems(&[NO_PAIR, (409, "move-refused"), UNDER_WAY]),
     ]
 }
 

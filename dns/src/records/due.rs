@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use continuum_domain::name_spec::WhilePaused;
 use continuum_domain::spec::{NameKind, NamePolicy, NameRole, NameSpec, Routing};
 use continuum_domain::{PairId, RegionId};
 
@@ -51,6 +52,16 @@ pub fn due(
             };
             Ok(or_nothing(Records::services(ttl, services)))
         }
+    }
+}
+
+/// The records of `name` while the pair is paused; `None` where it keeps what it says.
+pub fn paused(name: &NameSpec) -> Option<Records> {
+    let ttl = u32::try_from(name.ttl.as_secs()).unwrap_or(u32::MAX);
+    match name.while_paused {
+        WhilePaused::Keep => None,
+        WhilePaused::Nodata => Some(Records::default()),
+        WhilePaused::Answer => Some(Records::plain(ttl, name.paused_addresses.clone())),
     }
 }
 
@@ -167,6 +178,16 @@ mod tests {
         let some = lines(&probed, "hel", &["ash"]);
         assert!(some[0].contains("/pairs/app/standby") && !some[0].contains("10.1.0.11"));
         assert!(lines(&probed, "hel", &[]).is_empty());
+    }
+
+    #[test]
+    fn a_paused_pair_has_the_records_that_its_spec_says() {
+        assert_eq!(paused(&name()), None);
+        let nothing = NameSpec { while_paused: WhilePaused::Nodata, ..name() };
+        assert_eq!(paused(&nothing), Some(Records::default()));
+        let paused_addresses = ["192.0.2.7".parse().unwrap()].into();
+        let told = NameSpec { while_paused: WhilePaused::Answer, paused_addresses, ..name() };
+        assert_eq!(paused(&told).unwrap().lines(), ["A 192.0.2.7"]);
     }
 
     #[test]

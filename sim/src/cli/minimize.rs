@@ -67,6 +67,7 @@ fn spans(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::Member { span, .. }
         | Fault::PauseAutomation { span }
         | Fault::PausePair { span }
+        | Fault::StopPair { span }
         | Fault::Resolver { span, .. }
         | Fault::Fence { span, .. } => Some(span),
         Fault::Kill { down, .. }

@@ -132,6 +132,8 @@ impl Coverage {
                 CoreEffect::Send { order: CoreOrder::FailOver { .. }, .. } => {
                     "send fail-over".into()
                 }
+                CoreEffect::Send { order: CoreOrder::Rest { .. }, .. } => "send rest".into(),
+                CoreEffect::SetPaused { paused } => format!("paused {paused}"),
                 CoreEffect::Send { order: CoreOrder::HoldTraffic { .. }, .. } => {
                     "send hold-traffic".into()
                 }
@@ -216,6 +218,7 @@ fn role(role: RoleView) -> &'static str {
         RoleView::Rejoining => "rejoining",
         RoleView::Fenced => "fenced",
         RoleView::HandingOver => "handing-over",
+        RoleView::Resting => "resting",
         RoleView::Unknown => "unknown",
     }
 }

@@ -34,7 +34,10 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     (
         "acquired",
-        &["approved", "created", "expired", "handover", "hot", "ledger", "returned", "vacant"],
+        &[
+            "approved", "created", "expired", "handover", "hot", "ledger", "resumed", "returned",
+            "vacant",
+        ],
     ),
     ("premise", &["given", "taken-back"]),
     ("rejoined", &["followed", "re-cloned", "rewound"]),
@@ -45,9 +48,20 @@ const ROWS: &[(&str, &[&str])] = &[
     ("promise", &["given", "refused"]),
     (
         "role",
-        &["fenced", "handing-over", "primary", "promoting", "rejoining", "standby", "unknown"],
+        &[
+            "fenced",
+            "handing-over",
+            "primary",
+            "promoting",
+            "rejoining",
+            "resting",
+            "standby",
+            "unknown",
+        ],
     ),
     ("operation failover", &["done", "failed", "refused", "undone"]),
+    ("operation pause", &["done", "undone"]),
+    ("operation resume", &["done"]),
     ("operation switchover", &["done", "failed", "undone"]),
     (
         "refusal",
@@ -81,6 +95,34 @@ const ROWS: &[(&str, &[&str])] = &[
             "returned wait",
             "unknown wait",
             "vacant wait",
+        ],
+    ),
+    (
+        "sequence pause",
+        &[
+            "before bar started",
+            "before paused false",
+            "before paused true",
+            "before preflight done",
+            "before send rest",
+            "before stop-writes started",
+            "before wait",
+            "vacant become done",
+            "vacant verify done",
+            "vacant verify started",
+        ],
+    ),
+    (
+        "sequence resume",
+        &[
+            "before bar started",
+            "before commit started",
+            "before paused false",
+            "before preflight done",
+            "before send fail-over",
+            "before wait",
+            "moved become done",
+            "moved become moved",
         ],
     ),
     (

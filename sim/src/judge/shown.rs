@@ -90,6 +90,8 @@ mod tests {
             .unwrap(),
         };
         let view = PairView {
+            resting: None,
+            barred: false,
             spec: spec(&plan),
             version: 1,
             epoch: None,

@@ -73,6 +73,7 @@ pub fn spares_primaries(fault: &Fault, plan: &Plan) -> bool {
         | Fault::Failover { .. }
         | Fault::SetDurability { .. }
         | Fault::PausePair { .. }
+        | Fault::StopPair { .. }
         | Fault::Assertion { .. }
         | Fault::Fence { .. } => false,
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::Epoch;
+use continuum_domain::observation::ProcessState;
 use continuum_domain::spec::{PairMode, Takeover};
 
 use super::Story;
@@ -115,6 +116,20 @@ impl Story<'_, '_> {
     /// Nobody takes writes, within `within`.
     pub fn expect_nobody_writes(&mut self, within: Duration) -> Result<(), String> {
         self.expect("nobody takes writes", within, |story| story.writable().is_empty())
+    }
+
+    /// The register says that `by` stopped the pair, and PostgreSQL runs in no region, within `within`.
+    pub fn expect_at_rest(&mut self, by: &str, within: Duration) -> Result<(), String> {
+        let first = id(by);
+        self.expect(&format!("the pair rests, stopped in {by}"), within, |story| {
+            let record = story.run.judge.record();
+            let rests = record.is_some_and(|record| record.resting() == Some(&first));
+            let regions = story.run.world.plan.region_names();
+            let cluster = &story.run.world.members.cluster;
+            let runs =
+                |region: &String| cluster.member(&id(region)).process != ProcessState::Stopped;
+            rests && !regions.iter().any(runs)
+        })
     }
 
     /// `region` does not lead any longer, within `within`: nobody takes writes, or by the ledger, which

@@ -128,6 +128,21 @@ impl<'r, 'w> Story<'r, 'w> {
         self.begin(Fault::PausePair { span: ms(span) });
     }
 
+    /// An operator stops the pair everywhere.
+    pub fn stop_pair_for(&mut self, span: Duration) {
+        self.begin(Fault::StopPair { span: ms(span) });
+    }
+
+    /// An operator starts the pair again.
+    pub fn start_pair(&mut self) {
+        self.run.world.users.order(crate::users::Order::StartPair);
+    }
+
+    /// An operator starts the pair again, in this region.
+    pub fn start_pair_in(&mut self, region: &str) {
+        self.run.world.users.order(crate::users::Order::StartPairIn { region: region.to_owned() });
+    }
+
     /// An operator changes how far automation goes.
     pub fn set_mode(&mut self, mode: PairMode) {
         self.begin(Fault::SetMode { mode });

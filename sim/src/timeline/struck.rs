@@ -54,6 +54,7 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
         Fault::SetMode { mode } => one(USERS, format!("mode {mode:?}")),
         Fault::ReplaceAcceptor { name } => one(name, "taken in again".into()),
         Fault::PausePair { .. } => one(USERS, "pair paused".into()),
+        Fault::StopPair { .. } => one(USERS, "pair stopped".into()),
         Fault::Assertion { region } => one(region, "assertion fails".into()),
         Fault::CancelOperation => one(USERS, "cancel".into()),
         Fault::ApproveOperation => one(USERS, "approve".into()),

@@ -33,6 +33,13 @@ pub enum Order {
     },
     /// Ends the pause of the pair's register.
     ResumePair,
+    /// Starts a pair again that somebody stopped.
+    StartPair,
+    /// Starts it in this region, once.
+    StartPairIn {
+        /// The region.
+        region: String,
+    },
     /// Takes back everything that holds automation up.
     Heal,
     /// Fetches the pair as the core shows it.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use continuum_agent::operator_client;
 use continuum_control_api::rest::{
-    ApplyPair, AuditRecord, FailoverRequest, PairView, PauseRequest, ReasonBody, Started,
-    SwitchoverRequest,
+    ApplyPair, AuditRecord, FailoverRequest, PairView, PausePairRequest, PauseRequest, ReasonBody,
+    ResumePairRequest, Started, SwitchoverRequest,
 };
-use continuum_domain::operation::Operation;
+use continuum_domain::operation::{Operation, OperationKind};
 use continuum_domain::record::pair_key;
 use continuum_domain::spec::{LossApproval, MemberSpec, NameSpec, PairSpec};
 use continuum_domain::{PairRecord, RegionId};
@@ -137,8 +137,17 @@ impl Operator {
                 }
             }
             Order::ResumePair => self.resume_pair().await,
+            Order::StartPair => self.start_pair().await,
+            Order::StartPairIn { region } => {
+                let to = Some(RegionId::new(region).expect("a valid name"));
+                let body = ResumePairRequest { to, reason: "simulation".into(), dry_run: false };
+                self.change("POST", &format!("/pairs/{}/resume", pair()), &body).await;
+            }
             Order::Heal => {
-                tokio::join!(self.heal(), self.resume_pair());
+                tokio::join!(self.heal(), async {
+                    self.resume_pair().await;
+                    self.start_pair().await;
+                });
             }
             Order::Account => {
                 let path = format!("/operations?pair={}", pair());
@@ -219,6 +228,10 @@ impl Operator {
             Fault::PausePair { .. } => {
                 self.pause_pair(true).await;
             }
+            Fault::StopPair { .. } => {
+                let body = PausePairRequest { dry_run: false, reason };
+                self.change("POST", &format!("/pairs/{}/pause", pair()), &body).await;
+            }
             Fault::Fence { region: name, .. } => {
                 let address = format!("{name}:{RPC_PORT}");
                 let (region, pair) = (region(&name), pair());
@@ -269,6 +282,32 @@ impl Operator {
 
     async fn resume_pair(&self) {
         while !self.pause_pair(false).await {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Calls off what is about to stop the pair, and starts it where it is stopped; does not give up.
+    async fn start_pair(&self) {
+        let of_pair = format!("/pairs/{}", pair());
+        loop {
+            let open = self.get::<Vec<Operation>>(&format!("/operations?pair={}", pair())).await;
+            let stops = |one: &&Operation| {
+                !one.state.is_final() && matches!(one.kind, OperationKind::Pause { .. })
+            };
+            let stopping = open.as_ref().map(|open| open.iter().find(stops).map(|one| &one.id));
+            let view = self.get::<PairView>(&of_pair).await;
+            let fresh = view.filter(|view| view.record_age_ms.is_some_and(|age| age < 1_000));
+            match (stopping, fresh) {
+                (Some(Some(id)), _) => {
+                    self.change("POST", &format!("/operations/{id}/cancel"), &because("over"))
+                        .await;
+                }
+                (Some(None), Some(view)) if view.resting.is_none() => return,
+                (Some(None), Some(_)) => {
+                    self.change("POST", &format!("{of_pair}/resume"), &because("over")).await;
+                }
+                _ => {}
+            }
             tokio::time::sleep(RETRY).await;
         }
     }

@@ -140,7 +140,7 @@ impl World<'_> {
             | Fault::SetMode { .. }
             | Fault::ReplaceAcceptor { .. }
             | Fault::SetDurability { .. } => return self.order(Order::Fault(fault)),
-            Fault::PausePair { .. } | Fault::Fence { .. } => {
+            Fault::PausePair { .. } | Fault::StopPair { .. } | Fault::Fence { .. } => {
                 self.order(Order::Fault(fault.clone()))
             }
         }
@@ -180,6 +180,7 @@ impl World<'_> {
             Fault::Member { region, what, .. } => self.members.end(region, *what),
             Fault::Resolver { index, .. } => self.shared.resolvers.trouble(*index, None, &[]),
             Fault::PausePair { .. } => self.order(Order::ResumePair),
+            Fault::StopPair { .. } => self.order(Order::StartPair),
             Fault::Fence { region, .. } => self.order(Order::Unfence { region: region.clone() }),
             _ => {}
         }

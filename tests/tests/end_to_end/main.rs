@@ -9,6 +9,7 @@ mod haproxy;
 mod lab_command;
 mod ledger_takeover;
 mod names_elsewhere;
+mod pair_pause;
 mod planned_switchover;
 mod pooler;
 mod region_lost;

@@ -58,6 +58,8 @@ pub enum Command {
     Pair(PairArgs),
     /// Move the primary on purpose; loses nothing
     Switchover(SwitchoverArgs),
+    /// Move the primary back where it belongs
+    Failback(FailbackArgs),
     /// Move the primary without its help
     Failover(FailoverArgs),
     /// List, show, watch, cancel and approve operations

@@ -100,6 +100,37 @@ pub enum PairVerb {
         #[arg(long, value_name = "COUNT", default_value_t = 20)]
         limit: usize,
     },
+    /// Stop a pair everywhere, cleanly, until it is resumed
+    Pause {
+        /// The pair
+        pair: PairId,
+        /// Only plan: checks everything, touches nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print each step as it happens and wait for the end
+        #[arg(long, conflicts_with = "dry_run")]
+        wait: bool,
+        /// Why; kept in the audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Start a paused pair again
+    Resume {
+        /// The pair
+        pair: PairId,
+        /// The region that is to hold it; left out: the one that did
+        #[arg(long, value_name = "REGION")]
+        to: Option<RegionId>,
+        /// Only plan: checks everything, touches nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print each step as it happens and wait for the end
+        #[arg(long, conflicts_with = "dry_run")]
+        wait: bool,
+        /// Why; kept in the audit
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
     /// Make an older version's spec the newest
     Rollback {
         /// The pair
@@ -183,6 +214,28 @@ pub struct SwitchoverArgs {
     /// The target
     #[arg(long, value_name = "REGION")]
     pub to: RegionId,
+    /// How; left out: hot where the pair allows it, else clean
+    #[arg(long, value_enum)]
+    pub method: Option<MethodArg>,
+    /// Only plan: checks everything, touches nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print each step as it happens and wait for the end
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
+    /// Why; kept in the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `failback`.
+#[derive(Debug, Args)]
+pub struct FailbackArgs {
+    /// The pair
+    pub pair: PairId,
     /// How; left out: hot where the pair allows it, else clean
     #[arg(long, value_enum)]
     pub method: Option<MethodArg>,

@@ -31,6 +31,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::Top(args) => top::run(args, variables).await,
         Command::Pair(args) => pairs::run(args, variables).await,
         Command::Switchover(args) => moves::switchover(args, variables).await,
+        Command::Failback(args) => moves::failback(args, variables).await,
         Command::Failover(args) => moves::failover(args, variables).await,
         Command::Operation(args) => operations::run(args, variables).await,
         Command::PauseAutomation(args) => automation::pause(args, variables).await,

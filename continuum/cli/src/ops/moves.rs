@@ -1,9 +1,9 @@
-//! `switchover` and `failover`.
+//! `switchover`, `failback` and `failover`.
 
-use continuum_control_api::rest::{FailoverRequest, Started, SwitchoverRequest};
+use continuum_control_api::rest::{FailbackRequest, FailoverRequest, Started, SwitchoverRequest};
 use continuum_domain::Epoch;
 
-use crate::args::ops::{FailoverArgs, SwitchoverArgs};
+use crate::args::ops::{FailbackArgs, FailoverArgs, SwitchoverArgs};
 use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 use crate::ops::session::Session;
@@ -23,6 +23,15 @@ pub async fn switchover(args: SwitchoverArgs, variables: &Variables) -> Result<E
     follow(&session, started, args.wait).await
 }
 
+/// Plans or starts a switchover to where the pair belongs.
+pub async fn failback(args: FailbackArgs, variables: &Variables) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client, variables)?;
+    let FailbackArgs { method, dry_run, reason, .. } = args;
+    let body = FailbackRequest { method: method.map(Into::into), dry_run, reason };
+    let started = session.ask(async || session.api.failback(&args.pair, &body).await).await?;
+    follow(&session, started, args.wait).await
+}
+
 /// Starts a failover that a person orders.
 pub async fn failover(args: FailoverArgs, variables: &Variables) -> Result<Exit, Failure> {
     let session = Session::open(&args.client, variables)?;
@@ -37,7 +46,11 @@ pub async fn failover(args: FailoverArgs, variables: &Variables) -> Result<Exit,
     follow(&session, started, args.wait).await
 }
 
-async fn follow(session: &Session, started: Started, wait: bool) -> Result<Exit, Failure> {
+pub(super) async fn follow(
+    session: &Session,
+    started: Started,
+    wait: bool,
+) -> Result<Exit, Failure> {
     match started {
         Started::Plan(plan) => {
             show(session.output(), &plan, || render::operation::plan(&plan, session.style))?;

@@ -1,12 +1,15 @@
 //! `pair`.
 
-use continuum_control_api::rest::{ApplyPair, DiffQuery, HistoryQuery, RollbackRequest};
+use continuum_control_api::rest::{
+    ApplyPair, DiffQuery, HistoryQuery, PausePairRequest, ResumePairRequest, RollbackRequest,
+};
 use continuum_domain::spec::PairSpec;
 
 use crate::args::ops::{PairArgs, PairVerb};
 use crate::config::client::OutputFormat;
 use crate::config::{Variables, pair};
 use crate::failure::{Exit, Failure};
+use crate::ops::moves;
 use crate::ops::session::Session;
 use crate::render::{self, show};
 
@@ -53,6 +56,16 @@ pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure>
             let query = HistoryQuery { limit: Some(limit) };
             let moves = session.ask(async || api.history(&pair, &query).await).await?;
             show(output, &moves, || render::moves::listing(&moves, style))?;
+        }
+        PairVerb::Pause { pair, dry_run, wait, reason } => {
+            let body = PausePairRequest { dry_run, reason };
+            let started = session.ask(async || api.pause_pair(&pair, &body).await).await?;
+            return moves::follow(&session, started, wait).await;
+        }
+        PairVerb::Resume { pair, to, dry_run, wait, reason } => {
+            let body = ResumePairRequest { to, dry_run, reason };
+            let started = session.ask(async || api.resume_pair(&pair, &body).await).await?;
+            return moves::follow(&session, started, wait).await;
         }
         PairVerb::Rollback { pair, to, reason } => {
             let body = RollbackRequest { version: to, reason };

@@ -139,6 +139,8 @@ pub fn pair() -> PairView {
     let spec = PairSpec::new(pair_id(), members, region("fsn"));
     let aged = |role| Some(AgedReport { age_ms: 100, report: report(role) });
     PairView {
+        resting: None,
+        barred: false,
         spec,
         version: 3,
         epoch: Some(Epoch(7)),

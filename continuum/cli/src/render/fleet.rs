@@ -7,6 +7,7 @@ use super::text::*;
 
 fn word(posture: Posture) -> &'static str {
     match posture {
+        Posture::Paused => "paused",
         Posture::Blocked => "blocked",
         Posture::Unknown => "unknown",
         Posture::AtRisk => "at risk",

@@ -18,6 +18,8 @@ pub fn kind(operation: &Operation) -> String {
         OperationKind::Failover { from, to, .. } => {
             format!("failover {} -> {to}", or_unknown(from.as_ref()))
         }
+        OperationKind::Pause { from } => format!("pause in {from}"),
+        OperationKind::Resume { to } => format!("resume in {to}"),
     }
 }
 
@@ -60,6 +62,7 @@ pub fn step(step: Step) -> &'static str {
         Step::Rejoin => "rejoin",
         Step::RestoreLedger => "restore-ledger",
         Step::Verify => "verify",
+        Step::Bar => "bar",
     }
 }
 
@@ -201,7 +204,11 @@ pub fn summary(operation: &Operation, now_ms: i64, style: Style) -> String {
 
 /// A dry run.
 pub fn plan(plan: &Plan, style: Style) -> String {
-    let from = or_unknown(plan.from.as_ref());
+    let route = match &plan.from {
+        // A pause leads nowhere.
+        Some(from) if *from == plan.to => from.to_string(),
+        from => format!("{} -> {}", or_unknown(from.as_ref()), plan.to),
+    };
     let verdict = if plan.allowed {
         style.paint(Tone::Good, "would be started")
     } else {
@@ -212,14 +219,16 @@ pub fn plan(plan: &Plan, style: Style) -> String {
         Some(Method::Clean) => ", clean",
         None => "",
     };
-    let mut out = format!("{from} -> {}{how}: {verdict}; nothing was touched\n", plan.to);
+    let mut out = format!("{route}{how}: {verdict}; nothing was touched\n");
     for reason in &plan.hot_refusals {
         out.push_str(&format!("  not hot: {reason}\n"));
     }
     for refusal in &plan.refusals {
         out.push_str(&format!("  - {}\n", one_line(refusal)));
     }
-    out.push_str("candidates:\n");
+    if !plan.candidates.is_empty() {
+        out.push_str("candidates:\n");
+    }
     for (region, against) in &plan.candidates {
         // Reasons against the target stand among the refusals of the move already.
         let is_told = |reason: &String| plan.refusals.iter().any(|told| told.contains(reason));

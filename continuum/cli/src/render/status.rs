@@ -60,10 +60,11 @@ pub fn pair_block(pair: &PairView, style: Style) -> String {
 
 fn holder_line(pair: &PairView, style: Style) -> String {
     // The register's own word that nobody holds it differs from knowing nothing.
-    let holder = match (&pair.holder, pair.epoch) {
-        (Some(region), _) => region.to_string(),
-        (None, Some(_)) => "nobody".into(),
-        (None, None) => UNKNOWN.into(),
+    let holder = match (&pair.holder, &pair.resting, pair.epoch) {
+        (Some(region), ..) => region.to_string(),
+        (None, Some(by), _) => format!("nobody (paused, last in {by})"),
+        (None, None, Some(_)) => "nobody".into(),
+        (None, None, None) => UNKNOWN.into(),
     };
     let age = match pair.record_age_ms {
         Some(ms) if ms > STALE_MS => format!(" (register read {})", ago(ms)),
@@ -155,6 +156,7 @@ pub fn role(role: MemberRole) -> &'static str {
         MemberRole::Rejoining => "rejoining",
         MemberRole::Fenced => "fenced",
         MemberRole::HandingOver => "handing-over",
+        MemberRole::Resting => "resting",
         MemberRole::Unknown => UNKNOWN,
     }
 }

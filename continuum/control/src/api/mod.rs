@@ -7,10 +7,10 @@ use continuum_control_api::approvals::Awaiting;
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
-    AutomationPause, CoreView, DiffQuery, ExportQuery, FailoverRequest, Fleet, FleetQuery,
-    HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery, PauseQuery,
-    PauseRequest, ReasonBody, RegionView, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
-    SwitchoverRequest, VerifyQuery,
+    AutomationPause, CoreView, DiffQuery, ExportQuery, FailbackRequest, FailoverRequest, Fleet,
+    FleetQuery, HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery,
+    PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RegionView, ResumePairRequest,
+    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
 };
 use continuum_control_api::routes::{Api, ApiError, Events, Export, Sight};
 use continuum_control_api::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
@@ -206,6 +206,33 @@ impl Api for Service {
         body: FailoverRequest,
     ) -> Result<Started, ApiError> {
         moves::failover(&self.core, &ask, &pair, body).await
+    }
+
+    async fn failback(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: FailbackRequest,
+    ) -> Result<Started, ApiError> {
+        moves::failback(&self.core, &ask, &pair, body).await
+    }
+
+    async fn pause_pair(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: PausePairRequest,
+    ) -> Result<Started, ApiError> {
+        moves::pause_pair(&self.core, &ask, &pair, body).await
+    }
+
+    async fn resume_pair(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: ResumePairRequest,
+    ) -> Result<Started, ApiError> {
+        moves::resume_pair(&self.core, &ask, &pair, body).await
     }
 
     async fn operations(

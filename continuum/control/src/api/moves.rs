@@ -1,16 +1,21 @@
 //! Starting moves: plan on fresh facts, then propose.
 
 use continuum_control_api::ask::Ask;
-use continuum_control_api::rest::{FailoverRequest, Plan, Started, SwitchoverRequest};
+use continuum_control_api::rest::{
+    FailbackRequest, FailoverRequest, PausePairRequest, Plan, ResumePairRequest, Started,
+    SwitchoverRequest,
+};
 use continuum_control_api::routes::ApiError;
 use continuum_domain::access::LOUD;
 use continuum_domain::operation::{Operation, OperationKind};
 use continuum_domain::sequence::TRIGGER_ORDERED;
+use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, PairId, PairRecord, RegionId};
 
 use super::{operation_of, pair_not_found};
 use crate::core::{Core, new_operation_id};
 use crate::plan::{self, Inputs, Wish};
+use crate::rest;
 use crate::state::Change;
 use crate::view::Reports;
 
@@ -77,6 +82,86 @@ pub(super) async fn failover(
     start(core, ask, (pair, kind, record.epoch), body.reason).await
 }
 
+/// A switchover to the member that the spec prefers.
+pub(super) async fn failback(
+    core: &Core,
+    ask: &Ask,
+    pair: &PairId,
+    body: FailbackRequest,
+) -> Result<Started, ApiError> {
+    core.fresh().await?;
+    let home = core.node.read(|state| state.spec(pair).map(|(_, spec)| home(spec)));
+    let to = home.ok_or_else(|| pair_not_found(pair))?;
+    let FailbackRequest { method, dry_run, reason } = body;
+    switchover(core, ask, pair, SwitchoverRequest { to, method, dry_run, reason }).await
+}
+
+/// The member of the highest priority; among equals the first primary.
+fn home(spec: &PairSpec) -> RegionId {
+    let first = |region: &RegionId| *region == spec.first_primary;
+    let best = spec.members.iter().max_by_key(|(region, member)| (member.priority, first(region)));
+    best.map_or_else(|| spec.first_primary.clone(), |(region, _)| region.clone())
+}
+
+pub(super) async fn pause_pair(
+    core: &Core,
+    ask: &Ask,
+    pair: &PairId,
+    body: PausePairRequest,
+) -> Result<Started, ApiError> {
+    let wish = |inputs: &Inputs<'_>| {
+        let from = inputs.register.and_then(|record| record.holder.as_ref());
+        (rest::pause(inputs, from), from.map(|from| OperationKind::Pause { from: from.clone() }))
+    };
+    stand(core, ask, pair, (body.dry_run, body.reason), wish).await
+}
+
+pub(super) async fn resume_pair(
+    core: &Core,
+    ask: &Ask,
+    pair: &PairId,
+    body: ResumePairRequest,
+) -> Result<Started, ApiError> {
+    let wish = |inputs: &Inputs<'_>| {
+        let plan = rest::resume(inputs, body.to.as_ref());
+        let to = plan.to.clone();
+        (plan, Some(OperationKind::Resume { to }))
+    };
+    stand(core, ask, pair, (body.dry_run, body.reason), wish).await
+}
+
+/// Plans or starts what stops a pair or starts it again.
+async fn stand(
+    core: &Core,
+    ask: &Ask,
+    pair: &PairId,
+    (dry_run, reason): (bool, String),
+    wish: impl FnOnce(&Inputs<'_>) -> (Plan, Option<OperationKind>),
+) -> Result<Started, ApiError> {
+    if let Some(operation) = answered(core, ask).await? {
+        return Ok(Started::Operation(operation));
+    }
+    let seen = see(core, pair).await?;
+    let (plan, kind) = wish(&seen.inputs(core));
+    if dry_run {
+        return Ok(Started::Plan(plan));
+    }
+    let same = seen.running.filter(|running| {
+        Some(&running.kind) == kind.as_ref()
+            && quiet(&running.actor) == ask.actor()
+            && !running.cancel_requested
+    });
+    if let Some(running) = same {
+        return Ok(Started::Operation(running));
+    }
+    match (&seen.record, kind, plan.allowed) {
+        (Some(record), Some(kind), true) => {
+            start(core, ask, (pair, kind, record.epoch), reason).await
+        }
+        _ => Err(refused(&plan)),
+    }
+}
+
 /// The operation that the same request started before, as it stands now.
 async fn answered(core: &Core, ask: &Ask) -> Result<Option<Operation>, ApiError> {
     let Some(reply) = core.answered(ask).await? else { return Ok(None) };
@@ -88,6 +173,43 @@ async fn answered(core: &Core, ask: &Ask) -> Result<Option<Operation>, ApiError>
 /// An actor without the mark of broken glass.
 fn quiet(actor: &str) -> &str {
     actor.strip_suffix(LOUD).unwrap_or(actor)
+}
+
+/// A pair as it stands now.
+struct Seen {
+    record: Option<PairRecord>,
+    spec: PairSpec,
+    running: Option<Operation>,
+    reports: Reports,
+}
+
+impl Seen {
+    fn inputs<'a>(&'a self, core: &'a Core) -> Inputs<'a> {
+        Inputs {
+            spec: &self.spec,
+            register: self.record.as_ref(),
+            reports: &self.reports,
+            links: &core.links,
+            under_way: self.running.as_ref().map(|operation| &operation.id),
+        }
+    }
+}
+
+async fn see(core: &Core, pair: &PairId) -> Result<Seen, ApiError> {
+    let read = core.read_register(pair).await;
+    if let Err(error) = &read {
+        tracing::warn!(%pair, %error, "register not read for a plan");
+    }
+    let record = read.ok().flatten();
+    let epoch = record.as_ref().map_or(Epoch(0), |record| record.epoch);
+    core.fresh().await?;
+    let found = core.node.read(|state| {
+        let (_, spec) = state.spec(pair)?;
+        Some((spec.clone(), state.barring(pair, epoch).cloned()))
+    });
+    let (spec, running) = found.ok_or_else(|| pair_not_found(pair))?;
+    let reports = Reports::collect(&core.links, pair, &spec, core.clock.now());
+    Ok(Seen { record, spec, running, reports })
 }
 
 struct Looked {
@@ -104,27 +226,9 @@ async fn look(
     wish: Wish,
     actor: &str,
 ) -> Result<Looked, ApiError> {
-    let read = core.read_register(pair).await;
-    if let Err(error) = &read {
-        tracing::warn!(%pair, %error, "register not read for a plan");
-    }
-    let record = read.ok().flatten();
-    let epoch = record.as_ref().map_or(Epoch(0), |record| record.epoch);
-    core.fresh().await?;
-    let found = core.node.read(|state| {
-        let (_, spec) = state.spec(pair)?;
-        Some((spec.clone(), state.barring(pair, epoch).cloned()))
-    });
-    let (spec, running) = found.ok_or_else(|| pair_not_found(pair))?;
-    let reports = Reports::collect(&core.links, pair, &spec, core.clock.now());
-    let inputs = Inputs {
-        spec: &spec,
-        register: record.as_ref(),
-        reports: &reports,
-        links: &core.links,
-        under_way: running.as_ref().map(|operation| &operation.id),
-    };
-    let plan = plan::plan(&inputs, to, wish);
+    let seen = see(core, pair).await?;
+    let plan = plan::plan(&seen.inputs(core), to, wish);
+    let Seen { record, running, .. } = seen;
     let same = running.filter(|running| {
         let same_move = match (&running.kind, wish) {
             (OperationKind::Switchover { to: running_to, method, .. }, Wish::Switchover(asked)) => {

@@ -94,6 +94,7 @@ fn standing(views: &[(PairView, bool)], out: &mut Gathered<'_>) {
         (Posture::AtRisk, "at-risk"),
         (Posture::Unknown, "unknown"),
         (Posture::Blocked, "blocked"),
+        (Posture::Paused, "paused"),
     ];
     out.gauges(
         "continuum_pair_posture",
@@ -153,6 +154,7 @@ fn role(role: MemberRole) -> Option<&'static str> {
         MemberRole::Rejoining => "rejoining",
         MemberRole::Fenced => "fenced",
         MemberRole::HandingOver => "handing-over",
+        MemberRole::Resting => "resting",
         MemberRole::Unknown => return None,
     })
 }

@@ -12,6 +12,7 @@ use super::Ages;
 use crate::core::Core;
 use crate::link::registry::millis;
 use crate::plan::{self, Inputs, Wish};
+use crate::rest;
 use crate::view::Reports;
 
 /// Facts for one operation, measured now. What cannot be measured stays unknown.
@@ -28,6 +29,8 @@ pub(super) async fn measure(core: &Core, operation: &Operation, ages: &Ages) -> 
         aborting_for_ms: ages.aborting,
         drain_age_ms: ages.drain,
         checkpoint_age_ms: ages.checkpoint,
+        bar_age_ms: ages.bar,
+        unbarred: ages.unbarred,
         ..MoveFacts::default()
     };
     // A pair whose spec was removed meanwhile is carried on by its last one.
@@ -62,6 +65,7 @@ pub(super) async fn measure(core: &Core, operation: &Operation, ages: &Ages) -> 
         synchronous: spec.durability.is_synchronous(),
         switchover_deadline_ms: i64::try_from(spec.switchover_deadline.as_millis())
             .unwrap_or(i64::MAX),
+        not_still: rest::not_still(&reports, &spec),
         switches: switches(core, &operation.pair, &spec),
         drain_ms: i64::try_from(spec.drain.as_millis()).unwrap_or(i64::MAX),
         drain_failure: spec.drain_failure,
@@ -89,14 +93,16 @@ fn preflight(
     reports: &Reports,
     record: &PairRecord,
 ) -> Vec<String> {
+    let inputs =
+        Inputs { spec, register: Some(record), reports, links: &core.links, under_way: None };
     let wish = match &operation.kind {
+        OperationKind::Pause { from } => return rest::pause(&inputs, Some(from)).refusals,
+        OperationKind::Resume { to } => return rest::resume(&inputs, Some(to)).refusals,
         OperationKind::Switchover { method, .. } => Wish::Switchover(Some(*method)),
         OperationKind::Failover { allow_data_loss, .. } => Wish::Failover {
             allow_data_loss: *allow_data_loss,
             loss_epoch: allow_data_loss.then_some(operation.at_epoch),
         },
     };
-    let inputs =
-        Inputs { spec, register: Some(record), reports, links: &core.links, under_way: None };
     plan::plan(&inputs, sequence::target(operation), wish).refusals
 }

@@ -37,6 +37,8 @@ struct Memory {
     aborting_since: Option<Tick>,
     drain_sent: Option<Tick>,
     checkpoint_sent: Option<Tick>,
+    barred: Option<Tick>,
+    unbarred: bool,
 }
 
 /// Runs until the node stops.
@@ -108,6 +110,10 @@ async fn carry_on(
         for effect in effects {
             match effect {
                 CoreEffect::Send { to, order } => send(core, &operation, &to, order, &mut memory),
+                CoreEffect::SetPaused { paused } => {
+                    memory.barred = Some(core.clock.now());
+                    memory.unbarred |= set_paused(core, &operation, paused).await && !paused;
+                }
                 CoreEffect::Journal { step, outcome, detail } => {
                     let change = Change::Line { operation: id.clone(), step, outcome, detail };
                     journalled = commit(core, change).await;
@@ -137,6 +143,8 @@ struct Ages {
     aborting: Option<u64>,
     drain: Option<u64>,
     checkpoint: Option<u64>,
+    bar: Option<u64>,
+    unbarred: bool,
 }
 
 fn ages(core: &Core, memory: &Memory) -> Ages {
@@ -147,7 +155,22 @@ fn ages(core: &Core, memory: &Memory) -> Ages {
         aborting: age(memory.aborting_since),
         drain: age(memory.drain_sent),
         checkpoint: age(memory.checkpoint_sent),
+        bar: age(memory.barred),
+        unbarred: memory.unbarred,
     }
+}
+
+/// Whether it took effect is for the next look at the register to say.
+async fn set_paused(core: &Core, operation: &Operation, paused: bool) -> bool {
+    let written = core.set_paused(&operation.pair, operation.at_epoch, paused).await;
+    let (id, pair) = (&operation.id, &operation.pair);
+    match &written {
+        Ok(()) => tracing::info!(operation = %id, %pair, paused, "paused of the register written"),
+        Err(error) => {
+            tracing::warn!(operation = %id, %pair, paused, %error, "paused of the register not written");
+        }
+    }
+    written.is_ok()
 }
 
 /// Commits a change; `false` when it is not known to be committed, and nothing may follow from it.
@@ -188,6 +211,7 @@ fn send(
         CoreOrder::Checkpoint => Order::Checkpoint,
         CoreOrder::SwitchOver { to, deadline_ms } => Order::SwitchOver { to, deadline_ms },
         CoreOrder::AbortSwitchOver => Order::AbortSwitchOver,
+        CoreOrder::Rest { deadline_ms } => Order::Rest { deadline_ms },
         CoreOrder::TakeOver { deadline_ms } => Order::TakeOver { deadline_ms },
         CoreOrder::FailOver { allow_data_loss } => Order::FailOver { allow_data_loss },
     };

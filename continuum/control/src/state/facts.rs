@@ -11,7 +11,7 @@ use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::operation::{
     Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
 };
-use continuum_domain::pair::{BY_HOT, BY_LEDGER};
+use continuum_domain::pair::{BY_HOT, BY_LEDGER, RESUMED};
 use continuum_domain::sequence;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use sha2::{Digest, Sha256};
@@ -208,7 +208,7 @@ impl CoreState {
         if !planted(Bug::AcquiredUnaudited) {
             self.audit_fact(by, entry);
         }
-        let planned = matches!(acquisition.why.as_str(), "handover" | BY_HOT);
+        let planned = matches!(acquisition.why.as_str(), "handover" | BY_HOT | RESUMED);
         let moves = planned || !matches!(acquisition.why.as_str(), "returned" | "created");
         let mut operation = None;
         let mut added = None;
@@ -257,7 +257,13 @@ impl CoreState {
         let named = entry.operation.as_ref().filter(|id| self.operations.get(id).is_some_and(fits));
         named.cloned().or_else(|| {
             let kind = |operation: &Operation| {
-                matches!(operation.kind, OperationKind::Switchover { .. }) == planned
+                let kind = match operation.kind {
+                    OperationKind::Switchover { .. } | OperationKind::Resume { .. } => true,
+                    OperationKind::Failover { .. } => false,
+                    // Nobody becomes holder by it.
+                    OperationKind::Pause { .. } => return false,
+                };
+                kind == planned
             };
             self.unfinished()
                 .find(|operation| fits(operation) && kind(operation))
@@ -316,6 +322,7 @@ impl CoreState {
                 to: region.clone(),
                 method: Method::Hot,
             },
+            (_, RESUMED) => OperationKind::Resume { to: region.clone() },
             (from, why) => OperationKind::Failover {
                 from: from.clone(),
                 to: region.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use continuum_control_api::link::JournalEntry;
 use continuum_control_api::rest::HistoryEntry;
 use continuum_domain::objective::Loss;
-use continuum_domain::pair::{BY_HOT, BY_LEDGER};
+use continuum_domain::pair::{BY_HOT, BY_LEDGER, RESUMED};
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, PairId, RegionId};
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,11 @@ impl PairState {
         let before = Epoch(epoch.0.saturating_sub(1));
         let known = || self.epochs.get(&before).map(|record| record.holder.clone());
         let from = record.from.clone().or_else(known);
-        let cost = self.costs.get(&epoch).copied().unwrap_or_default();
+        let mut cost = self.costs.get(&epoch).copied().unwrap_or_default();
+        if record.by == RESUMED {
+            // That nobody could write was what somebody wanted.
+            cost.outage_ms = None;
+        }
         let spec = self.spec_at(record.at_ms);
         let objectives = spec.and_then(|spec| spec.objectives).unwrap_or_default();
         let loss = loss(record, spec, cost);
@@ -104,7 +108,7 @@ impl PairState {
 fn loss(record: &EpochRecord, spec: Option<&PairSpec>, cost: Cost) -> Loss {
     let waits = spec.is_some_and(|spec| spec.durability.is_synchronous());
     match record.by.as_str() {
-        "handover" | "returned" | "created" => Loss::Nothing,
+        "handover" | "returned" | "created" | RESUMED => Loss::Nothing,
         BY_HOT | BY_LEDGER | "expired" | "vacant" if waits => Loss::Nothing,
         _ => match cost.tail {
             Some((bytes, commits)) => Loss::AtMost { bytes, commits },

@@ -439,5 +439,7 @@ fn kind_text(kind: &OperationKind) -> String {
             let from = from.as_ref().map_or("unknown", RegionId::as_str);
             format!("{from} -> {to} ({trigger})")
         }
+        OperationKind::Pause { from } => format!("{from} -> nobody (pause)"),
+        OperationKind::Resume { to } => format!("nobody -> {to} (resume)"),
     }
 }

@@ -143,6 +143,9 @@ fn request(world: &World, line: &Line) -> (String, Option<Value>) {
         (_, "/pairs/{pair}/failover") => {
             json!({ "to": "hel", "dry_run": dry, "allow_data_loss": loss, "epoch": 1 })
         }
+        (_, "/pairs/{pair}/failback" | "/pairs/{pair}/pause" | "/pairs/{pair}/resume") => {
+            json!({ "dry_run": dry })
+        }
         ("PUT", "/automation/pause") => {
             json!({ "pair": one.then_some(pair), "reason": "test", "for_ms": 1 })
         }

@@ -25,6 +25,8 @@ pub enum Verb {
     Remove,
     /// To pause its automation.
     Pause,
+    /// To stop it everywhere until it is resumed.
+    Stop,
 }
 
 impl Verb {
@@ -36,19 +38,20 @@ impl Verb {
             Verb::Change => "change",
             Verb::Remove => "remove",
             Verb::Pause => "pause",
+            Verb::Stop => "stop",
         }
     }
 
     /// All of them.
-    pub const ALL: [Verb; 5] =
-        [Verb::Switchover, Verb::Failover, Verb::Change, Verb::Remove, Verb::Pause];
+    pub const ALL: [Verb; 6] =
+        [Verb::Switchover, Verb::Failover, Verb::Change, Verb::Remove, Verb::Pause, Verb::Stop];
 }
 
 impl std::str::FromStr for Verb {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|verb| verb.label() == text).ok_or_else(|| {
-            format!("{text:?} is none of switchover, failover, change, remove and pause")
+            format!("{text:?} is none of switchover, failover, change, remove, pause and stop")
         })
     }
 }

@@ -15,8 +15,8 @@
 
 use std::time::Duration;
 
-use super::PairMachine;
-use super::types::PlaneCommand;
+use super::types::{Effect, PlaneCommand};
+use super::{PUBLISH_INTERVAL, PairMachine};
 use crate::ids::{Epoch, OperationId, RegionId};
 use crate::mutation::{Bug, planted};
 use crate::observation::ProcessState;
@@ -148,6 +148,12 @@ impl PairMachine {
     pub(super) fn keep_resting(&mut self, now: Tick, record: &PairRecord) {
         self.rest.woken = None;
         self.approval = None;
+        let due = self.last_publish_sent.is_none_or(|sent| now.since(sent) >= PUBLISH_INTERVAL);
+        if record.rested_by.as_ref() == Some(&self.me) && due {
+            // Nobody holds the pair: who let go of it is the one that says so in its names.
+            self.last_publish_sent = Some(now);
+            self.out.push(Effect::PublishNames { epoch: record.epoch });
+        }
         let running = self.process() == Some(ProcessState::Running);
         if running && !self.promoted() && !planted(Bug::RestIgnored) {
             // A clean stop: what was received is on disk, and the next start is quick.

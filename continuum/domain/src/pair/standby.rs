@@ -28,6 +28,8 @@ impl PairMachine {
 
     /// The lease is vacant: whoever holds every acknowledged commit may take it.
     pub(super) fn decide_vacant(&mut self, now: Tick, record: &PairRecord) {
+        // R6: nobody's session is looked at meanwhile, and that is not the silence of the next holder.
+        self.window.reset();
         if record.resting().is_some() {
             return self.keep_resting(now, record);
         }

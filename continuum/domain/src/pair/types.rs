@@ -542,7 +542,7 @@ pub enum Effect {
     },
     /// Tell the other members that the register changed.
     NudgePeers,
-    /// Make the names point here.
+    /// Make the names point here or, while the pair rests, say what its spec wants said then.
     PublishNames {
         /// Under this epoch.
         epoch: Epoch,

@@ -74,7 +74,10 @@ fn take_back(
     position: &Position,
     (now_ms, barred_ms, late): (i64, i64, bool),
 ) -> Vec<CoreEffect> {
-    if record.paused {
+    // R9: a write that bars and was not answered may land yet, unless the version it expects is used up.
+    let may_be_barred_yet =
+        *position == Position::Before && !facts.unbarred && !planted(Bug::BarUnresolved);
+    if record.paused || may_be_barred_yet {
         return set_paused(facts, false);
     }
     match (&record.holder, position) {
@@ -144,10 +147,15 @@ pub(super) fn resume(
         };
     }
     if let Position::Elsewhere(epoch, Some(third)) = position {
-        return resumed_by(operation, third, *epoch);
+        let detail = format!("{third} resumed the pair instead, under epoch {epoch}");
+        return finished(operation, detail);
     }
     if record.paused && !planted(Bug::ResumedPaused) {
         return set_paused(facts, false);
+    }
+    if let (Some(holder), Position::Before) = (&record.holder, position) {
+        // A pause that never came to its end, or was written by hand.
+        return finished(operation, format!("{holder} holds the pair; others may take over again"));
     }
     let Some(asked_ms) = core_line(operation, Step::Commit, &StepOutcome::Started) else {
         return journal(Step::Commit, StepOutcome::Started, format!("asking {to} to resume"));
@@ -162,16 +170,11 @@ pub(super) fn resume(
     vec![CoreEffect::Send { to: to.clone(), order }]
 }
 
-/// Another member was quicker. The pair is back, which is what was asked for.
-fn resumed_by(
-    operation: &Operation,
-    third: &RegionId,
-    epoch: crate::ids::Epoch,
-) -> Vec<CoreEffect> {
+/// The pair is back, which is what was asked for.
+fn finished(operation: &Operation, detail: String) -> Vec<CoreEffect> {
     if has(operation, Step::Verify, &StepOutcome::Done) {
         return vec![CoreEffect::Become { state: OperationState::Done }];
     }
-    let detail = format!("{third} resumed the pair instead, under epoch {epoch}");
     journal(Step::Verify, StepOutcome::Done, detail)
 }
 

@@ -162,6 +162,7 @@ impl World {
             checkpoint_age_ms: age(self.checkpoint_sent_ms),
             not_still: None,
             bar_age_ms: None,
+            unbarred: false,
             register,
         };
         if matches!(

@@ -21,6 +21,9 @@ pub enum Event {
     /// The order in flight arrives at whom it was sent to.
     Obey,
     LoseOrders,
+    /// The next write of the core is not answered, and lands later or never.
+    WriteDelayed,
+    WriteLands,
     /// The holder goes away and comes back under the next epoch.
     HolderReturns,
     HolderReleases,
@@ -39,6 +42,8 @@ pub fn event() -> impl Strategy<Value = Event> {
         10 => prop::option::weighted(0.2, 0..3u8).prop_map(|crash_after| Event::Look { crash_after }),
         6 => Just(Event::Obey),
         1 => Just(Event::LoseOrders),
+        1 => Just(Event::WriteDelayed),
+        2 => Just(Event::WriteLands),
         1 => Just(Event::HolderReturns),
         1 => Just(Event::HolderReleases),
         1 => Just(Event::AnotherAcquires),
@@ -65,6 +70,11 @@ pub struct Resting {
     orders: Vec<(RegionId, Epoch, CoreOrder)>,
     sent_ms: Option<i64>,
     barred_ms: Option<i64>,
+    unbarred: bool,
+    version: u64,
+    delays: bool,
+    /// A write that was not answered: what version it expects, and what it sets.
+    late: Option<(u64, bool)>,
     /// Whether anything outside the journal was ever touched.
     pub touched: bool,
     saw_rest: bool,
@@ -99,6 +109,10 @@ impl Resting {
             orders: Vec::new(),
             sent_ms: None,
             barred_ms: None,
+            unbarred: false,
+            version: 7,
+            delays: false,
+            late: None,
             touched: false,
             saw_rest: false,
             resumed: false,
@@ -119,6 +133,7 @@ impl Resting {
             not_still: self.reports.then(|| both.difference(&self.still).cloned().collect()),
             directive_age_ms: age(self.sent_ms),
             bar_age_ms: age(self.barred_ms),
+            unbarred: self.unbarred,
             register,
             ..MoveFacts::default()
         }
@@ -136,6 +151,7 @@ impl Resting {
             for effect in effects {
                 if left == 0 {
                     (self.sent_ms, self.barred_ms) = (None, None);
+                    self.unbarred = false;
                     return;
                 }
                 left -= 1;
@@ -160,7 +176,7 @@ impl Resting {
                 assert!(self.announced(Step::Bar), "the register is written before its line");
                 self.touched = true;
                 self.barred_ms = Some(self.now_ms);
-                self.register.paused = paused;
+                self.write(paused);
             }
             CoreEffect::Send { to, order } => {
                 let seen = facts.register.as_ref().expect("an order on a guess");
@@ -180,6 +196,23 @@ impl Resting {
                 self.orders.push((to, self.operation.at_epoch, order));
             }
             CoreEffect::Become { state } => self.check(facts, &state),
+        }
+    }
+
+    fn write(&mut self, paused: bool) {
+        if std::mem::take(&mut self.delays) {
+            self.late = Some((self.version, paused));
+            return;
+        }
+        self.version += 1;
+        self.register.paused = paused;
+        self.unbarred |= !paused;
+    }
+
+    fn late_write_lands(&mut self) {
+        if let Some((_, paused)) = self.late.take_if(|(expected, _)| *expected == self.version) {
+            self.version += 1;
+            self.register.paused = paused;
         }
     }
 
@@ -218,6 +251,8 @@ impl Resting {
                 }
             }
             Event::LoseOrders => self.orders.clear(),
+            Event::WriteDelayed => self.delays = true,
+            Event::WriteLands => self.late_write_lands(),
             Event::HolderReturns if self.register.holder.is_some() => self.acquired("fsn"),
             Event::HolderReleases if self.register.holder.is_some() => self.vacated(None),
             Event::AnotherAcquires if !self.register.paused => self.acquired("hel"),
@@ -255,12 +290,14 @@ impl Resting {
     }
 
     fn vacated(&mut self, rested_by: Option<RegionId>) {
+        self.version += 1;
         self.register.epoch = self.register.epoch.next();
         (self.register.holder, self.register.rested_by) = (None, rested_by);
         self.writes = false;
     }
 
     fn acquired(&mut self, name: &str) {
+        self.version += 1;
         self.register.epoch = self.register.epoch.next();
         (self.register.holder, self.register.rested_by) = (Some(region(name)), None);
         (self.resumed, self.writes) = (true, true);
@@ -281,6 +318,10 @@ impl Resting {
             }
             self.now_ms += 5_000;
             if self.operation.state.is_final() {
+                self.late_write_lands();
+                let undone = matches!(self.operation.state, OperationState::Undone { .. });
+                let barred = undone && self.touched && self.register.paused;
+                assert!(!barred, "undone, and a late write bars challengers for ever");
                 return;
             }
         }

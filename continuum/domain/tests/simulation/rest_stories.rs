@@ -54,6 +54,9 @@ pub const REST_AND_BACK: Story = Story {
         w.run(ms(5_000));
         let back = w.run_until(ms(4_000), |w| w.primary() == Some(0));
         must(w, back, "I5: who put the pair to rest did not resume it");
+        w.run(ms(3_000));
+        let asked = w.operator.asks.get(&1).copied().unwrap_or(0);
+        must(w, asked == 0, "R6: the time at rest passed for the silence of whoever resumed it");
     },
 };
 

@@ -44,6 +44,8 @@ pub struct Judge {
     top: Option<(Epoch, usize)>,
     /// The epoch by which the recorded holder became it.
     tenure: Epoch,
+    /// Who put the pair to rest last, and the epoch of that.
+    rested: Option<(usize, Epoch)>,
     pub durability_changed: bool,
     pub disks_lost: u64,
     /// The guard of this world admits a promotion without a deadline (to show what R5 is for).
@@ -180,6 +182,9 @@ impl World {
     ) {
         if before.as_ref().is_none_or(|before| before.holder != value.holder) {
             self.judge.tenure = value.epoch;
+        }
+        if let Some(by) = &value.rested_by {
+            self.judge.rested = Some((self.index(by), value.epoch));
         }
         if let Some(before) = &before {
             self.judge_premise(writer, before, value);
@@ -409,7 +414,9 @@ impl World {
             let tenure = self.judge.tenure..=record.epoch;
             record.held_by(&self.regions[r].name) && tenure.contains(&epoch)
         });
-        if !holds && !self.may_not_know(r) {
+        // Who put the pair to rest speaks for it, by an epoch that any later one overrules.
+        let rested = self.judge.rested == Some((r, epoch));
+        if !holds && !rested && !self.may_not_know(r) {
             self.violated(format!(
                 "I3: {r} published names under epoch {epoch} without holding it"
             ));

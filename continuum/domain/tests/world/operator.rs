@@ -12,6 +12,8 @@ use super::{Fault, Host, World, ms};
 pub struct Operator {
     pub operations: u64,
     pub last: Option<OperationId>,
+    /// How often each region asked the core whether it may take over.
+    pub asks: BTreeMap<usize, u64>,
     /// How often the pair was to rest, and which of these times is over.
     pub rests: u64,
     pub resumed: u64,
@@ -171,6 +173,7 @@ impl World {
     }
 
     pub fn ask_grant(&mut self, r: usize, life: u64, epoch: Epoch) {
+        *self.operator.asks.entry(r).or_default() += 1;
         if !self.net.core_reaches(r, self.now) || self.now < self.net.core_ignores {
             return;
         }

@@ -39,6 +39,21 @@ pub(super) fn all() -> Vec<Scenario> {
             pair_paused,
         ),
         scenario(
+            "pair-stopped-and-started",
+            "an operator stops the pair: it stays stopped through restarts of everything, and comes back where it was",
+            pair_stopped,
+        ),
+        scenario(
+            "pair-stopped-and-its-region-is-lost",
+            "the region that held the pair is lost while it is stopped: the other one resumes it and nothing is lost",
+            pair_stopped_region_lost,
+        ),
+        scenario(
+            "pair-stopped-and-the-core-dies",
+            "every control node is killed when the holder has been asked to stop: the pause is carried on when they are back",
+            pair_stopped_core_dies,
+        ),
+        scenario(
             "semi-automatic-waits-for-approval",
             "R21: in mode semi-automatic the takeover is proposed, and made when a person approves it",
             semi_automatic,
@@ -142,6 +157,46 @@ fn pair_paused(story: &mut Story<'_, '_>) -> Told {
     story.advance(millis(200))?;
     story.expect_no_acknowledgement(secs(9))?;
     story.expect_blocked("hel", "paused", secs(5))?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
+fn pair_stopped(story: &mut Story<'_, '_>) -> Told {
+    story.stop_pair_for(mins(60));
+    story.expect_at_rest("fsn", secs(10))?;
+    story.expect_no_acknowledgement(secs(12))?;
+    for region in ["fsn", "hel"] {
+        story.region(region).loses_power_for(secs(2));
+        story.advance(secs(5))?;
+    }
+    story.expect_at_rest("fsn", secs(2))?;
+    story.expect_nobody_writes(secs(3))?;
+    story.start_pair();
+    story.expect_primary("fsn", secs(15))?;
+    story.expect_nothing_lost()?;
+    story.expect_whole(secs(30))
+}
+
+fn pair_stopped_region_lost(story: &mut Story<'_, '_>) -> Told {
+    story.stop_pair_for(mins(60));
+    story.expect_at_rest("fsn", secs(10))?;
+    story.region("fsn").loses_power();
+    story.advance(secs(12))?;
+    story.expect_nobody_writes(secs(3))?;
+    story.start_pair_in("hel");
+    story.expect_primary("hel", secs(15))?;
+    story.expect_nothing_lost()?;
+    story.heal();
+    story.expect_whole(secs(60))
+}
+
+fn pair_stopped_core_dies(story: &mut Story<'_, '_>) -> Told {
+    story.stop_pair_for(mins(60));
+    story.expect_nobody_writes(secs(5))?;
+    story.core_killed_for(secs(3));
+    story.expect_at_rest("fsn", secs(20))?;
+    story.start_pair();
+    story.expect_primary("fsn", secs(20))?;
     story.heal();
     story.expect_whole(secs(60))
 }
