@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use continuum_chaos::Lab;
 use continuum_chaos::lab::Error;
-use continuum_control_api::rest::{PausePairRequest, ResumePairRequest, Started};
+use continuum_control_api::rest::{PausePairRequest, Plan, ResumePairRequest, Started};
 use continuum_domain::operation::{Operation, OperationState};
 use continuum_tests::*;
 
@@ -61,8 +61,9 @@ async fn a_paused_pair_stays_stopped_and_comes_back_whole() -> Outcome {
         assert!(!lab.postgres_runs(&region), "PostgreSQL runs in {region}");
     }
 
-    let again = lab.api().pause_pair(&pair, &PausePairRequest::default()).await;
-    assert!(again.is_err_and(|error| error.to_string().contains("paused already")));
+    let planned = lab.api().pause_pair(&pair, &plan).await.map_err(asked)?;
+    let refused = |plan: &Plan| plan.refusals.iter().any(|one| one.contains("paused already"));
+    assert!(matches!(&planned, Started::Plan(plan) if refused(plan)), "{planned:?}");
     let started =
         lab.api().resume_pair(&pair, &ResumePairRequest::default()).await.map_err(asked)?;
     let resumed = ended(&lab, started).await?;
