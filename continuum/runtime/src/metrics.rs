@@ -8,6 +8,7 @@ use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// Media type of the answer.
@@ -64,6 +65,25 @@ impl Gathered<'_> {
         let mut any = false;
         for (labels, value) in values {
             family.get_or_create(&labels).set(value);
+            any = true;
+        }
+        if any {
+            self.registry.register(name, help, family);
+        }
+    }
+
+    /// The same for durations, of which each is counted by its length.
+    pub fn histograms(
+        &mut self,
+        (name, help): (&str, &str),
+        bounds: &'static [f64],
+        values: impl IntoIterator<Item = (Labels, f64)>,
+    ) {
+        let histogram = || Histogram::new(bounds.iter().copied());
+        let family = Family::<Labels, Histogram, _>::new_with_constructor(histogram);
+        let mut any = false;
+        for (labels, value) in values {
+            family.get_or_create(&labels).observe(value);
             any = true;
         }
         if any {

@@ -12,5 +12,6 @@ mod names_elsewhere;
 mod planned_switchover;
 mod pooler;
 mod region_lost;
+mod traces;
 mod witness_lost;
 mod witness_quorum;

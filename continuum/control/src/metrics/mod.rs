@@ -22,6 +22,7 @@ mod pairs;
 mod sinks;
 #[cfg(test)]
 mod tests;
+mod write_gaps;
 
 /// Upper bounds of the durations of requests, seconds.
 const SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
@@ -73,6 +74,7 @@ pub(crate) fn text(core: &Core) -> Result<String, std::fmt::Error> {
     if core.leadership().i_lead {
         pairs::gather(core, &mut gathered);
         objectives::gather(core, &mut gathered);
+        write_gaps::gather(core, &mut gathered);
         // Only the leader sends.
         sinks::gather(core, &mut gathered);
     }
