@@ -6,6 +6,7 @@ use std::time::Duration;
 use continuum_dns::provider::config::ProviderConfig;
 use continuum_domain::{PairId, RegionId, Timing, duration_text};
 use continuum_runtime::net::TlsFiles;
+use continuum_runtime::traces::TracesConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::traffic::config::TrafficConfig;
@@ -44,6 +45,9 @@ pub struct AgentConfig {
     /// Traffic switches that this agent drives.
     #[serde(default)]
     pub traffic: Vec<TrafficConfig>,
+    /// Where spans are sent to; nowhere when absent.
+    #[serde(default)]
+    pub traces: Option<TracesConfig>,
 }
 
 /// A server to dial: the name in its certificate, and its address.

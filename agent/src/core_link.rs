@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::beats::Beats;
 use crate::config::ServerAddress;
+use crate::directives::DirectiveDesk;
 use crate::driver::PairHandle;
 use crate::journal::Journal;
 use crate::report::{acceptor_reports, member_report};
@@ -125,6 +126,7 @@ pub(crate) struct CoreLink {
     pub specs: mpsc::Sender<Specs>,
     pub behind: watch::Receiver<Behind>,
     pub dialect: Dialect,
+    pub directives: DirectiveDesk,
 }
 
 impl CoreLink {
@@ -219,6 +221,7 @@ impl CoreLink {
                 self.tell(&pair, Event::Granted { epoch, grant: grant(answer) }).await;
             }
             ToAgent::Directive(directive) => {
+                self.directives.taken(&directive);
                 let Some(directive) = self.traffic.take(directive) else { return };
                 let pair = directive.pair.clone();
                 if let Some(event) = order(directive) {

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::beats::Beats;
 use crate::core_link::CoreHandle;
+use crate::directives::DirectiveDesk;
 use crate::edges::Onlooker;
 use crate::effects::Performer;
 use crate::journal::Journal;
@@ -49,6 +50,7 @@ pub(crate) struct Parts {
     pub journal: Journal,
     pub state: StateDisk,
     pub onlooker: Option<Onlooker>,
+    pub directives: DirectiveDesk,
 }
 
 /// What others may ask of a running pair.

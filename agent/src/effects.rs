@@ -15,6 +15,7 @@ use continuum_domain::record::pair_key;
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{Epoch, PairId, PairRecord, RegionId, Tick, Version};
 use continuum_runtime::seed;
+use continuum_runtime::traces::Began;
 use continuum_witness::{Answer, StoreError, Versioned};
 use tokio::sync::mpsc;
 
@@ -190,9 +191,11 @@ impl Performer {
     fn fence(&self, epoch: Epoch, reason: &str) {
         let (plane, pair) = (self.parts.plane.clone(), self.pair.clone());
         tracing::warn!(%pair, %epoch, reason, "fencing: PostgreSQL is stopped immediately");
-        let events = self.events.clone();
+        let (events, directives) = (self.events.clone(), self.parts.directives.clone());
+        let span = Began::now(&self.parts.clock);
         self.spawn(async move {
             let result = plane.stop(epoch, StopMode::Immediate).await;
+            directives.commanded(&pair, ("fence", epoch), span, result.is_err());
             send_status(plane.as_ref(), &events).await;
             Some(Event::FenceEnded(result.map_err(|error| error.to_string())))
         });
@@ -225,9 +228,10 @@ impl Performer {
         let standbys: Vec<_> = self.spec.others(&self.parts.region).into_iter().collect();
         let pair = self.pair.clone();
         let clock = self.parts.clock.clone();
-        let events = self.events.clone();
+        let (events, directives) = (self.events.clone(), self.parts.directives.clone());
         self.spawn(async move {
-            let began = clock.now();
+            let (began, span) = (clock.now(), Began::now(&clock));
+            let told = told_as(&command);
             let what = format!("{command:?}");
             let changes_state = changes_state(&command);
             let outcome = run_command(plane.as_ref(), epoch, command, source, &standbys).await;
@@ -236,6 +240,9 @@ impl Performer {
                 Ok(PlaneOutcome::Canary { .. }) => tracing::debug!(%pair, %what, "looked"),
                 Ok(_) => tracing::info!(%pair, %epoch, %what, ?took, "done"),
                 Err(error) => tracing::warn!(%pair, %epoch, %what, ?took, %error, "failed"),
+            }
+            if let Some(name) = told {
+                directives.commanded(&pair, (name, epoch), span, outcome.is_err());
             }
             if changes_state {
                 send_status(plane.as_ref(), &events).await;
@@ -378,6 +385,30 @@ fn changes_state(command: &PlaneCommand) -> bool {
             | PlaneCommand::Rewind(_)
             | PlaneCommand::Reclone(_)
     )
+}
+
+/// What a command is called where it is told of as part of a move. Looks and settings are many, and say
+/// nothing of it.
+fn told_as(command: &PlaneCommand) -> Option<&'static str> {
+    Some(match command {
+        PlaneCommand::Initialise => "initialise",
+        PlaneCommand::Start { .. } => "start",
+        PlaneCommand::Promote { .. } => "promote",
+        PlaneCommand::StopReceiving => "stop-receiving",
+        PlaneCommand::StopFast => "stop",
+        PlaneCommand::SaveTail { .. } => "save-tail",
+        PlaneCommand::Rewind(_) => "rewind",
+        PlaneCommand::Reclone(_) => "reclone",
+        PlaneCommand::SetNames(_)
+        | PlaneCommand::Follow(_)
+        | PlaneCommand::Checkpoint
+        | PlaneCommand::ControlData
+        | PlaneCommand::EnsureReplication
+        | PlaneCommand::StartCanary
+        | PlaneCommand::LookCanary
+        | PlaneCommand::WakeWaiters
+        | PlaneCommand::Lineage(_) => return None,
+    })
 }
 
 async fn send_status(plane: &dyn DataPlane, events: &mpsc::Sender<Event>) {

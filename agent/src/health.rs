@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use continuum_control_api::link::MemberRole;
 use continuum_domain::PairId;
 use continuum_domain::pair::types::SessionView;
 use continuum_runtime::SharedClock;
+use continuum_runtime::metrics::OPEN_METRICS;
 use tokio::sync::watch;
 
 use crate::core_link::{Pairs, find};
+use crate::metrics::Scraped;
 use crate::report::role;
 
 /// A look by SQL that is older says nothing of a standby.
@@ -25,12 +28,11 @@ struct Health {
     session: watch::Receiver<SessionView>,
 }
 
-/// The routes: `/pairs/{id}/primary`, `/standby`, `/read-write`, `/health`, `/livez`, `/readyz`.
-pub(crate) fn router(
-    pairs: Pairs,
-    clock: SharedClock,
-    session: watch::Receiver<SessionView>,
-) -> Router {
+/// The routes: `/pairs/{id}/primary`, `/standby`, `/read-write`, `/health`, `/livez`, `/readyz`,
+/// `/metrics`.
+pub(crate) fn router(scraped: Scraped) -> Router {
+    let Scraped { pairs, clock, session, .. } = scraped.clone();
+    let metrics = Router::new().route("/metrics", get(metrics)).with_state(scraped);
     Router::new()
         .route("/livez", get(|| async { (StatusCode::OK, "alive\n") }))
         .route("/readyz", get(ready))
@@ -39,6 +41,17 @@ pub(crate) fn router(
         .route("/pairs/{pair}/standby", get(standby))
         .route("/pairs/{pair}/health", get(health))
         .with_state(Health { pairs, clock, session })
+        .merge(metrics)
+}
+
+async fn metrics(State(scraped): State<Scraped>) -> Response {
+    match scraped.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 type Answer = (StatusCode, String);

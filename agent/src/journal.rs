@@ -1,7 +1,7 @@
 //! Facts that must not be lost: on disk until the core has them in its replicated log.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD, Other};
 use continuum_control_api::link::{Fact, JournalEntry};
@@ -10,6 +10,8 @@ use continuum_runtime::disk::{self, SharedDisk};
 use continuum_runtime::{SharedClock, seed};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+use crate::directives::DirectiveDesk;
 
 /// Entries kept at most while the core is away; the oldest are dropped first, with a log line.
 const ENTRIES_MAX: usize = 10_000;
@@ -26,6 +28,7 @@ struct Inner {
     content: Mutex<Content>,
     changed: watch::Sender<u64>,
     clock: SharedClock,
+    onlooker: OnceLock<DirectiveDesk>,
 }
 
 /// The journal. Cloned handles share it.
@@ -39,9 +42,21 @@ impl Journal {
         let mut content = read.unwrap_or_default();
         content.entries.retain(is_numbered);
         let (changed, watcher) = watch::channel(content.seq);
-        let inner = Arc::new(Inner { content: Mutex::new(content), changed, clock });
+        let inner = Arc::new(Inner {
+            content: Mutex::new(content),
+            changed,
+            clock,
+            onlooker: OnceLock::new(),
+        });
         seed::spawn(write_behind(Arc::downgrade(&inner), disk, watcher));
         Ok(Self(inner))
+    }
+
+    /// Shows every fact from now on to who tells of directives.
+    pub fn shown_to(&self, onlooker: DirectiveDesk) {
+        if self.0.onlooker.set(onlooker).is_err() {
+            tracing::debug!("the journal is shown to somebody already");
+        }
     }
 
     fn content(&self) -> std::sync::MutexGuard<'_, Content> {
@@ -51,6 +66,9 @@ impl Journal {
     /// Adds a fact. It is on disk shortly after; the critical path does not wait for it, because
     /// the register and not the journal is what decides.
     pub fn append(&self, pair: &PairId, epoch: Epoch, operation: Option<OperationId>, fact: Fact) {
+        if let Some(onlooker) = self.0.onlooker.get() {
+            onlooker.noted(pair, operation.as_ref(), &fact);
+        }
         let mut content = self.content();
         content.seq += 1;
         let seq = content.seq;

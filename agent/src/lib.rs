@@ -16,11 +16,13 @@
 mod beats;
 pub mod config;
 mod core_link;
+mod directives;
 mod driver;
 pub mod edges;
 mod effects;
 mod health;
 mod journal;
+mod metrics;
 mod names;
 pub mod operator_client;
 mod peer_server;

@@ -12,16 +12,19 @@ use continuum_domain::pair::types::{Event, SessionView};
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, RegionId, Tick, Timing};
 use continuum_runtime::edge::EdgeLayer;
+use continuum_runtime::traces::Traces;
 use continuum_runtime::{Role, SharedClock, SharedNetwork, seed};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::beats::Beats;
 use crate::config::{AgentConfig, AgentPair};
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
+use crate::directives::DirectiveDesk;
 use crate::driver::{self, Parts};
 use crate::edges::{Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory, Witness};
 use crate::health;
 use crate::journal::Journal;
+use crate::metrics::Scraped;
 use crate::names::NameProviders;
 use crate::peer_server::PeerService;
 use crate::peers::Peers;
@@ -29,6 +32,11 @@ use crate::session;
 use crate::session_reads::SessionReads;
 use crate::store::{Behind, Specs, StateDisk};
 use crate::traffic::TrafficDesk;
+
+/// How the agent names itself to a collector of spans.
+const SERVICE: &str = "continuum-agent";
+/// How long the last spans may take to be sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why an agent did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +128,12 @@ pub async fn run_on(
     let journal = Journal::open(state.disk().clone(), clock.clone())
         .await
         .map_err(io_error("journal on disk"))?;
+    let traces = Traces::start(config.traces.as_ref(), SERVICE, region.as_str());
+    let traces = traces.map_err(io_error("traces"))?;
+    let directives = DirectiveDesk::new(&traces, &clock, &region);
+    if traces.is_on() {
+        journal.shown_to(directives.clone());
+    }
     let peers = Peers::new(&network, &config.peers, &dialect);
     let beats = Beats::start(&peers, &clock);
     let keeper = Keeper {
@@ -155,10 +169,22 @@ pub async fn run_on(
             name_providers,
             resolvers,
             onlooker,
+            directives: directives.clone(),
         },
         config: config.clone(),
     };
     seed::spawn(manager.run(specs, spec_inbox));
+    let scraped = Scraped {
+        region: region.clone(),
+        clock: clock.clone(),
+        network: network.clone(),
+        pairs: pairs.clone(),
+        session,
+        core: (!config.core.is_empty()).then(|| handle.up()),
+        beats: beats.clone(),
+        acceptors: acceptors.clone(),
+        traces: traces.clone(),
+    };
     let link = CoreLink {
         region: region.clone(),
         network,
@@ -173,6 +199,7 @@ pub async fn run_on(
         specs: spec_sender,
         behind,
         dialect: dialect.clone(),
+        directives: directives.clone(),
     };
     seed::spawn(link.run());
     let edge = EdgeLayer::new(&clock);
@@ -182,9 +209,9 @@ pub async fn run_on(
         .layer(edge.clone())
         .add_service(service)
         .serve_with_incoming(peer.grpc());
-    let health_server = axum::serve(health, health::router(pairs, clock, session).layer(edge));
+    let health_server = axum::serve(health, health::router(scraped).layer(edge));
     tracing::info!(%region, "agent ready");
-    tokio::select! {
+    let result = tokio::select! {
         () = shutdown => Ok(()),
         _ = ended => Err(AgentError::Superseded(region.to_string())),
         result = peer_server => result.map_err(|error| AgentError::Io {
@@ -192,7 +219,10 @@ pub async fn run_on(
             source: io::Error::other(error),
         }),
         result = async { health_server.await } => result.map_err(io_error("health server")),
-    }
+    };
+    directives.stop();
+    traces.flush(FLUSH_TIMEOUT).await;
+    result
 }
 
 fn check_timing(config: &AgentConfig) -> Result<Timing, AgentError> {
@@ -267,6 +297,7 @@ struct Make {
     name_providers: NameProviders,
     resolvers: Arc<dyn HealthNames>,
     onlooker: Option<Onlooker>,
+    directives: DirectiveDesk,
 }
 
 /// Starts pairs as their specs come, and hands changes on.
@@ -392,6 +423,7 @@ impl Manager {
             journal: make.journal.clone(),
             state: self.state.clone(),
             onlooker: make.onlooker.clone(),
+            directives: make.directives.clone(),
         }
     }
 }

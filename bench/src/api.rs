@@ -208,6 +208,7 @@ fn start(authority: &Authority, directory: &Path) -> Result<Vec<ControlNode>, Fa
             access: AccessConfig::default(),
             audit: Default::default(),
             sinks: Vec::new(),
+            traces: None,
         };
         let tls = issue(authority, Role::Core, &peer.name)?;
         ControlNode::start(peer.clone(), &config, &tls)

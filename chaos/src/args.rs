@@ -137,6 +137,8 @@ pub struct LabOptions {
     /// Whether regions and witness servers get network namespaces of their own, so that lines between
     /// them can be cut; the process must have gone through [`crate::wan::enter`].
     pub own_network: bool,
+    /// A collector that control nodes and agents send spans to, `http://host:port`.
+    pub collector: Option<String>,
     /// More environment for the control nodes, such as `CONTINUUM_CRASH_AFTER`.
     pub server_env: BTreeMap<String, String>,
     /// The `continuum` binary; found by itself when absent.
@@ -163,6 +165,7 @@ impl Default for LabOptions {
             stall_timeout: Duration::from_secs(2),
             name_ttl: Duration::from_secs(1),
             own_network: false,
+            collector: None,
             server_env: BTreeMap::new(),
             binary: None,
         }

@@ -91,7 +91,7 @@ pub fn write(
     write_toml(&layout.config_file("client"), client(layout))?;
     let mut parts = Vec::new();
     for node in &layout.core {
-        write_toml(&layout.config_file(&node.name), server(layout, node))?;
+        write_toml(&layout.config_file(&node.name), traced(options, server(layout, node)))?;
         parts.push(core_part(layout, node, binary));
     }
     for server in &layout.witnesses {
@@ -141,7 +141,10 @@ fn region_parts(
     let name = |role: &str| format!("{}-{role}", region.id);
     let guard_file = layout.config_file(&name("guard"));
     write_toml(&guard_file, guard(layout, options, region))?;
-    write_toml(&layout.config_file(&name("agent")), agent(layout, options, region))?;
+    write_toml(
+        &layout.config_file(&name("agent")),
+        traced(options, agent(layout, options, region)),
+    )?;
     let postgres = [("postgresql", layout.postgres_port)];
     let mut guard = part(layout, &name("guard"), "guard", binary, &postgres);
     guard.data_directory = layout.data_directory(&region.id);
@@ -257,6 +260,14 @@ fn credentials_file(layout: &Layout) -> PathBuf {
 
 fn agent_state(layout: &Layout, region: &Region) -> PathBuf {
     layout.region_directory(&region.id).join("agent")
+}
+
+/// A part that tells of what it does, where there is somebody to tell.
+fn traced(options: &LabOptions, mut part: Value) -> Value {
+    if let Some(endpoint) = &options.collector {
+        part["traces"] = json!({ "endpoint": endpoint });
+    }
+    part
 }
 
 fn server(layout: &Layout, node: &CoreNode) -> Value {

@@ -1,6 +1,7 @@
 //! Who asks for a change, and under which conditions it may be made.
 
 use continuum_domain::access::Caller;
+use continuum_domain::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditOrigin;
@@ -19,6 +20,8 @@ pub struct Ask {
     pub condition: Condition,
     /// From where, as far as it is known.
     pub origin: Option<AuditOrigin>,
+    /// The span of the request, where requests are told as such.
+    pub trace: Option<TraceContext>,
 }
 
 impl Ask {

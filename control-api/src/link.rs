@@ -7,6 +7,7 @@ use continuum_domain::observation::SqlView;
 use continuum_domain::operation::{Step, StepOutcome};
 use continuum_domain::round_trips::RoundTripsView;
 use continuum_domain::spec::PairSpec;
+use continuum_domain::trace::TraceContext;
 use continuum_domain::{
     DataDirectoryId, Epoch, Lsn, OperationId, PairId, PairRecord, RegionId, TimelineId, Version,
 };
@@ -165,6 +166,21 @@ pub struct Directive {
     pub epoch: Epoch,
     /// What to do.
     pub order: Order,
+    /// Below which span it is told what comes of it; absent where nothing is.
+    #[serde(
+        default,
+        deserialize_with = "understood_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub trace: Option<TraceContext>,
+}
+
+/// What is only told of must not keep an order from being understood.
+fn understood_or_none<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<TraceContext>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 /// Kinds of orders.

@@ -302,9 +302,16 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.problem).expect("a problem is plain data");
-        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Body::from(body)).into_response()
+        let json = [(header::CONTENT_TYPE, PROBLEM_JSON)];
+        let mut response = (status, json, Body::from(body)).into_response();
+        response.extensions_mut().insert(ErrorCode(self.problem.code));
+        response
     }
 }
+
+/// The code of an error answer, found beside it by who tells of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorCode(pub String);
 
 /// The codes as a list for people.
 pub(crate) fn kinds_html() -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use continuum_domain::access::Tier;
 use continuum_domain::duration_text;
+use continuum_runtime::traces::TracesConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::AuditSettings;
@@ -53,6 +54,9 @@ pub struct CoreConfig {
     /// Where audit records are sent to; the same on all nodes.
     #[serde(default)]
     pub sinks: Vec<SinkConfig>,
+    /// Where spans are sent to; nowhere when absent.
+    #[serde(default)]
+    pub traces: Option<TracesConfig>,
 }
 
 /// Who may call the API, beside what is granted in it.
@@ -279,6 +283,10 @@ impl CoreConfig {
             if let Some((key, problem)) = sink.problems().into_iter().next() {
                 return fail(&format!("sinks.{index}.{key}"), problem);
             }
+        }
+        let traces = self.traces.iter().flat_map(TracesConfig::problems).next();
+        if let Some((key, problem)) = traces {
+            return fail(&format!("traces.{key}"), problem);
         }
         let RaftTiming { heartbeat, election_min, election_max } = self.raft;
         if heartbeat.is_zero() || election_min < heartbeat * 3 || election_max <= election_min {

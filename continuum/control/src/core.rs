@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use continuum_control_api::ask::{Ask, RequestKey};
 use continuum_control_api::audit::AuditOrigin;
+use continuum_control_api::link::Order;
 use continuum_control_api::rest::{CoreNodeView, CoreView};
 use continuum_control_api::routes::ApiError;
+use continuum_domain::operation::Operation;
 use continuum_domain::record::pair_key;
-use continuum_domain::{Epoch, PairId, PairRecord, Version};
+use continuum_domain::trace::TraceContext;
+use continuum_domain::{Epoch, PairId, PairRecord, RegionId, Version};
 use continuum_runtime::clock::SharedClock;
 use continuum_runtime::net::SharedNetwork;
 use continuum_runtime::seed;
+use continuum_runtime::traces::Traces;
 use continuum_witness::{Answer, RegisterStore};
 use tokio::sync::Semaphore;
 
@@ -26,6 +30,7 @@ use crate::outbox::Outbox;
 use crate::raft::{Leadership, Node, ProposeError};
 use crate::server::Onlooker;
 use crate::state::{Change, Command, CoreState, Reply};
+use crate::traces::{Place, directive_context};
 
 /// How long the witness may take to answer a read.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,6 +58,8 @@ pub struct Core {
     pub(crate) outbox: Outbox,
     /// Exports that may still be begun here.
     pub(crate) exports: Arc<Semaphore>,
+    /// Takes what is told as spans.
+    pub(crate) traces: Traces,
 }
 
 impl std::fmt::Debug for Core {
@@ -75,7 +82,7 @@ impl Core {
 
     /// Proposes a change; it is committed when this returns `Ok`.
     pub(crate) async fn propose(&self, actor: &str, change: Change) -> Result<Reply, ProposeError> {
-        self.propose_once(actor, change, (None, None)).await
+        self.propose_once(actor, change, (None, None, None)).await
     }
 
     /// The same for a request that has a name.
@@ -83,11 +90,11 @@ impl Core {
         &self,
         actor: &str,
         change: Change,
-        (key, origin): (Option<RequestKey>, Option<AuditOrigin>),
+        (key, origin, trace): (Option<RequestKey>, Option<AuditOrigin>, Option<TraceContext>),
     ) -> Result<Reply, ProposeError> {
         let reaches_state = matches!(change, Change::Start { .. } | Change::Become { .. });
         let at_ms = self.clock.wall_ms();
-        let command = Command { at_ms, actor: actor.to_owned(), change, key, origin };
+        let command = Command { at_ms, actor: actor.to_owned(), change, key, origin, trace };
         let reply = self.node.propose(command).await?;
         self.crash_if_drilled(&reply, reaches_state);
         Ok(reply)
@@ -110,8 +117,8 @@ impl Core {
 
     /// Proposes a change for an API caller.
     pub(crate) async fn change(&self, ask: &Ask, change: Change) -> Result<Reply, ApiError> {
-        let proposed =
-            self.propose_once(&ask.actor(), change, (ask.key.clone(), ask.origin.clone())).await;
+        let named = (ask.key.clone(), ask.origin.clone(), ask.trace);
+        let proposed = self.propose_once(&ask.actor(), change, named).await;
         match proposed.map_err(|error| api_error(&error))? {
             Reply::Refused(error) => Err(error),
             reply => Ok(reply),
@@ -178,6 +185,17 @@ impl Core {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("the witness did not answer within {REGISTER_TIMEOUT:?}")),
         }
+    }
+
+    /// Below which span a directive is carried out; `None` where nothing is told.
+    pub(crate) fn trace_of(
+        &self,
+        operation: &Operation,
+        sent: (&RegionId, &Order),
+    ) -> Option<TraceContext> {
+        let request = self.node.read(|state| state.trace(&operation.id));
+        let place = Place::of(&self.traces, &operation.id, request)?;
+        Some(directive_context(operation, place, sent))
     }
 
     /// The core as this node sees it.

@@ -34,6 +34,7 @@ mod runner;
 pub mod server;
 pub mod state;
 mod takeover;
+mod traces;
 mod view;
 
 pub use cells::OwnCells;

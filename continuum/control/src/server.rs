@@ -18,6 +18,7 @@ use continuum_runtime::disk::{FsDisk, SharedDisk};
 use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::net::{Caller, Listening, SharedNetwork};
 use continuum_runtime::seed;
+use continuum_runtime::traces::Traces;
 use continuum_witness::{RegisterStore, cell_service};
 use tokio::sync::{Semaphore, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -35,7 +36,7 @@ use crate::link;
 use crate::metrics::Requests;
 use crate::outbox::{self, Outbox};
 use crate::raft::{Node, NodeConfig, StartError, Timings};
-use crate::runner;
+use crate::{runner, traces};
 
 /// Largest gRPC message: a Raft frame may carry a piece of a snapshot, a forwarded answer a long
 /// list.
@@ -48,6 +49,10 @@ pub(crate) const STREAMS_MAX: usize = 2_000;
 const EXPORTS_MAX: usize = 4;
 /// Below the data directory.
 const ARCHIVE: &str = "audit";
+/// How the node names itself to a collector of spans.
+const SERVICE: &str = "continuum-server";
+/// How long the last spans may take to be sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long open requests may take once the node is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -180,6 +185,10 @@ pub async fn serve_edges(
     }
     let edge = EdgeLayer::new(&clock);
     let outbox = Outbox::new(&config.sinks);
+    let traces = Traces::start(config.traces.as_ref(), SERVICE, &config.name);
+    let traces = traces.map_err(|error| {
+        ServeError::Config(ConfigError { key: "traces".into(), problem: error.to_string() })
+    })?;
     let core = Arc::new(Core {
         node: node.clone(),
         config,
@@ -196,6 +205,7 @@ pub async fn serve_edges(
         archive: Archive::new(archive),
         outbox,
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        traces,
     });
     let (stop, stopping) = watch::channel(false);
     let router = forward::service(&core);
@@ -208,6 +218,7 @@ pub async fn serve_edges(
         core.door.provider.clone().map(|provider| seed::spawn(async move { provider.run().await }));
     let archiving = seed::spawn(archive::run(core.clone()));
     let sending = (!core.outbox.sinks.is_empty()).then(|| seed::spawn(outbox::run(core.clone())));
+    let telling = core.traces.is_on().then(|| seed::spawn(traces::run(core.clone())));
     let name = core.config.name.clone();
     tracing::info!(node = %name, "control node started");
 
@@ -218,6 +229,9 @@ pub async fn serve_edges(
         asking.abort();
     }
     archiving.abort();
+    if let Some(telling) = telling {
+        telling.abort();
+    }
     if let Some(sending) = sending {
         sending.abort();
     }
@@ -229,6 +243,7 @@ pub async fn serve_edges(
             server.abort();
         }
     }
+    core.traces.flush(FLUSH_TIMEOUT).await;
     node.shutdown().await;
     tracing::info!(node = %name, "control node stopped");
     result

@@ -30,6 +30,7 @@ pub mod spec;
 pub mod sync_names;
 pub mod time;
 pub mod timing;
+pub mod trace;
 pub mod traffic;
 
 pub use ids::{

@@ -10,9 +10,11 @@ pub mod durable;
 pub mod edge;
 pub mod identity;
 pub mod logging;
+pub mod metrics;
 pub mod net;
 mod rotation;
 pub mod seed;
+pub mod traces;
 
 pub use clock::{BootClock, Clock, SharedClock};
 pub use identity::{Identity, Role};

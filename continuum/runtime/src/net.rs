@@ -338,7 +338,7 @@ async fn accept_loop(
 
 /// Runs a channel's background work in the scope it was opened in.
 #[derive(Clone, Copy)]
-struct SeamExecutor;
+pub(crate) struct SeamExecutor;
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for SeamExecutor {
     fn execute(&self, work: F) {

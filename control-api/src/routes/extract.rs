@@ -4,6 +4,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use continuum_domain::access::{Caller, Power};
+use continuum_domain::trace::TraceContext;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
 use serde::de::DeserializeOwned;
@@ -65,6 +66,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Order<T> {
         let Principal(who) = Principal::from_request_parts(&mut parts, state).await?;
         Sight::from_request_parts(&mut parts, state).await?;
         let origin = parts.extensions.get::<AuditOrigin>().cloned();
+        let trace = parts.extensions.get::<TraceContext>().copied();
         let condition = condition(&parts.headers)?;
         let key = key(&parts.headers)?;
         let method = parts.method.clone();
@@ -76,7 +78,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Order<T> {
             let text = format!("the JSON body is refused: {error}; nothing was changed");
             ApiError::new(422, "body-refused", text)
         })?;
-        Ok(Self { ask: Ask { who, key, condition, origin }, body })
+        Ok(Self { ask: Ask { who, key, condition, origin, trace }, body })
     }
 }
 

@@ -19,7 +19,7 @@ use futures_util::Stream;
 
 use crate::approvals::Awaiting;
 use crate::ask::Ask;
-pub use crate::problem::ApiError;
+pub use crate::problem::{ApiError, ErrorCode};
 use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
     AutomationPause, CoreView, DiffQuery, ExportQuery, FailbackRequest, FailoverRequest, Fleet,

@@ -57,5 +57,6 @@ fn config(host: &Host) -> CoreConfig {
         access: AccessConfig::default(),
         audit: Default::default(),
         sinks: Vec::new(),
+        traces: None,
     }
 }

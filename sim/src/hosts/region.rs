@@ -98,5 +98,6 @@ fn config(host: &Host) -> AgentConfig {
         names: vec![server(NAMES)],
         name_provider: Vec::new(),
         traffic: Vec::new(),
+        traces: None,
     }
 }

@@ -13,5 +13,6 @@ mod pair_pause;
 mod planned_switchover;
 mod pooler;
 mod region_lost;
+mod traces;
 mod witness_lost;
 mod witness_quorum;

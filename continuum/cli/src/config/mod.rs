@@ -20,6 +20,7 @@ pub mod loader;
 pub mod locate;
 pub mod pair;
 pub mod server;
+mod traces;
 mod traffic;
 pub mod witness;
 pub mod witness_access;

@@ -6,6 +6,7 @@ use continuum_control::CoreConfig;
 use continuum_runtime::Role;
 
 use super::loader::{Checks, Document};
+use super::traces::check as traces;
 use super::witness_access::{self, Witnessed};
 use super::{Issue, Reading, RoleFile};
 
@@ -52,9 +53,11 @@ pub fn load(
         checks.address(&format!("peers.{index}.address"), &peer.address);
         checks.address(&format!("peers.{index}.api_address"), &peer.api_address);
     }
-    // Of sinks all that is wrong was told above.
+    traces(config.traces.as_ref(), &mut checks);
+    // Of sinks and traces all that is wrong was told above.
     if let Err(error) = config.check()
         && !error.key.starts_with("sinks.")
+        && !error.key.starts_with("traces.")
     {
         checks.fail(&error.key, error.problem);
     }

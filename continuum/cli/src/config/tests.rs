@@ -265,6 +265,33 @@ fn setting(line: &str) -> Option<String> {
     is_one.then(|| format!("{bare}\n"))
 }
 
+/// The collector of the examples, which stands there as a comment, is whole, and checked.
+#[test]
+fn a_collector_is_checked_in_both_roles() {
+    for (kind, until) in [(Kind::Server, "\0"), (Kind::Agent, "# Traffic switches")] {
+        let (rest, traces) = examples::example(kind).split_once("# [traces]").expect("it is there");
+        let traces = traces.split(until).next().unwrap_or_default();
+        let traces: String = traces.lines().filter_map(setting).collect();
+        let whole = format!("{rest}\n[traces]\n{traces}");
+        assert_eq!(lines(kind, &whole, NO_FILES).1, [""; 0]);
+        for (from, to, says) in [
+            (
+                "https://otel.example.org:4317",
+                "otel:4317",
+                "traces.endpoint: \"otel:4317\" is not http",
+            ),
+            ("sample_one_in = 1", "sample_one_in = 0", "traces.sample_one_in: must be at least 1"),
+            ("service_name", "service", "traces.service: "),
+            ("/etc/continuum/tls/otel.pem", "otel.pem", "traces.authority: "),
+        ] {
+            let changed = whole.replacen(from, to, 1);
+            assert_ne!(changed, whole, "{from}");
+            let (_, found) = lines(kind, &changed, NO_FILES);
+            assert!(found.len() == 1 && found[0].contains(says), "{to}: {found:?}");
+        }
+    }
+}
+
 /// So are the names of the spec's example.
 #[test]
 fn the_names_of_the_example_are_whole() {

@@ -102,7 +102,8 @@ pub(super) async fn keep(
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH].iter().filter_map(condition);
     let kept = Kept { view, caller: caller.clone(), conditions: conditions.collect() };
     let origin = request.extensions().get::<AuditOrigin>().cloned();
-    let ask = Ask { who: caller.clone(), key, condition: Default::default(), origin };
+    let condition = Default::default();
+    let ask = Ask { who: caller.clone(), key, condition, origin, trace: None };
     let change = Change::Approval(ApprovalChange::Keep(Box::new(kept)));
     match core.change(&ask, change).await? {
         Reply::Approval(view) => {
@@ -173,6 +174,9 @@ impl Service {
         // Whoever approved it made it happen now, from there.
         if let Some(origin) = ask.origin.clone() {
             request = request.extension(origin);
+        }
+        if let Some(trace) = ask.trace {
+            request = request.extension(trace);
         }
         for (name, value) in conditions {
             request = request.header(name, value);

@@ -25,6 +25,7 @@ use tower::ServiceExt;
 use super::{Service, door, gate, origin};
 use crate::core::{Core, no_leader};
 use crate::metrics::{self, OPEN_METRICS};
+use crate::traces;
 
 /// How long a request may take in all; adding a node waits until it has caught up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,6 +112,7 @@ async fn name_request(State(core): State<Arc<Core>>, mut request: Request, next:
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         (1..=64).contains(&name.len()) && name.as_bytes().iter().copied().all(fits)
     });
+    let forwarded = request.extensions().get::<Forwarded>().is_some();
     let name = match given {
         Some(name) => name.clone(),
         None => HeaderValue::from_str(&seed::random_id(16)).expect("letters and digits"),
@@ -119,11 +121,21 @@ async fn name_request(State(core): State<Arc<Core>>, mut request: Request, next:
     let text = name.to_str().unwrap_or_default().to_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let since = core.clock.now();
+    // Probes and scrapes are no requests of the API.
+    let told = path.starts_with(API).then(|| {
+        let carried = (&TRACE_PARENT, forwarded);
+        traces::asked(&core.traces, &core.clock, carried, &mut request)
+    });
     let mut response = next.run(request).await;
     let (status, took) = (response.status().as_u16(), core.clock.now().since(since));
     let route = response.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     core.requests.answered(method.as_str(), route, status, took);
     tracing::debug!(request = text, %method, path, status, ?took, "answered");
+    if let Some(told) = told.flatten() {
+        let (node, response) = (core.config.name.as_str(), &response);
+        let answered = traces::Answered { node, request: &text, response };
+        core.traces.tell(told.span(&core.clock, &answered));
+    }
     response.headers_mut().insert(REQUEST_ID, name);
     response
 }

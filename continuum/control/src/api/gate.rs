@@ -21,6 +21,7 @@ use super::forward::is_answered_by_any;
 use super::pair_not_found;
 use crate::core::Core;
 use crate::state::{CoreState, approval_not_found};
+use crate::traces::PrincipalTier;
 
 impl Core {
     /// What a caller holds, as far as this node has applied the log.
@@ -67,7 +68,16 @@ pub(super) async fn gate(
 ) -> Response {
     let named = parameters.iter().next().map(|(_, value)| value.to_owned());
     match decide(&core, matched.as_str(), named, request).await {
-        Ok(Way::On(request)) => next.run(request).await,
+        Ok(Way::On(request)) => {
+            let sight = request.extensions().get::<Sight>();
+            let tiers =
+                sight.and_then(|sight| sight.power.holdings().iter().map(|held| held.0).max());
+            let mut response = next.run(request).await;
+            if let Some(tier) = tiers {
+                response.extensions_mut().insert(PrincipalTier(tier));
+            }
+            response
+        }
         Ok(Way::Kept(response)) => response,
         Err(error) => error.into_response(),
     }

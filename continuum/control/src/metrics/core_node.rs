@@ -43,6 +43,7 @@ pub(super) fn gather(core: &Core, out: &mut Gathered<'_>) {
         "Streams of events this node keeps open",
         one(whole(crate::server::STREAMS_MAX - core.streams.available_permits())),
     );
+    continuum_runtime::metrics::spans(core.traces.counts(), out);
     archive(core, out);
     operations(core, out);
 }

@@ -3,14 +3,13 @@
 //! What is not known is absent, never 0 (I7): a follower knows nothing of the agents and tells nothing
 //! of them, and neither does a leader of an agent that has not reported to it.
 
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+pub use continuum_runtime::metrics::OPEN_METRICS;
+pub(crate) use continuum_runtime::metrics::{Gathered, Labels, number};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -23,88 +22,10 @@ mod pairs;
 mod sinks;
 #[cfg(test)]
 mod tests;
-
-/// Media type of the answer.
-pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+mod write_gaps;
 
 /// Upper bounds of the durations of requests, seconds.
 const SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
-
-/// Names with values, as one label set.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Labels(Vec<(&'static str, String)>);
-
-impl<const N: usize> From<[(&'static str, &str); N]> for Labels {
-    fn from(labels: [(&'static str, &str); N]) -> Self {
-        Self(labels.into_iter().map(|(name, value)| (name, value.to_owned())).collect())
-    }
-}
-
-impl EncodeLabelSet for Labels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        use prometheus_client::encoding::{EncodeLabelKey, EncodeLabelValue};
-        for (name, value) in &self.0 {
-            let mut label = encoder.encode_label();
-            let mut key = label.encode_label_key()?;
-            EncodeLabelKey::encode(name, &mut key)?;
-            let mut text = key.encode_label_value()?;
-            EncodeLabelValue::encode(value, &mut text)?;
-            text.finish()?;
-        }
-        Ok(())
-    }
-}
-
-/// Exact up to 2^53.
-#[allow(clippy::cast_precision_loss, reason = "bytes and epochs stay below it")]
-fn number(value: u64) -> f64 {
-    value as f64
-}
-
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-
-/// Values of one name, gathered at one scrape.
-pub(crate) struct Gathered<'a> {
-    registry: &'a mut Registry,
-}
-
-impl Gathered<'_> {
-    /// A family of gauges; one without a value is left out.
-    pub(crate) fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (Labels, f64)>,
-    ) {
-        let family = Gauges::default();
-        let mut any = false;
-        for (labels, value) in values {
-            family.get_or_create(&labels).set(value);
-            any = true;
-        }
-        if any {
-            self.registry.register(name, help, family);
-        }
-    }
-
-    /// The same for what only ever rises while a leader stays.
-    pub(crate) fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (Labels, u64)>,
-    ) {
-        let family = Family::<Labels, Counter>::default();
-        let mut any = false;
-        for (labels, value) in values {
-            family.get_or_create(&labels).inc_by(value);
-            any = true;
-        }
-        if any {
-            self.registry.register(name, help, family);
-        }
-    }
-}
 
 /// What is counted between scrapes: requests.
 pub(crate) struct Requests {
@@ -153,6 +74,7 @@ pub(crate) fn text(core: &Core) -> Result<String, std::fmt::Error> {
     if core.leadership().i_lead {
         pairs::gather(core, &mut gathered);
         objectives::gather(core, &mut gathered);
+        write_gaps::gather(core, &mut gathered);
         // Only the leader sends.
         sinks::gather(core, &mut gathered);
     }

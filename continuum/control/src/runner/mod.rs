@@ -219,6 +219,7 @@ fn send(
         operation: operation.id.clone(),
         pair: operation.pair.clone(),
         epoch: operation.at_epoch,
+        trace: core.trace_of(operation, (to, &order)),
         order,
     };
     let sent = core.links.send(to, &ToAgent::Directive(directive.clone()));

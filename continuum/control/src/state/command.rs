@@ -14,6 +14,7 @@ use continuum_domain::corroborate::Corroboration;
 use continuum_domain::operation::{Operation, OperationState, Step, StepOutcome};
 use continuum_domain::safety::Reason;
 use continuum_domain::spec::PairSpec;
+use continuum_domain::trace::TraceContext;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,9 @@ pub struct Command {
     /// From where, when it is a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<AuditOrigin>,
+    /// In which trace it is told, when it is a request of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// What a command changes.
@@ -234,7 +238,7 @@ pub struct FailoverAsk {
 impl Command {
     /// A change that is no request of a person.
     pub fn new(at_ms: i64, actor: &str, change: Change) -> Self {
-        Self { at_ms, actor: actor.to_owned(), change, key: None, origin: None }
+        Self { at_ms, actor: actor.to_owned(), change, key: None, origin: None, trace: None }
     }
 }
 

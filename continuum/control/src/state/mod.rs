@@ -12,6 +12,7 @@ use continuum_domain::operation::{Method, Operation, OperationKind, OperationSta
 use continuum_domain::safety::Pause;
 use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::spec::PairSpec;
+use continuum_domain::trace::TraceContext;
 use continuum_domain::{Epoch, OperationId, PairId, RegionId};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,7 @@ mod operations;
 mod pairs;
 mod remembered;
 mod sinks;
+mod traces;
 
 pub use access::{AccessChange, AccessState, Ended, SecretHash, TokenOrder};
 pub(crate) use approvals::approval_not_found;
@@ -132,6 +134,9 @@ pub struct CoreState {
     /// Where audit records are sent to, and how far that is. Absent in snapshots of older nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     sinks: BTreeMap<String, SinkState>,
+    /// Which request of which trace asked for an operation. Absent in snapshots of older nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    traces: BTreeMap<OperationId, TraceContext>,
 }
 
 impl Machine for CoreState {
@@ -141,10 +146,12 @@ impl Machine for CoreState {
     fn apply(&mut self, index: u64, command: Command) -> Reply {
         let now_ms = self.last_ms.max(command.at_ms);
         self.last_ms = now_ms;
-        let Command { actor, change, key, origin, .. } = command;
+        let Command { actor, change, key, origin, trace, .. } = command;
+        let traced = traces::begun(&change, trace);
         self.audit.speaks(origin);
         let reply = self.answer(index, (now_ms, &actor), (key, change));
         self.audit.speaks(None);
+        self.keep_trace(traced);
         reply
     }
 }

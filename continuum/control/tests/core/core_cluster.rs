@@ -19,7 +19,11 @@ use continuum_witness::RegisterStore;
 
 /// Three nodes, the pair's spec, its register (fsn holds epoch 1, both in sync), both agents.
 pub async fn pair_at_rest() -> (Cluster, ApiClient, Arc<Agent>, Arc<Agent>) {
-    let cluster = Cluster::start().await;
+    at_rest(Cluster::start().await).await
+}
+
+/// The same with a cluster that was started in another way.
+pub async fn at_rest(cluster: Cluster) -> (Cluster, ApiClient, Arc<Agent>, Arc<Agent>) {
     let in_sync = ["fsn", "hel"].map(|name| (region(name), disk(&region(name))));
     let record = PairRecord {
         epoch: Epoch(1),
@@ -65,7 +69,7 @@ async fn start(client: &ApiClient) -> Operation {
     }
 }
 
-async fn ended(client: &ApiClient, id: &OperationId) -> Operation {
+pub async fn ended(client: &ApiClient, id: &OperationId) -> Operation {
     eventually("the operation ended", || async {
         client.operation(id).await.ok().filter(|operation| operation.state.is_final())
     })

@@ -18,3 +18,4 @@ mod rest;
 mod sinks;
 mod state;
 mod support;
+mod traces;

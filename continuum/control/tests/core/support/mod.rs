@@ -25,6 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 pub mod agent;
+pub mod collector;
 pub mod receivers;
 
 /// How long anything may take before a test fails.
@@ -302,5 +303,6 @@ fn config(peer: &Peer, peers: &[Peer], directory: &Path) -> CoreConfig {
         access: AccessConfig::default(),
         audit: AuditSettings::default(),
         sinks: Vec::new(),
+        traces: None,
     }
 }

@@ -1,0 +1,206 @@
+//! What the core tells a collector: requests, operations, steps, and that nothing waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use continuum_control_api::client::ApiClient;
+use continuum_control_api::link::Order;
+use continuum_control_api::rest::{API, Started, SwitchoverRequest};
+use continuum_domain::operation::{Operation, OperationState};
+use continuum_runtime::traces::TracesConfig;
+use continuum_runtime::{Identity, Role};
+
+use crate::core_cluster::{at_rest, ended};
+use crate::support::agent::Agent;
+use crate::support::collector::{Collector, Seen};
+use crate::support::{Cluster, eventually, region, shop};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const SPAN: &str = "b7ad6b7169203331";
+
+fn traces(endpoint: &str) -> TracesConfig {
+    TracesConfig {
+        endpoint: endpoint.to_owned(),
+        authority: None,
+        service_name: None,
+        sample_one_in: 1,
+    }
+}
+
+async fn traced(endpoint: &str) -> (Cluster, ApiClient, Arc<Agent>, Arc<Agent>) {
+    let traces = traces(endpoint);
+    at_rest(Cluster::start_with(move |config| config.traces = Some(traces.clone())).await).await
+}
+
+/// Calls a node as any HTTP client does.
+async fn call(
+    cluster: &Cluster,
+    node: &str,
+    (method, path): (&str, &str),
+    header: Option<&str>,
+    body: Option<&SwitchoverRequest>,
+) -> (u16, String) {
+    let peer = cluster.peers.iter().find(|peer| peer.name == node).unwrap();
+    let host = Identity::new(Role::Core, &peer.name).dns_name();
+    let address: std::net::SocketAddr = peer.api_address.parse().unwrap();
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(cluster.operator.client_config(&[b"h2"]).unwrap())
+        .no_proxy()
+        .resolve(&host, address)
+        .build()
+        .unwrap();
+    let url = format!("https://{host}:{}{path}", address.port());
+    let mut request = client.request(method.parse().unwrap(), url);
+    if let Some(header) = header {
+        request = request.header("traceparent", header);
+    }
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// Asks a node for the move to hel, with a `traceparent`.
+async fn ask(cluster: &Cluster, node: &str, header: &str) -> Operation {
+    let (to, reason) = (region("hel"), "test".to_owned());
+    let body = SwitchoverRequest { to, method: None, dry_run: false, reason };
+    let path = format!("{API}/pairs/{}/switchover", shop());
+    let (_, text) = call(cluster, node, ("POST", &path), Some(header), Some(&body)).await;
+    match serde_json::from_str(&text) {
+        Ok(Started::Operation(operation)) => operation,
+        other => panic!("{other:?}: {text}"),
+    }
+}
+
+fn parent() -> String {
+    format!("00-{TRACE}-{SPAN}-01")
+}
+
+/// The spans of the trace once the whole operation is among them.
+async fn told(collector: &Collector) -> Vec<Seen> {
+    eventually("the operation is told", || async {
+        let spans = collector.trace(TRACE);
+        spans.iter().any(|span| span.name == "switchover").then_some(spans)
+    })
+    .await
+}
+
+fn named<'a>(spans: &'a [Seen], name: &str) -> &'a Seen {
+    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}: {spans:#?}"))
+}
+
+fn follower(cluster: &Cluster, leader: &str) -> String {
+    cluster.peers.iter().find(|peer| peer.name != leader).unwrap().name.clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switchover_is_one_trace_from_the_request_to_its_steps() {
+    let collector = Collector::start().await;
+    let (cluster, client, fsn, _hel) = traced(&collector.endpoint).await;
+    let leader = cluster.leader().await;
+    let follower = follower(&cluster, &leader);
+    let operation = ask(&cluster, &follower, &parent()).await;
+    let done = ended(&client, &operation.id).await;
+    assert_eq!(done.state, OperationState::Done, "{done:?}");
+    let spans = told(&collector).await;
+    let by_id: BTreeMap<&str, &Seen> =
+        spans.iter().map(|span| (span.span.as_str(), span)).collect();
+
+    let whole = named(&spans, "switchover");
+    assert_eq!(whole.attribute("continuum.operation"), operation.id.as_str());
+    assert_eq!((whole.attribute("continuum.epoch"), &whole.error), ("1", &None));
+    let answered = by_id[whole.parent.as_deref().unwrap()];
+    assert_eq!(answered.attribute("continuum.node"), leader);
+    assert_eq!(answered.attribute("continuum.forwarded"), "true");
+    assert_eq!(answered.attribute("continuum.principal.tier"), "owner");
+    let asked = by_id[answered.parent.as_deref().unwrap()];
+    assert_eq!(asked.attribute("continuum.node"), follower);
+    assert_eq!(asked.attribute("continuum.forwarded"), "false");
+    assert_eq!(asked.attribute("http.route"), format!("{API}/pairs/{{pair}}/switchover"));
+    assert_eq!(asked.attribute("http.response.status_code"), "202");
+    assert_eq!(asked.parent.as_deref(), Some(SPAN));
+
+    for step in ["preflight", "stop-writes", "prove-catch-up", "hand-over", "commit", "promote"] {
+        let span = named(&spans, step);
+        assert_eq!(span.parent.as_deref(), Some(whole.span.as_str()), "{step}");
+        assert!(span.times.0 <= span.times.1, "{span:?}");
+    }
+    let order = fsn.directives().into_iter();
+    let order = order.filter(|one| matches!(one.order, Order::SwitchOver { .. })).last().unwrap();
+    let below = order.trace.expect("the directive says where it belongs");
+    let step = by_id[below.span.to_string().as_str()];
+    assert_eq!((step.name.as_str(), below.trace.to_string().as_str()), ("stop-writes", TRACE));
+    assert_eq!(step.attribute("continuum.region"), "fsn");
+    let text = format!("{spans:?}");
+    assert!(!text.contains("alice"), "a person is named: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_tells_the_same_spans() {
+    let collector = Collector::start().await;
+    let (cluster, _client, fsn, _hel) = traced(&collector.endpoint).await;
+    let leader = cluster.leader().await;
+    fsn.hold(Some(2));
+    let operation = ask(&cluster, &leader, &parent()).await;
+    eventually("the old leader told of a step", || async {
+        collector.trace(TRACE).iter().any(|span| span.name == "stop-writes").then_some(())
+    })
+    .await;
+    cluster.kill(&leader).await;
+    fsn.hold(None);
+    let names: Vec<&str> = cluster.peers.iter().map(|peer| peer.name.as_str()).collect();
+    let left: Vec<&str> = names.into_iter().filter(|name| *name != leader).collect();
+    let done = ended(&cluster.client_of(&left, &cluster.operator), &operation.id).await;
+    assert_eq!(done.state, OperationState::Done, "{done:?}");
+    // Looks whether any was sent in two versions.
+    let spans = told(&collector).await;
+    let again = collector.sent().iter().filter(|(_, seen)| seen.name == "stop-writes").count();
+    assert!(again > 1, "the new leader told nothing again, so that nothing was compared");
+    for step in ["stop-writes", "prove-catch-up", "hand-over", "commit", "promote"] {
+        named(&spans, step);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_collector_the_move_ends_and_spans_are_counted_as_dropped() {
+    // Bound and let go of: nobody answers there.
+    let nobody = Collector::start().await.endpoint.clone();
+    let (cluster, client, _fsn, _hel) = traced(&nobody).await;
+    let leader = cluster.leader().await;
+    let operation = ask(&cluster, &leader, &parent()).await;
+    let done = ended(&client, &operation.id).await;
+    assert_eq!(done.state, OperationState::Done, "{done:?}");
+    let took = Duration::from_millis((done.ended_ms.unwrap() - done.created_ms).unsigned_abs());
+    assert!(took < Duration::from_secs(20), "something waited for the collector: {took:?}");
+    eventually("dropped spans are counted", || async {
+        let (_, text) = call(&cluster, &leader, ("GET", "/metrics"), None, None).await;
+        let line =
+            text.lines().find(|line| line.starts_with("continuum_trace_spans_dropped_total"));
+        let count: f64 = line?.rsplit(' ').next()?.parse().ok()?;
+        (count > 0.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_that_the_caller_does_not_keep_is_not_told() {
+    let collector = Collector::start().await;
+    let (cluster, client, fsn, _hel) = traced(&collector.endpoint).await;
+    let leader = cluster.leader().await;
+    let unkept = format!("00-{TRACE}-{SPAN}-00");
+    let operation = ask(&cluster, &leader, &unkept).await;
+    assert_eq!(ended(&client, &operation.id).await.state, OperationState::Done);
+    assert!(fsn.directives().iter().any(|one| one.trace.is_some_and(|trace| !trace.sampled)));
+    // A later request of a kept trace is sent after it.
+    let kept = format!("00-{}-{SPAN}-01", TRACE.replace('0', "1"));
+    call(&cluster, &leader, ("GET", &format!("{API}/pairs/nowhere")), Some(&kept), None).await;
+    let refused = eventually("the later request", || async {
+        collector.trace(&TRACE.replace('0', "1")).into_iter().next()
+    })
+    .await;
+    assert_eq!(refused.attribute("error.type"), "pair-not-found");
+    assert_eq!(refused.error, None, "a caller's mistake is no error of the server");
+    assert_eq!(collector.trace(TRACE), []);
+}
