@@ -127,8 +127,8 @@ async fn a_switchover_is_one_trace_from_the_request_to_its_steps() {
         assert_eq!(span.parent.as_deref(), Some(whole.span.as_str()), "{step}");
         assert!(span.times.0 <= span.times.1, "{span:?}");
     }
-    let order = fsn.directives().into_iter();
-    let order = order.filter(|one| matches!(one.order, Order::SwitchOver { .. })).last().unwrap();
+    let asked = fsn.directives();
+    let order = asked.iter().rfind(|one| matches!(one.order, Order::SwitchOver { .. })).unwrap();
     let below = order.trace.expect("the directive says where it belongs");
     let step = by_id[below.span.to_string().as_str()];
     assert_eq!((step.name.as_str(), below.trace.to_string().as_str()), ("stop-writes", TRACE));

@@ -8,7 +8,7 @@ pub(super) fn keeps(trace: TraceId, one_in: u32) -> bool {
     let TraceId([.., a, b, c, d, e, f, g]) = trace;
     // The last seven bytes of a name are the ones that are random for certain.
     let number = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
-    number % u64::from(one_in.max(1)) == 0
+    number.is_multiple_of(u64::from(one_in.max(1)))
 }
 
 #[cfg(test)]
