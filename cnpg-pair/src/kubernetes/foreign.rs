@@ -5,6 +5,7 @@
 //! never one that could make two primaries: the lease alone says who may be one.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cnpg::{Cluster, ReplicaSpec};
@@ -33,7 +34,7 @@ pub struct ForeignWrite {
 }
 
 /// What a pair wants done about a foreign write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForeignPolicy {
     /// Say so, and touch nothing.

@@ -11,10 +11,13 @@
 //! was not read is unknown, and nothing unknown is taken for well.
 
 pub mod cnpg;
+pub mod crd;
 pub mod foreign;
 pub mod gates;
 pub mod patches;
 pub mod reading;
+pub mod render;
+pub mod schema;
 pub mod token;
 
 #[cfg(test)]
