@@ -238,6 +238,29 @@ fn every_rule_compiles_and_nothing_unknown_is_preserved() {
     assert!(rules >= 17, "{rules} rules");
 }
 
+/// The documentation names every field of both specs, and no other in its first column.
+#[test]
+fn the_documentation_names_every_field() {
+    let docs = include_str!("../../../../docs/KUBERNETES.md");
+    let mut known = std::collections::BTreeSet::new();
+    for (_, definition) in definitions() {
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let fields = schema["properties"]["spec"]["properties"].as_object().expect("fields");
+        known.extend(fields.keys().cloned());
+    }
+    let tables: Vec<&str> = docs.split("| field of `spec` |").skip(1).collect();
+    assert_eq!(tables.len(), 2);
+    let mut named = std::collections::BTreeSet::new();
+    for table in tables {
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        for row in rows {
+            let cell = row.split('|').nth(1).expect("a cell");
+            named.extend(cell.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    assert_eq!(named, known);
+}
+
 /// A column that reads a field which is never written stays empty for ever.
 #[test]
 fn printer_columns_read_fields_that_are_there() {

@@ -337,6 +337,31 @@ fn a_field_of_the_plan_can_be_another_one() {
     }
 }
 
+/// The documented table is the one in use.
+#[test]
+fn the_plans_are_as_documented() {
+    let docs = include_str!("../../../../docs/KUBERNETES.md");
+    let all = Plan::ALL.map(Plan::sizes);
+    let row = |name: &str, value: &dyn Fn(&Sizes) -> String| {
+        format!("| `{name}` | {} |\n", all.each_ref().map(value).join(" | "))
+    };
+    let rows = [
+        row("instances", &|one| one.instances.to_string()),
+        row("cpu", &|one| one.cpu.clone()),
+        row("memory", &|one| one.memory.clone()),
+        row("storage", &|one| one.storage.clone()),
+        row("walStorage", &|one| one.wal_storage.clone()),
+        row("maxConnections", &|one| one.max_connections.to_string()),
+        row("sharedBuffers", &|one| one.shared_buffers.clone()),
+        row("effectiveCacheSize", &|one| one.effective_cache_size.clone()),
+        row("maintenanceWorkMem", &|one| one.maintenance_work_mem.clone()),
+        row("maxWalSize", &|one| one.max_wal_size.clone()),
+        row("walKeepSize", &|one| one.wal_keep_size.clone()),
+        row("maxSlotWalKeepSize", &|one| one.max_slot_wal_keep_size.clone()),
+    ];
+    assert!(docs.contains(&rows.concat()), "docs/KUBERNETES.md must have:\n{}", rows.concat());
+}
+
 #[test]
 fn only_who_must_reaches_the_instances() {
     let [first, second] = rendered(&full());
