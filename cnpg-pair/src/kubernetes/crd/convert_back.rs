@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::RegionId;
+use continuum_domain::objective::Objectives;
 use continuum_domain::spec::{MemberSpec, NameSpec, PairSpec, SpecError};
 
 use super::continuum::{Continuum, ContinuumSpec, LossApproval, NamedRecord, Region};
@@ -11,49 +12,72 @@ use super::durations;
 
 /// A `Continuum` that says the same. Paths in errors are those of the pair's own spec.
 pub fn from_pair_spec(spec: &PairSpec) -> Result<Continuum, Vec<SpecError>> {
+    // Field by field, so that a new one is not forgotten here.
+    let PairSpec {
+        id,
+        labels,
+        members: _,
+        first_primary,
+        durability,
+        mode,
+        autonomous,
+        core_grace,
+        stall_timeout,
+        anti_flap,
+        switchover_deadline,
+        max_lag_bytes,
+        restarts_in_place,
+        restart_budget,
+        write_stall_timeout,
+        takeover,
+        suspect_after,
+        corroborate,
+        on_witness_loss,
+        loss_approval,
+        objectives,
+        names,
+        drain,
+        drain_failure,
+    } = spec;
     let mut errors = Vec::new();
-    if spec.corroborate.is_some() {
+    if corroborate.is_some() {
         errors.push(unsayable("corroborate"));
     }
+    let regions = regions(spec, &mut errors);
+    let mut wait = |path: &str, value: &Duration| text(path, *value, &mut errors);
     let mut out = ContinuumSpec {
-        primary_region: spec.first_primary.to_string(),
+        labels: labels.clone(),
+        primary_region: first_primary.to_string(),
         hot_standby_regions: standbys(spec),
-        regions: regions(spec, &mut errors),
-        mode: Some(spec.mode),
-        durability: Some(spec.durability),
-        takeover: Some(spec.takeover),
-        on_witness_loss: Some(spec.on_witness_loss),
-        autonomous: Some(spec.autonomous),
-        max_lag_bytes: Some(spec.max_lag_bytes),
-        restarts_in_place: Some(spec.restarts_in_place),
-        drain_failure: Some(spec.drain_failure),
-        loss_approval: spec
-            .loss_approval
-            .map(|approval| LossApproval { rpo_bytes: approval.rpo_bytes }),
-        labels: spec.labels.clone(),
+        regions,
+        mode: Some(*mode),
+        durability: Some(*durability),
+        takeover: Some(*takeover),
+        on_witness_loss: Some(*on_witness_loss),
+        autonomous: Some(*autonomous),
+        max_lag_bytes: Some(*max_lag_bytes),
+        restarts_in_place: Some(*restarts_in_place),
+        drain_failure: Some(*drain_failure),
+        loss_approval: loss_approval.map(|one| LossApproval { rpo_bytes: one.rpo_bytes }),
+        core_grace: wait("core_grace", core_grace),
+        stall_timeout: wait("stall_timeout", stall_timeout),
+        anti_flap: wait("anti_flap", anti_flap),
+        switchover_deadline: wait("switchover_deadline", switchover_deadline),
+        restart_budget: wait("restart_budget", restart_budget),
+        write_stall_timeout: wait("write_stall_timeout", write_stall_timeout),
+        suspect_after: wait("suspect_after", suspect_after),
+        drain: wait("drain", drain),
         ..ContinuumSpec::default()
     };
     out.application_ref = out.labels.remove(APPLICATION);
-    if let Some(objectives) = &spec.objectives {
-        out.rpo_bytes = objectives.rpo_bytes;
-        out.rto = objectives.rto.and_then(|rto| rto_text(rto, &mut errors));
+    if let Some(Objectives { rto, rpo_bytes }) = objectives {
+        out.rpo_bytes = *rpo_bytes;
+        out.rto = rto.and_then(|rto| rto_text(rto, &mut errors));
     }
-    for (path, value, into) in [
-        ("core_grace", spec.core_grace, &mut out.core_grace),
-        ("stall_timeout", spec.stall_timeout, &mut out.stall_timeout),
-        ("anti_flap", spec.anti_flap, &mut out.anti_flap),
-        ("switchover_deadline", spec.switchover_deadline, &mut out.switchover_deadline),
-        ("restart_budget", spec.restart_budget, &mut out.restart_budget),
-        ("write_stall_timeout", spec.write_stall_timeout, &mut out.write_stall_timeout),
-        ("suspect_after", spec.suspect_after, &mut out.suspect_after),
-        ("drain", spec.drain, &mut out.drain),
-    ] {
-        *into = text(path, value, &mut errors);
-    }
-    for (index, name) in spec.names.iter().enumerate() {
+    for (index, name) in names.iter().enumerate() {
         out.names.extend(named(&format!("names[{index}]"), name, spec, &mut errors));
     }
-    if errors.is_empty() { Ok(Continuum::new(spec.id.as_str(), out)) } else { Err(errors) }
+    if errors.is_empty() { Ok(Continuum::new(id.as_str(), out)) } else { Err(errors) }
 }
 
 fn unsayable(path: impl Into<String>) -> SpecError {
@@ -84,22 +108,22 @@ fn standbys(spec: &PairSpec) -> Vec<String> {
 
 fn regions(spec: &PairSpec, errors: &mut Vec<SpecError>) -> Vec<Region> {
     let addresses = shared_addresses(spec, errors);
-    let region = |(name, member): (&RegionId, &MemberSpec)| Region {
-        name: name.to_string(),
-        host: member.host.clone(),
-        port: member.port,
-        priority: Some(member.priority),
-        lb_ips: addresses
-            .and_then(|one| one.addresses.get(name))
-            .map(|listed| listed.iter().map(ToString::to_string).collect())
-            .unwrap_or_default(),
-    };
+    let mut regions = Vec::new();
     for (name, member) in &spec.members {
-        if member.health_name.is_some() {
+        let MemberSpec { priority, host, port, health_name } = member;
+        if health_name.is_some() {
             errors.push(unsayable(format!("members.{name}.health_name")));
         }
+        let listed = addresses.and_then(|one| one.addresses.get(name));
+        regions.push(Region {
+            name: name.to_string(),
+            host: host.clone(),
+            port: *port,
+            priority: Some(*priority),
+            lb_ips: listed.into_iter().flatten().map(ToString::to_string).collect(),
+        });
     }
-    spec.members.iter().map(region).collect()
+    regions
 }
 
 /// A `Continuum` has the addresses of a region once.
@@ -127,8 +151,9 @@ fn named(
     (plain.role, plain.policy) = (name.role, name.policy);
     (plain.lag_max, plain.health_port) = (name.lag_max, name.health_port);
     plain.addresses.clone_from(&name.addresses);
-    if let Some(field) = beyond(name, &plain) {
-        errors.push(unsayable(format!("{path}.{field}")));
+    if plain != *name {
+        let field = beyond(name, &plain).map_or(String::new(), |field| format!(".{field}"));
+        errors.push(unsayable(format!("{path}{field}")));
         return None;
     }
     if name.addresses.keys().any(|region| !spec.members.contains_key(region)) {
@@ -150,7 +175,7 @@ fn named(
     })
 }
 
-/// The first field that a `Continuum` has no word for.
+/// The first field that a `Continuum` has no word for, of those that have a name here.
 fn beyond(name: &NameSpec, plain: &NameSpec) -> Option<&'static str> {
     let fields = [
         ("lua", name.lua != plain.lua),

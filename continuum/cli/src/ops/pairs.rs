@@ -7,14 +7,13 @@ use crate::args::ops::{PairArgs, PairVerb};
 use crate::config::client::OutputFormat;
 use crate::config::{Variables, pair};
 use crate::failure::{Exit, Failure};
-use crate::ops::manifests;
 use crate::ops::session::Session;
 use crate::render::{self, show};
 
 /// Lists, shows, applies, compares and removes pairs.
 pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure> {
     if let PairVerb::Render(args) = &args.verb {
-        return manifests::manifests(args);
+        return super::manifests::manifests(args);
     }
     // The file is checked before anybody is asked.
     let spec = match &args.verb {
