@@ -154,14 +154,13 @@ fn topology(source: Side<'_>, target: Side<'_>, readings: &(Reading, Reading), f
         [(source, &readings.0, ClusterRole::Primary), (target, &readings.1, ClusterRole::Replica)]
     {
         let replica = side.cluster.spec.replica.as_ref();
-        let distributed = replica.is_some_and(|replica| {
-            replica.enabled.is_none() && replica.primary.is_some() && replica.own.is_some()
-        });
+        let distributed =
+            replica.is_some_and(|replica| replica.enabled.is_none() && replica.primary.is_some());
         if !distributed {
             found.refuse(
                 gate,
                 format!("{} is in no distributed topology", name(side)),
-                "set spec.replica.self, primary and source, and take enabled away",
+                "set spec.replica.primary and source, and take enabled away",
             );
         } else if reading.role != role && reading.role != ClusterRole::Unknown {
             found.refuse(

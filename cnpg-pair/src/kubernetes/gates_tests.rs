@@ -165,6 +165,8 @@ fn two_primaries_or_none_or_another_one_are_no_topology() {
     assert!(gates(&none).contains(&(Topology, false)));
     // The target follows a third one.
     shut("third", |p| p.target = with(hel(), primary, Some(json!("nbg"))), &[(Topology, false)]);
+    // Without a name of its own, a Cluster goes by its object's.
+    shut("self", |p| p.target = with(hel(), "/spec/replica/self", None), &[]);
     // The way back has no name.
     shut(
         "external",
