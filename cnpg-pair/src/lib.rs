@@ -1,4 +1,4 @@
-//! The data plane of one member: plain PostgreSQL under a guard process.
+//! The data plane of one member: plain PostgreSQL under a guard process, or CloudNativePG.
 //!
 //! ```text
 //!   agent (PostgresPlane) --unix socket, JSON lines--> guard --direct child--> postgres
@@ -10,10 +10,11 @@
 //! statement of a dead agent can land late. PostgreSQL is the guard's direct child with
 //! kill-on-parent-death and is stopped by the guard at an armed deadline, whoever else is alive
 //! (R5). [`plane::DataPlane`] is the trait the agent drives; [`contract`] is the suite that every
-//! implementation of it runs.
+//! implementation of it runs. [`kubernetes`] holds what CloudNativePG needs.
 
 pub mod contract;
 pub mod guard;
+pub mod kubernetes;
 pub mod plane;
 pub mod postgres;
 mod wal;

@@ -42,6 +42,7 @@ fn dispatch(command: Command, variables: &Variables) -> Result<Exit, Failure> {
             );
             Ok(Exit::Done)
         }
+        Command::Crd => ops::manifests::definitions(),
         Command::Version => {
             render::line(concat!("continuum ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Done)
         }

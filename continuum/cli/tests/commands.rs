@@ -175,3 +175,123 @@ fn sim_becomes_the_simulator() {
     let said = text(&absent.stderr);
     assert!(said.contains("/nonexistent/continuum-sim cannot be run"), "{said}");
 }
+
+const PAIR_OF_CLUSTERS: &str = "\
+apiVersion: dr.openova.io/v1
+kind: CnpgPair
+metadata: {name: app, namespace: db}
+spec:
+  primaryCluster: app-fsn
+  replicaCluster: app-hel
+  primaryRegion: fsn
+  replicaRegion: hel
+  members: {primary: {}, replica: {}}
+---
+apiVersion: dr.openova.io/v1
+kind: Continuum
+metadata: {name: app}
+spec:
+  primaryRegion: fsn
+  hotStandbyRegions: [hel]
+  regions: [{name: fsn, host: a}, {name: hel, host: b}]
+  durability: async
+  cnpgPair: {name: app}
+";
+
+#[test]
+fn the_manifests_of_a_pair_are_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let file = write("pair.yaml", PAIR_OF_CLUSTERS);
+    let both = continuum(&["pair", "render", "--file", &file, "--plan", "hobbyist"]);
+    assert_eq!(code(&both), Some(0), "{}", text(&both.stderr));
+    let both = text(&both.stdout);
+    assert!(both.starts_with("# region: fsn\n---\n") && both.contains("\n# region: hel\n---\n"));
+    assert!(
+        both.contains("instances: 1\n") && both.contains("synchronous_commit: \"on\""),
+        "{both}"
+    );
+    let one = text(&continuum(&["pair", "render", "--file", &file, "--region", "hel"]).stdout);
+    assert!(one.starts_with("# region: hel") && one.contains("instances: 3\n"), "{one}");
+    // The spec of a pair is enough.
+    let spec = write("pair.toml", &text(&continuum(&["config", "example", "pair"]).stdout));
+    let own = continuum(&["pair", "render", "--file", &spec, "--namespace", "db"]);
+    assert_eq!(code(&own), Some(0), "{}", text(&own.stderr));
+    assert!(text(&own.stdout).contains("synchronous_commit: remote_apply"));
+}
+
+#[test]
+fn what_cannot_be_rendered_is_refused_line_by_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pair.yaml");
+    for (from, to, said) in [
+        ("primaryCluster: app-fsn", "primaryCluster: App", "CnpgPair: spec.primaryCluster: "),
+        ("members:", "memers:", "CnpgPair: spec.memers: is no field of this kind"),
+        ("durability: async", "durability: eventual", "Continuum: spec.durability: "),
+        ("durability: async", "rpo: 30s", "Continuum: spec.rpo: a loss is measured in bytes"),
+        ("cnpgPair: {name: app}", "cnpgPair: {name: other}", "Continuum: spec.cnpgPair.name: "),
+        ("kind: Continuum", "kind: Cluster", "Cluster of dr.openova.io/v1: only CnpgPair"),
+        ("kind: CnpgPair", "kind: Continuum", "Continuum: spec.primaryCluster: is no field"),
+        ("members: {primary: {}, replica: {}}", "members: {", "pair.yaml:"),
+    ] {
+        std::fs::write(&file, PAIR_OF_CLUSTERS.replacen(from, to, 1)).unwrap();
+        let output = continuum(&["pair", "render", "--file", file.to_str().unwrap()]);
+        assert_eq!(code(&output), Some(2), "{to}");
+        assert!(text(&output.stderr).contains(said), "{to}: {}", text(&output.stderr));
+        assert!(output.stdout.is_empty());
+    }
+    std::fs::write(&file, PAIR_OF_CLUSTERS).unwrap();
+    let file = file.to_str().unwrap();
+    let nowhere = continuum(&["pair", "render", "--file", file, "--region", "sin"]);
+    assert_eq!(code(&nowhere), Some(2));
+    assert_eq!(text(&nowhere.stderr), "sin is none of fsn, hel\n");
+}
+
+#[test]
+fn manifests_are_held_against_the_definitions_that_are_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pair.yaml");
+    std::fs::write(&file, PAIR_OF_CLUSTERS).unwrap();
+    let crds = directory.path().join("crds");
+    std::fs::create_dir(&crds).unwrap();
+    let run = || {
+        let (file, crds) = (file.to_str().unwrap(), crds.to_str().unwrap());
+        continuum(&["pair", "render", "--file", file, "--crds", crds])
+    };
+    assert_eq!(code(&run()), Some(2), "an empty folder checks nothing");
+    let definition = |spec: &str| {
+        format!(
+            "kind: CustomResourceDefinition\nspec:\n  group: postgresql.cnpg.io\n  \
+             names: {{kind: Cluster}}\n  versions:\n  - name: v1\n    served: true\n    \
+             schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {spec}}}}}}}\n"
+        )
+    };
+    let any = "{type: object, x-kubernetes-preserve-unknown-fields: true}";
+    std::fs::write(crds.join("cluster.yaml"), definition(any)).unwrap();
+    let output = run();
+    assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("fsn: Service app-hel-mesh: not checked"));
+    std::fs::write(crds.join("cluster.yaml"), definition("{type: object}")).unwrap();
+    let output = run();
+    assert_eq!(code(&output), Some(3));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("fsn: Cluster app-fsn: spec.replica: is no field of this kind"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn the_definitions_that_are_kept_are_the_ones_that_are_printed() {
+    let printed = continuum(&["crd"]);
+    assert_eq!(code(&printed), Some(0));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../chart/crds");
+    let kept = ["dr.openova.io_continuums.yaml", "dr.openova.io_cnpgpairs.yaml"]
+        .map(|name| format!("---\n{}", std::fs::read_to_string(folder.join(name)).unwrap()));
+    assert_eq!(text(&printed.stdout), kept.concat());
+}

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod audit;
 pub mod lab;
+pub mod manifests;
 pub mod ops;
 
 use std::ffi::OsString;
@@ -108,6 +109,8 @@ pub enum Command {
     /// Clear a lab away when it ends
     #[command(hide = true)]
     LabJanitor(JanitorArgs),
+    /// Print the definitions of the Kubernetes resources Continuum and CnpgPair
+    Crd,
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the version

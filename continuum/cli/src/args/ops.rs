@@ -10,6 +10,7 @@ use continuum_domain::operation::Method;
 use continuum_domain::{OperationId, PairId, RegionId, duration_text};
 
 use super::RoleArgs;
+use super::manifests::RenderArgs;
 use crate::config::client::{self, OutputFormat};
 
 /// Flags of every ops verb.
@@ -142,6 +143,8 @@ pub enum PairVerb {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Print the Kubernetes manifests of a pair's two Clusters; asks nobody
+    Render(RenderArgs),
     /// List the versions of a pair's spec
     History {
         /// The pair

@@ -18,6 +18,7 @@ pub mod examples;
 pub mod guard;
 pub mod loader;
 pub mod locate;
+pub mod manifests;
 pub mod pair;
 pub mod server;
 mod traces;

@@ -7,6 +7,7 @@ mod automation;
 mod core_members;
 mod dns;
 mod fence;
+pub mod manifests;
 mod moves;
 mod operations;
 mod pairs;

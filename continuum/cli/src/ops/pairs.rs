@@ -15,6 +15,9 @@ use crate::render::{self, show};
 
 /// Lists, shows, applies, compares and removes pairs.
 pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure> {
+    if let PairVerb::Render(args) = &args.verb {
+        return super::manifests::manifests(args);
+    }
     // The file is checked before anybody is asked.
     let spec = match &args.verb {
         PairVerb::Apply { file, .. } => Some(pair::load(file)?),
@@ -72,6 +75,8 @@ pub async fn run(args: PairArgs, variables: &Variables) -> Result<Exit, Failure>
             let version = session.ask(async || api.roll_back(&pair, &body).await).await?;
             show(output, &version, || render::pair::changed(&version, pair.as_str()))?;
         }
+        // Asks nobody: done before the session was opened.
+        PairVerb::Render(_) => {}
         PairVerb::History { pair } => {
             let versions = session.ask(async || api.versions(&pair).await).await?;
             show(output, &versions, || render::pair::history(&versions))?;

@@ -1,0 +1,24 @@
+//! CloudNativePG: what is read of it, what is decided on it, and what is written to it.
+//!
+//! ```text
+//!   cnpg (views) ---> reading (named conditions) ---> gates (may this hand-over begin?)
+//!        |                                              |
+//!        +---> foreign (who else wrote?)                v
+//!        +---> token (is it the one, does it fit?) ---> patches (one write each)
+//! ```
+//!
+//! Everything in here is a decision over values that were read: no client, no clock. A field that
+//! was not read is unknown, and nothing unknown is taken for well.
+
+pub mod cnpg;
+pub mod crd;
+pub mod foreign;
+pub mod gates;
+pub mod patches;
+pub mod reading;
+pub mod render;
+pub mod schema;
+pub mod token;
+
+#[cfg(test)]
+mod fixtures;
