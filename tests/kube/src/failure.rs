@@ -133,6 +133,14 @@ impl Failure {
         failure
     }
 
+    /// Says that it was a webhook that refused.
+    #[must_use]
+    pub fn denied_by(mut self, webhook: &str) -> Self {
+        self.message =
+            format!("admission webhook \"{webhook}\" denied the request: {}", self.message);
+        self
+    }
+
     /// A body of a type that the resource does not take.
     #[must_use]
     pub fn media_type(accepted: &[&str]) -> Self {

@@ -12,6 +12,7 @@ pub mod control;
 pub mod discovery;
 pub mod failure;
 pub mod kinds;
+pub mod operator;
 pub mod path;
 pub mod schema;
 pub mod selector;
@@ -20,4 +21,5 @@ pub mod store;
 
 pub use cluster::Options;
 pub use control::{Call, Control, Effect};
+pub use operator::{Misbehaviour, Operator, Site};
 pub use server::ApiServer;

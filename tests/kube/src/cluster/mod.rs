@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::apply::managed::Writer;
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 use crate::kinds::{Kinds, Resource};
 use crate::path::Query;
 use crate::schema::rules::Unknown;
@@ -82,6 +82,9 @@ impl Ask {
     }
 }
 
+/// Looks at every object that is written to a kind that is defined, and names what is wrong.
+pub type Webhook = fn(&Resource, &Value) -> Vec<Cause>;
+
 /// One cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -92,6 +95,8 @@ pub struct Cluster {
     pub(crate) options: Options,
     /// Rules of served definitions that are not asked.
     pub unknown: Vec<Unknown>,
+    /// What refuses objects beside their schemas, by its name.
+    pub(crate) webhook: Option<(String, Webhook)>,
     /// The rest of lists that are read in pages, by token.
     pub(crate) pages: BTreeMap<String, read::Page>,
 }
@@ -105,6 +110,7 @@ impl Cluster {
             store: Store::new(options.window),
             options,
             unknown: Vec::new(),
+            webhook: None,
             pages: BTreeMap::new(),
         };
         for name in ["default", "kube-system"] {

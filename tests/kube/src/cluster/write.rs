@@ -241,10 +241,17 @@ impl Cluster {
         if causes.is_empty() {
             causes = resource.rules.ask(new, old, &resource.schema);
         }
+        if !causes.is_empty() {
+            return Err(Failure::invalid(resource, name_of(new), &causes));
+        }
+        let Some((name, webhook)) = self.webhook.as_ref().filter(|_| !ask.writes_status()) else {
+            return Ok(());
+        };
+        let causes = webhook(resource, new);
         if causes.is_empty() {
             return Ok(());
         }
-        Err(Failure::invalid(resource, name_of(new), &causes))
+        Err(Failure::invalid(resource, name_of(new), &causes).denied_by(name))
     }
 
     fn check_namespace(&self, ask: &Ask, name: &str) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch as channel;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::cluster::{Cluster, Options};
+use crate::cluster::{Cluster, Options, Webhook};
 use crate::control::Control;
 use crate::schema::rules::Unknown;
 
@@ -140,6 +140,11 @@ impl ApiServer {
     pub fn on_exec(&self, handler: exec::Handler) {
         let mut kept = self.shared.exec.lock().unwrap_or_else(PoisonError::into_inner);
         *kept = Some(handler);
+    }
+
+    /// What refuses objects beside their schemas, as a webhook of that name.
+    pub fn on_admission(&self, name: &str, webhook: Webhook) {
+        self.shared.cluster().webhook = Some((name.to_owned(), webhook));
     }
 
     /// An object as it is kept, past every fault; by the kind's plural with its group.

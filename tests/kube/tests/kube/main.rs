@@ -3,5 +3,6 @@
 
 mod faults;
 mod kubernetes;
+mod operator;
 mod subject;
 mod suite;

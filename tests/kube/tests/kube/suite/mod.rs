@@ -4,7 +4,7 @@
 mod applies;
 mod objects;
 mod patches;
-mod published;
+pub mod published;
 mod schemas;
 mod watches;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::subject::Subject;
 
 /// The published definitions, where there are any on this machine.
-fn definitions() -> Option<PathBuf> {
+pub fn definitions() -> Option<PathBuf> {
     let given = std::env::var_os("CONTINUUM_TEST_CRDS").map(PathBuf::from);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let beside = root.join("../shared/kube/crds");
@@ -18,7 +18,7 @@ fn definitions() -> Option<PathBuf> {
     found
 }
 
-fn read(path: &Path) -> Value {
+pub fn read(path: &Path) -> Value {
     serde_yaml_ng::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
