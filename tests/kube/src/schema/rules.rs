@@ -1,8 +1,9 @@
 //! Rules in CEL that a definition carries, compiled when it comes in and asked at each write.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cel::{Context, Program};
+use cel::{Context, ExecutionError, Program};
 use regex::Regex;
 use serde_json::Value;
 
@@ -54,8 +55,7 @@ const FUNCTIONS: &[&str] = &[
     "double",
     "type",
     "bytes",
-    "min",
-    "max",
+    "duration",
 ];
 
 /// Words that CEL keeps for itself, which a field of that name is escaped for.
@@ -239,6 +239,8 @@ impl Rule {
             return None;
         }
         let mut context = Context::default();
+        // No name of the interpreter's own: it cannot be taken already.
+        let _added = context.add_function("duration", duration);
         context.add_variable_from_value("self", convert(new, schema));
         if let Some(old) = old {
             context.add_variable_from_value("oldSelf", convert(old, schema));
@@ -274,6 +276,38 @@ impl Rule {
             _ => format!("failed rule: {}", self.text.trim()),
         }
     }
+}
+
+/// A duration, as nanoseconds: rules compare and add them, and never look inside.
+#[expect(clippy::needless_pass_by_value, reason = "the interpreter hands in what it owns")]
+fn duration(text: Arc<String>) -> Result<i64, ExecutionError> {
+    nanoseconds(&text)
+        .ok_or_else(|| ExecutionError::function_error("duration", format!("no duration: {text}")))
+}
+
+/// Reads `1h30m`, `1.5s`, `250ms` and the like.
+fn nanoseconds(text: &str) -> Option<i64> {
+    const UNITS: &[(&str, f64)] =
+        &[("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3_600e9)];
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|sign: char| !sign.is_ascii_digit() && sign != '.')?;
+        let (number, tail) = rest.split_at(end);
+        let unit = tail.find(|sign: char| sign.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit);
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        total += number.parse::<f64>().ok()? * factor;
+        rest = tail;
+    }
+    // Beyond a century it is no duration anybody writes.
+    (!text.is_empty() && total < 3.2e18).then_some((sign * total) as i64)
 }
 
 /// A field's name as a rule writes it.
@@ -313,7 +347,31 @@ fn convert(value: &Value, schema: &Value) -> cel::Value {
                 let name = if is_field { escape(name) } else { name.clone() };
                 (cel::objects::Key::String(name.into()), convert(value, inner))
             });
-            cel::Value::Map(cel::objects::Map { map: std::sync::Arc::new(pairs.collect()) })
+            cel::Value::Map(cel::objects::Map { map: Arc::new(pairs.collect()) })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rules, nanoseconds};
+    use serde_json::json;
+
+    #[test]
+    fn durations_are_read_and_compared() {
+        assert_eq!(nanoseconds("1h30m"), Some(5_400_000_000_000));
+        assert_eq!(nanoseconds("-1.5s"), Some(-1_500_000_000));
+        assert_eq!(nanoseconds("250ms"), Some(250_000_000));
+        for wrong in ["", "5", "s", "1x", "1.2.3s"] {
+            assert_eq!(nanoseconds(wrong), None, "{wrong}");
+        }
+        let schema = json!({
+            "type": "object", "properties": { "a": {}, "b": {} },
+            "x-kubernetes-validations": [{ "rule": "duration(self.a) <= duration(self.b)" }],
+        });
+        let (rules, unknown) = Rules::compile(&schema);
+        assert_eq!(unknown, []);
+        let asked = |a: &str, b: &str| rules.ask(&json!({ "a": a, "b": b }), None, &schema).len();
+        assert_eq!((asked("59s", "1m"), asked("61s", "1m"), asked("x", "1m")), (0, 1, 1));
     }
 }

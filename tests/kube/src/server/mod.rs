@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod exec;
+pub mod tls;
 pub mod watch;
 
 use std::io;
@@ -12,6 +13,7 @@ use axum::response::Response;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch as channel;
 use tokio::task::{JoinHandle, JoinSet};
@@ -28,6 +30,7 @@ pub struct Shared {
     pub(crate) control: Control,
     pub(crate) options: Options,
     pub(crate) exec: Mutex<Option<exec::Handler>>,
+    identity: Option<tls::Identity>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -81,12 +84,14 @@ impl ApiServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let cluster = Cluster::new(options.clone());
+        let identity = if options.tls { Some(tls::Identity::new()?) } else { None };
         let shared = Arc::new(Shared {
             changed: channel::Sender::new(cluster.store.version()),
             cluster: Mutex::new(cluster),
             control: Control::default(),
             options,
             exec: Mutex::new(None),
+            identity,
         });
         let listening = Some(listen(&shared, listener));
         Ok(Self { shared, address, listening })
@@ -95,7 +100,8 @@ impl ApiServer {
     /// Where it is reached.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.shared.identity.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Its faults and its log.
@@ -156,11 +162,18 @@ impl ApiServer {
         cluster.store.get(&format!("{group}/{plural}"), &key).map(|object| Value::clone(object))
     }
 
+    /// The certificate to trust it by, where it speaks TLS.
+    #[must_use]
+    pub fn authority(&self) -> Option<Vec<u8>> {
+        self.shared.identity.as_ref().map(|identity| identity.authority.clone())
+    }
+
     /// A client's settings for this server, as a user of that name.
     #[must_use]
     pub fn config(&self, user: &str) -> kube::Config {
         let url = self.url().parse().unwrap_or_default();
         let mut config = kube::Config::new(url);
+        config.root_cert = self.authority().map(|authority| vec![authority]);
         config.auth_info.token = Some(user.to_owned().into());
         // The client would ask again by itself where a test wants to see the refusal.
         config.default_retry = false;
@@ -199,6 +212,21 @@ fn listen(shared: &Arc<Shared>, listener: TcpListener) -> Listening {
 async fn serve(shared: Arc<Shared>, stream: TcpStream, stop: channel::Receiver<bool>) {
     // Small answers must not wait for each other.
     let _unset = stream.set_nodelay(true);
+    match shared.identity.clone() {
+        None => speak(shared, stream, stop).await,
+        Some(identity) => {
+            if let Ok(stream) = identity.acceptor.accept(stream).await {
+                speak(shared, stream, stop).await;
+            }
+        }
+    }
+}
+
+async fn speak(
+    shared: Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stop: channel::Receiver<bool>,
+) {
     let router = answer::router(shared, stop);
     let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let router = router.clone();

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::subject::{DEFINITIONS, MERGE, Subject, map, names, version};
+use crate::suite::published;
 
 async fn server(options: Options) -> (ApiServer, Subject) {
     let server = ApiServer::start(options).await.unwrap();
@@ -255,4 +256,31 @@ async fn requests_are_counted_by_who_asks_what() {
     let rates = server.control().per_minute();
     assert!(rates.iter().all(|((_, resource, _), rate)| resource == "configmaps" && *rate > 0.0));
     assert_eq!(rates.len(), 4);
+}
+
+#[tokio::test]
+async fn a_server_with_a_certificate_is_trusted_by_its_authority() {
+    let (server, s) = server(Options { tls: true, ..Options::default() }).await;
+    let maps = s.core("configmaps");
+    let mut events = s.watch(&format!("{maps}?watch=1")).await;
+    s.post(&maps, map("one", json!({}))).await.unwrap();
+    assert_eq!(events.named().await, ("ADDED", "one".to_owned()));
+    let mut stranger = server.config("admin");
+    stranger.root_cert = ApiServer::start(Options { tls: true, ..Options::default() })
+        .await
+        .unwrap()
+        .authority()
+        .map(|other| vec![other]);
+    let client = kube::Client::try_from(stranger).unwrap();
+    assert!(client.apiserver_version().await.is_err());
+}
+
+#[tokio::test]
+async fn every_rule_of_the_published_definitions_is_asked() {
+    let Some(directory) = published::definitions() else { return };
+    let (server, s) = server(Options { ignore_unknown_rules: true, ..Options::default() }).await;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        s.post(DEFINITIONS, published::read(&entry.unwrap().path())).await.unwrap();
+    }
+    assert_eq!(server.unknown_rules(), []);
 }

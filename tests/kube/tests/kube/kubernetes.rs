@@ -144,11 +144,14 @@ async fn a_real_server_keeps_the_suite() {
     let only = std::env::var("CONTINUUM_KUBE_CASE").ok();
     let (mut failed, mut skipped) = (Vec::new(), Vec::new());
     for (name, case) in CASES.iter().filter(|(name, _)| only.as_ref().is_none_or(|is| is == name)) {
-        let subject = Subject::new(client.clone(), name).await;
+        // Of this run alone: a server of somebody's may have seen another.
+        let place = format!("{name}-{}", std::process::id());
+        let subject = Subject::new(client.clone(), &place).await;
         println!("case {name}");
         if AssertUnwindSafe(case(&subject)).catch_unwind().await.is_err() {
             failed.push(*name);
         }
+        subject.clean().await;
         skipped.append(&mut subject.skipped.lock().unwrap());
     }
     println!("{} cases, skipped in part: {skipped:#?}", CASES.len());

@@ -69,6 +69,14 @@ impl Subject {
         subject
     }
 
+    /// Takes back what the case made, as far as others could stumble over it.
+    pub async fn clean(&self) {
+        let kind = format!("{DEFINITIONS}/things.{}", self.group());
+        let _none = self.delete(&kind, Value::Null).await;
+        let _gone =
+            self.delete(&format!("/api/v1/namespaces/{}", self.namespace), Value::Null).await;
+    }
+
     /// True, and said, where the server is older than what the rest of the case is about.
     pub fn is_older_than(&self, minor: u32, about: &str) -> bool {
         let older = self.minor < minor;
@@ -190,7 +198,10 @@ impl Subject {
     /// Makes a kind by its definition, and waits until it is served at the path.
     pub async fn define_as(&self, definition: Value, path: &str) {
         let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
-        self.post(DEFINITIONS, definition).await.unwrap();
+        if let Err(refused) = self.post(DEFINITIONS, definition).await {
+            // A server of somebody's may have it already.
+            refused.is(409, "AlreadyExists");
+        }
         self.until("it is established", async || {
             let kept = self.get(&format!("{DEFINITIONS}/{name}")).await.unwrap();
             let conditions = kept["status"]["conditions"].as_array().cloned().unwrap_or_default();

@@ -56,8 +56,7 @@ fn open_definition() -> Value {
 
 impl Region {
     async fn start(name: &'static str, site: Site) -> Self {
-        let options = Options { ignore_unknown_rules: true, ..Options::default() };
-        let server = ApiServer::start(options).await.unwrap();
+        let server = ApiServer::start(Options::default()).await.unwrap();
         let s = Subject::new(server.client().unwrap(), "db").await;
         let definition = published::definitions()
             .map(|directory| published::read(&directory.join("postgresql.cnpg.io_clusters.yaml")));

@@ -88,8 +88,7 @@ cases! {
 }
 
 async fn in_memory(name: &str, case: impl for<'a> FnOnce(&'a Subject) -> LocalBoxFuture<'a, ()>) {
-    let options = Options { ignore_unknown_rules: true, ..Options::default() };
-    let server = ApiServer::start(options).await.unwrap();
+    let server = ApiServer::start(Options::default()).await.unwrap();
     let subject = Subject::new(server.client().unwrap(), name).await;
     case(&subject).await;
 }

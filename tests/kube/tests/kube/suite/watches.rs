@@ -42,7 +42,9 @@ pub async fn a_watch_from_nothing_begins_with_all(s: &Subject) {
     // Elsewhere is not here.
     let mut other = map("three", json!({}));
     other["metadata"]["name"] = json!(format!("three-{}", s.namespace));
-    s.post("/api/v1/namespaces/default/configmaps", other).await.unwrap();
+    let elsewhere = "/api/v1/namespaces/default/configmaps";
+    s.post(elsewhere, other).await.unwrap();
+    s.delete(&format!("{elsewhere}/three-{}", s.namespace), Value::Null).await.unwrap();
     s.delete(&format!("{maps}/one"), Value::Null).await.unwrap();
     assert_eq!(events.named().await, ("DELETED", "one".to_owned()));
 }
