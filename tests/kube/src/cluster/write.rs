@@ -150,6 +150,7 @@ impl Cluster {
         check_preconditions(&resource, old, &new["metadata"])?;
         let mut new = blend(ask, old, new);
         shape(&resource, &mut new);
+        check_finalizers(&resource, old, &new)?;
         self.admit(ask, &mut new, Some(old))?;
         let managed = managed.unwrap_or_else(|| {
             let mut managed = Managed::of(old);
@@ -296,6 +297,26 @@ pub(crate) fn check_preconditions(
         return Err(Failure::conflict(resource, name, why));
     }
     Ok(())
+}
+
+/// Refuses another holder of an object that is to go.
+fn check_finalizers(resource: &Resource, old: &Value, new: &Value) -> Result<(), Failure> {
+    let of =
+        |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let before = of(old);
+    let more: Vec<Value> = of(new).into_iter().filter(|one| !before.contains(one)).collect();
+    if old["metadata"]["deletionTimestamp"].is_null() || more.is_empty() {
+        return Ok(());
+    }
+    let cause = Cause {
+        reason: "FieldValueForbidden",
+        message: format!(
+            "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {}",
+            Value::Array(more)
+        ),
+        field: "metadata.finalizers".into(),
+    };
+    Err(Failure::invalid(resource, name_of(old), &[cause]))
 }
 
 /// What of a write counts at the place where it came in.

@@ -2,6 +2,7 @@
 //! unchanged on a real one: `make test-kube`.
 
 mod applies;
+mod details;
 mod objects;
 mod patches;
 pub mod published;
@@ -83,6 +84,18 @@ cases! {
         what_is_no_longer_selected_is_deleted
         a_watch_ends_in_its_time
         a_version_too_old_is_gone;
+    details:
+        a_holder_goes_with_its_last_field
+        an_apply_does_not_take_what_it_does_not_know
+        an_apply_can_be_tried
+        a_lease_is_replaced_by_its_version
+        a_new_object_has_no_version_of_its_own
+        a_missing_object_is_not_patched
+        a_name_does_not_change
+        the_last_annotation_takes_the_rest_along
+        one_object_is_watched_by_its_name
+        a_marked_object_takes_no_new_finalizer
+        owners_are_told_apart_by_their_uid;
     published:
         published_definitions_take_their_samples;
 }
