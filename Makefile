@@ -92,7 +92,7 @@ sim-meta: ## proves that simulated runs repeat: 20 seeds twice, traces compared 
 sim-planted: ## every planted bug is found by its hunt, and nothing is found without it
 	$(CARGO) test --profile sim --features planted-bugs -p continuum-sim --test planted
 
-test-kube: etcd ## the witness's Kubernetes backend on a real API server (built at first: 5 to 10 minutes)
+test-kube: etcd ## the witness's Kubernetes backend, and the suite of the tests' API server, on a real one (built at first: 5 to 10 minutes)
 	@./scripts/ensure-programs.sh make:make dpkg-source:dpkg-dev
 	@program=$$(./scripts/ensure-kube-apiserver.sh) && \
 		CONTINUUM_KUBE_APISERVER=$$program ./scripts/test-rust.sh kube

@@ -4,7 +4,8 @@
 #   test-rust.sh short   unit, property, contract and the short end-to-end tests
 #   test-rust.sh long    the long end-to-end tests, and the long histories of the witness
 #   test-rust.sh cut     those in a network of their own, whose lines are cut
-#   test-rust.sh kube    those of the witness's backend on a Kubernetes API server
+#   test-rust.sh kube    those on a real Kubernetes API server: the witness's backend, and the suite
+#                        that the API server of the tests is held to
 #
 # End-to-end tests run one at a time: each starts a whole lab, and timing is what they look at.
 set -eu
@@ -20,9 +21,10 @@ esac
 # These need no lab and no binary of ours.
 if [ "$part" = kube ]; then
     if cargo nextest --version >/dev/null 2>&1; then
-        exec cargo nextest run --workspace --test backends --run-ignored only -E 'test(/^kubernetes::/)'
+        exec cargo nextest run --workspace --test backends --test kube --run-ignored only \
+            -E 'test(/^kubernetes::/)'
     fi
-    exec cargo test --workspace --test backends kubernetes:: -- --ignored --test-threads=1
+    exec cargo test --workspace --test backends --test kube kubernetes:: -- --ignored --test-threads=1
 fi
 
 # Always the whole workspace, and then a filter: packages asked for by name would have their

@@ -1,0 +1,211 @@
+//! A stand-in for the CloudNativePG operator: it drives real PostgreSQL for the `Cluster` objects of
+//! one API server, by the protocol that the real one documents. One instance a cluster.
+//!
+//! What it leaves out: further instances, archives and backups, certificates (its PostgreSQL speaks
+//! plain on loopback), upgrades.
+
+pub mod admission;
+pub mod instance;
+pub mod reconcile;
+pub mod spec;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
+
+use crate::server::ApiServer;
+use crate::server::exec::{Command, Streams};
+use crate::store::Key;
+use reconcile::Reconciler;
+
+/// The user that the operator asks as: faults of a test can leave it out.
+pub const USER: &str = "operator";
+
+/// How often it looks again at what is not done.
+const REQUEUE: Duration = Duration::from_millis(100);
+
+/// What the real operator was seen to do wrong; each can be switched on and off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Misbehaviour {
+    /// The token is gone again after the next look.
+    pub token_wiped: bool,
+    /// The demotion stops before its token.
+    pub token_withheld: bool,
+    /// A fenced cluster is said to be healthy.
+    pub healthy_while_fenced: bool,
+    /// The archiver hangs, and a fast shutdown waits for it until the bound.
+    pub slow_shutdown: bool,
+    /// Nothing is done at all; PostgreSQL lives on.
+    pub down: bool,
+}
+
+/// Where the instances of one operator are.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// A directory that PostgreSQL's user may enter.
+    pub directory: PathBuf,
+    /// The directory of PostgreSQL's programs.
+    pub bin: PathBuf,
+}
+
+/// What the handle, the loop and the commands in pods share.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    misbehaviour: Mutex<Misbehaviour>,
+    ports: Mutex<BTreeMap<Key, u16>>,
+    troubles: Mutex<Vec<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Common {
+    pub(crate) fn misbehaviour(&self) -> Misbehaviour {
+        *lock(&self.misbehaviour)
+    }
+
+    pub(crate) fn port(&self, namespace: &str, name: &str) -> u16 {
+        let key = (namespace.to_owned(), name.to_owned());
+        *lock(&self.ports).entry(key).or_insert_with(free_port)
+    }
+
+    pub(crate) fn trouble(&self, what: String) {
+        let mut troubles = lock(&self.troubles);
+        // The same trouble at every look is told once.
+        if troubles.last() != Some(&what) {
+            troubles.push(what);
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0");
+    listener.and_then(|listener| listener.local_addr()).map_or(0, |address| address.port())
+}
+
+/// A running operator. Its PostgreSQL ends with it.
+#[derive(Debug)]
+pub struct Operator {
+    common: Arc<Common>,
+    site: Site,
+    running: JoinHandle<()>,
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+impl Operator {
+    /// Starts one for a server, whose webhook and whose commands in pods it becomes too. Call it
+    /// from a thread that outlives it: PostgreSQL ends with the thread.
+    ///
+    /// # Errors
+    /// The client could not be made.
+    pub fn start(server: &ApiServer, site: Site) -> kube::Result<Self> {
+        let client = kube::Client::try_from(server.config(USER))?;
+        let common = Arc::new(Common::default());
+        server.on_admission("vcluster.cnpg.io", |resource, object| {
+            let own = resource.group == "postgresql.cnpg.io" && resource.kind == "Cluster";
+            if own { admission::refusals(object) } else { Vec::new() }
+        });
+        let (shared, place) = (common.clone(), site.clone());
+        server.on_exec(Arc::new(move |command, streams| {
+            run(shared.clone(), place.clone(), command, streams).boxed()
+        }));
+        let mut reconciler = Reconciler::new(client, site.clone(), common.clone());
+        let running = continuum_runtime::seed::spawn(async move {
+            loop {
+                reconciler.look().await;
+                tokio::time::sleep(REQUEUE).await;
+            }
+        });
+        Ok(Self { common, site, running })
+    }
+
+    /// The port at which a cluster's PostgreSQL is or will be, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self, namespace: &str, name: &str) -> u16 {
+        self.common.port(namespace, name)
+    }
+
+    /// Makes it behave so from its next look on; an archiver hangs or goes on at once.
+    ///
+    /// # Errors
+    /// The archiver could not be told.
+    pub fn misbehave(&self, how: Misbehaviour) -> std::io::Result<()> {
+        *lock(&self.common.misbehaviour) = how;
+        for (namespace, name) in lock(&self.common.ports).keys() {
+            let directory = self.site.directory.join(namespace).join(name);
+            instance::mark_slow(&directory, how.slow_shutdown)?;
+        }
+        Ok(())
+    }
+
+    /// What it could not do, for a failed test.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        lock(&self.common.troubles).clone()
+    }
+}
+
+/// Runs a command in a pod: in the directory of its PostgreSQL, as its user.
+async fn run(common: Arc<Common>, site: Site, command: Command, mut streams: Streams) -> i32 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let name = command.pod.rsplit_once('-').map_or("", |(name, _)| name);
+    let directory = site.directory.join(&command.namespace).join(name);
+    let port = common.port(&command.namespace, name);
+    let started = instance::Instance::new(&site.bin, &directory, port).and_then(|instance| {
+        let Some((program, arguments)) = command.line.split_first() else {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        };
+        let mut command = instance.command(program);
+        let piped = std::process::Stdio::piped;
+        command.args(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn()
+    });
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => {
+            let _gone = streams.stderr.send(error.to_string().into_bytes()).await;
+            return 126;
+        }
+    };
+    let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = async {
+        let Some(mut stdin) = stdin else { return };
+        while let Some(bytes) = streams.stdin.recv().await {
+            if stdin.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+    };
+    let outputs = async {
+        let (mut printed, mut complained) = (Vec::new(), Vec::new());
+        let one = async {
+            if let Some(mut out) = out {
+                let _ended = out.read_to_end(&mut printed).await;
+            }
+            let _gone = streams.stdout.send(printed).await;
+        };
+        let other = async {
+            if let Some(mut err) = err {
+                let _ended = err.read_to_end(&mut complained).await;
+            }
+            let _gone = streams.stderr.send(complained).await;
+        };
+        tokio::join!(one, other);
+        child.wait().await.ok().and_then(|status| status.code()).unwrap_or(137)
+    };
+    tokio::pin!(outputs);
+    tokio::select! {
+        code = &mut outputs => code,
+        () = feed => outputs.await,
+    }
+}
