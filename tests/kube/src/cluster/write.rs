@@ -158,7 +158,7 @@ impl Cluster {
             managed
         });
         managed.write(&mut new);
-        if !ask.writes_status() && has_generation(&resource) && spec_differs(&resource, old, &new) {
+        if has_generation(&resource) && spec_differs(&resource, old, &new) {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
             new["metadata"]["generation"] = json!(generation + 1);
         }
