@@ -254,6 +254,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn blocking_work_stays_on_this_thread_in_a_scope_and_leaves_it_outside() {
+        let here = std::thread::current().id();
+        let id = || std::thread::current().id();
+        assert_eq!(scope(3, async { blocking(id).await.unwrap() }).await, here);
+        assert_ne!(blocking(id).await.unwrap(), here);
+    }
+
+    #[tokio::test]
     async fn a_frozen_scope_stands_still_with_its_children_and_goes_on() {
         let freezer = Freezer::new();
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();

@@ -91,7 +91,7 @@ impl NodeRuntime {
     /// Returns once nothing of it runs any more.
     async fn kill(mut self) {
         let runtime = self.0.take().unwrap();
-        let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE));
+        let ended = continuum_runtime::seed::blocking(move || runtime.shutdown_timeout(PATIENCE));
         ended.await.unwrap();
     }
 }
