@@ -106,8 +106,11 @@ pub fn clear_token(cluster: &Cluster, epoch: Epoch) -> Result<ClusterPatch, Patc
 
 /// Fences all instances and says under which epoch. Single instances that others fenced stay so.
 pub fn fence(cluster: &Cluster, epoch: Epoch) -> Result<ClusterPatch, PatchError> {
-    not_stale(cluster, keys::FENCE_EPOCH, epoch)?;
-    // What cannot be read cannot be kept; a fence is never held up by it.
+    // What cannot be read cannot be kept, and a fence is never held up by it.
+    match not_stale(cluster, keys::FENCE_EPOCH, epoch) {
+        Ok(()) | Err(PatchError::Mark { .. }) => {}
+        Err(error) => return Err(error),
+    }
     let mut names = cluster.fenced().unwrap_or_default();
     if !names.iter().any(|name| name == "*") {
         names.insert(0, "*".into());

@@ -170,6 +170,8 @@ fn a_fence_that_is_not_ours_stays() {
     assert!(matches!(unfence(&broken, Epoch(9)), Err(PatchError::ForeignFence(_))));
     // But a fence is set whatever stands there.
     assert_eq!(parsed(done(&broken, fence(&broken, Epoch(9)))).fenced(), Ok(vec!["*".into()]));
+    let unread = with(fsn(), "/metadata/annotations", Some(json!({ keys::FENCE_EPOCH: "soon" })));
+    assert_eq!(parsed(done(&unread, fence(&unread, Epoch(9)))).fenced(), Ok(vec!["*".into()]));
     assert_eq!(unfence(&parsed(fsn()), Epoch(9)), Err(PatchError::Already));
     // One of a newer epoch is not for an older hand.
     let newer = parsed(done(&parsed(fsn()), fence(&parsed(fsn()), Epoch(9))));

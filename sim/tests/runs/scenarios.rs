@@ -111,6 +111,9 @@ scenarios! {
     primary_fenced_by_hand: "primary-fenced-by-hand";
     standby_fenced_by_hand: "standby-fenced-by-hand";
     pair_paused_and_the_primary_dies: "pair-paused-and-the-primary-dies";
+    pair_stopped_and_started: "pair-stopped-and-started";
+    pair_stopped_and_its_region_is_lost: "pair-stopped-and-its-region-is-lost";
+    pair_stopped_and_the_core_dies: "pair-stopped-and-the-core-dies";
     semi_automatic_waits_for_approval: "semi-automatic-waits-for-approval";
     manual_is_left_alone: "manual-is-left-alone";
     switchover_to_nobody: "switchover-to-nobody";

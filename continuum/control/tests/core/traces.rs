@@ -87,6 +87,17 @@ async fn told(collector: &Collector) -> Vec<Seen> {
     .await
 }
 
+/// The same once every node has told of what its spans lie below. Each sends its own in its own time.
+async fn told_by_all(collector: &Collector) -> Vec<Seen> {
+    told(collector).await;
+    eventually("every node has told of the trace", || async {
+        let spans = collector.trace(TRACE);
+        let known = |parent: &String| parent == SPAN || spans.iter().any(|one| one.span == *parent);
+        spans.iter().all(|span| span.parent.iter().all(known)).then_some(spans)
+    })
+    .await
+}
+
 fn named<'a>(spans: &'a [Seen], name: &str) -> &'a Seen {
     spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}: {spans:#?}"))
 }
@@ -104,7 +115,7 @@ async fn a_switchover_is_one_trace_from_the_request_to_its_steps() {
     let operation = ask(&cluster, &follower, &parent()).await;
     let done = ended(&client, &operation.id).await;
     assert_eq!(done.state, OperationState::Done, "{done:?}");
-    let spans = told(&collector).await;
+    let spans = told_by_all(&collector).await;
     let by_id: BTreeMap<&str, &Seen> =
         spans.iter().map(|span| (span.span.as_str(), span)).collect();
 
