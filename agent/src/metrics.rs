@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use continuum_control_api::link::{AcceptorStanding, MemberReport, MemberRole, NameReport};
+use continuum_control_api::link::{AcceptorStanding, MemberReport, NameReport};
 use continuum_domain::observation::{ActuatorStatus, ProcessState};
 use continuum_domain::pair::PairStatus;
 use continuum_domain::pair::types::SessionView;
@@ -205,25 +205,14 @@ impl Page<'_, '_> {
     }
 }
 
-fn role(role: MemberRole) -> Option<&'static str> {
-    Some(match role {
-        MemberRole::Primary => "primary",
-        MemberRole::Promoting => "promoting",
-        MemberRole::Standby => "standby",
-        MemberRole::Rejoining => "rejoining",
-        MemberRole::Fenced => "fenced",
-        MemberRole::HandingOver => "handing-over",
-        MemberRole::Resting => "resting",
-        MemberRole::Unknown => return None,
-    })
-}
-
 fn leases(page: &mut Page<'_, '_>) {
     let now = page.now;
     page.each(
         ("continuum_agent_role", "role"),
         "What the member is doing: 1 for the role that is its",
-        |member| role(member.report.role).map(|role| (role.to_owned(), 1.0)).into_iter().collect(),
+        |member| {
+            member.report.role.label().map(|role| (role.to_owned(), 1.0)).into_iter().collect()
+        },
     );
     page.members(
         "continuum_agent_lease_remaining_seconds",

@@ -9,6 +9,7 @@ mod dialect;
 pub mod grpc;
 pub mod heard;
 pub mod link;
+pub mod moves;
 mod name_report;
 pub mod openapi;
 mod posture;

@@ -361,6 +361,22 @@ pub enum MemberRole {
     Unknown,
 }
 
+impl MemberRole {
+    /// Its name, for people and for labels of metrics; `None` where it is not known.
+    pub fn label(self) -> Option<&'static str> {
+        Some(match self {
+            MemberRole::Primary => "primary",
+            MemberRole::Promoting => "promoting",
+            MemberRole::Standby => "standby",
+            MemberRole::Rejoining => "rejoining",
+            MemberRole::Fenced => "fenced",
+            MemberRole::HandingOver => "handing-over",
+            MemberRole::Resting => "resting",
+            MemberRole::Unknown => return None,
+        })
+    }
+}
+
 /// One member's state as its agent knows it. Ages are in milliseconds at the time of sending; what
 /// was never measured is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

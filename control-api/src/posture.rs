@@ -126,7 +126,11 @@ fn at_rest(
     for region in pair.spec.members.keys() {
         match fresh(pair, region).map(|aged| aged.report.role) {
             Some(MemberRole::Resting) => {}
+            Some(MemberRole::Unknown) => {
+                found.push((Posture::Unknown, format!("{region}: in a state that is not known")));
+            }
             Some(_) => found.push((Posture::Paused, format!("{region}: not stopped yet"))),
+            // That nobody can write is the register's word, not this agent's.
             None => found.push((Posture::Paused, format!("{region}: not heard from"))),
         }
     }

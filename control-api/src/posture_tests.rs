@@ -49,6 +49,40 @@ fn a_pair_at_rest_is_protected_and_gives_no_reason() {
 }
 
 #[test]
+fn a_paused_pair_is_neither_protected_nor_an_alarm_and_its_unknowns_are_told() {
+    let mut view = pair(&[
+        ("/holder", Value::Null),
+        ("/members/fsn/report/role", json!("resting")),
+        ("/members/hel/report/role", json!("resting")),
+    ]);
+    assert_eq!(posture(&view, false).0, Posture::Blocked, "vacant, and not by a pause");
+    view.resting = Some(region("fsn"));
+    let (stands, reasons) = posture(&view, false);
+    assert_eq!((stands, reasons.len()), (Posture::Paused, 1));
+    assert_eq!(posture(&view, true).0, Posture::Blocked, "an approval is waited for all the same");
+    let role = |view: &mut PairView, role| {
+        let member = view.members.get_mut(&region("hel")).and_then(Option::as_mut);
+        member.expect("a report").report.role = role;
+    };
+    role(&mut view, MemberRole::Standby);
+    let (stands, reasons) = posture(&view, false);
+    assert_eq!((stands, reasons[1].as_str()), (Posture::Paused, "hel: not stopped yet"));
+    role(&mut view, MemberRole::Unknown);
+    assert_eq!(posture(&view, false).0, Posture::Unknown);
+    view.members.insert(region("hel"), None);
+    let (stands, reasons) = posture(&view, false);
+    assert_eq!((stands, reasons[1].as_str()), (Posture::Paused, "hel: not heard from"));
+    view.record_age_ms = Some(RECORD_AGE_MS_MAX + 1);
+    assert_eq!(posture(&view, false).0, Posture::Unknown, "it may have been resumed since");
+}
+
+#[test]
+fn a_pause_that_was_left_half_way_puts_the_pair_at_risk() {
+    let view = PairView { barred: true, ..pair(&[]) };
+    assert_eq!(posture(&view, false).0, Posture::AtRisk);
+}
+
+#[test]
 fn what_is_not_known_is_never_protected() {
     let silent = json!(REPORT_AGE_MS_MAX + 1);
     for (place, value) in [

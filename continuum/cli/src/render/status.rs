@@ -149,16 +149,7 @@ fn row(pair: &PairView, region: &RegionId, aged: &AgedReport) -> [String; 7] {
 
 /// The word for a role.
 pub fn role(role: MemberRole) -> &'static str {
-    match role {
-        MemberRole::Primary => "primary",
-        MemberRole::Promoting => "promoting",
-        MemberRole::Standby => "standby",
-        MemberRole::Rejoining => "rejoining",
-        MemberRole::Fenced => "fenced",
-        MemberRole::HandingOver => "handing-over",
-        MemberRole::Resting => "resting",
-        MemberRole::Unknown => UNKNOWN,
-    }
+    role.label().unwrap_or(UNKNOWN)
 }
 
 fn dated(text: &str, age_ms: u64) -> String {

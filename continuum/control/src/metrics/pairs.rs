@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use continuum_control_api::link::{AcceptorStanding, MemberRole};
+use continuum_control_api::link::AcceptorStanding;
 use continuum_control_api::rest::{
     AgedReport, PairView, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,
 };
@@ -146,19 +146,6 @@ fn members(view: &PairView) -> impl Iterator<Item = Member<'_>> {
     })
 }
 
-fn role(role: MemberRole) -> Option<&'static str> {
-    Some(match role {
-        MemberRole::Primary => "primary",
-        MemberRole::Promoting => "promoting",
-        MemberRole::Standby => "standby",
-        MemberRole::Rejoining => "rejoining",
-        MemberRole::Fenced => "fenced",
-        MemberRole::HandingOver => "handing-over",
-        MemberRole::Resting => "resting",
-        MemberRole::Unknown => return None,
-    })
-}
-
 fn reports(core: &Core, members: &[Member<'_>], out: &mut Gathered<'_>) {
     out.gauges(
         "continuum_member_report_age_seconds",
@@ -169,8 +156,9 @@ fn reports(core: &Core, members: &[Member<'_>], out: &mut Gathered<'_>) {
     out.gauges(
         "continuum_member_role",
         "What a member is doing: 1 for the role that is its",
-        fresh()
-            .filter_map(|member| Some((member.with("role", role(member.aged.report.role)?), 1.0))),
+        fresh().filter_map(|member| {
+            Some((member.with("role", member.aged.report.role.label()?), 1.0))
+        }),
     );
     out.gauges(
         "continuum_member_fenced",

@@ -410,15 +410,6 @@ async fn asked(
     path: &str,
     body: &str,
 ) -> reqwest::Response {
-    let peer = cluster.peers.iter().find(|peer| peer.name == node).unwrap();
-    let host = Identity::new(Role::Core, &peer.name).dns_name();
-    let address: std::net::SocketAddr = peer.api_address.parse().unwrap();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(cluster.operator.client_config(&[b"h2"]).unwrap())
-        .no_proxy()
-        .resolve(&host, address)
-        .build()
-        .unwrap();
-    let url = format!("https://{host}:{}{path}", address.port());
-    client.request(method.parse().unwrap(), url).body(body.to_owned()).send().await.unwrap()
+    let request = cluster.http(node, method, path);
+    request.body(body.to_owned()).send().await.unwrap()
 }

@@ -9,7 +9,6 @@ use continuum_control_api::link::Order;
 use continuum_control_api::rest::{API, Started, SwitchoverRequest};
 use continuum_domain::operation::{Operation, OperationState};
 use continuum_runtime::traces::TracesConfig;
-use continuum_runtime::{Identity, Role};
 
 use crate::core_cluster::{at_rest, ended};
 use crate::support::agent::Agent;
@@ -41,17 +40,7 @@ async fn call(
     header: Option<&str>,
     body: Option<&SwitchoverRequest>,
 ) -> (u16, String) {
-    let peer = cluster.peers.iter().find(|peer| peer.name == node).unwrap();
-    let host = Identity::new(Role::Core, &peer.name).dns_name();
-    let address: std::net::SocketAddr = peer.api_address.parse().unwrap();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(cluster.operator.client_config(&[b"h2"]).unwrap())
-        .no_proxy()
-        .resolve(&host, address)
-        .build()
-        .unwrap();
-    let url = format!("https://{host}:{}{path}", address.port());
-    let mut request = client.request(method.parse().unwrap(), url);
+    let mut request = cluster.http(node, method, path);
     if let Some(header) = header {
         request = request.header("traceparent", header);
     }

@@ -51,6 +51,12 @@ pub const REST_AND_BACK: Story = Story {
         w.run(ms(12_000));
         let still = rests(w) && told(w);
         must(w, still, "rest: the pair does not rest any more, or does not say that it does");
+        let published = w.judge.published_at_rest;
+        must(
+            w,
+            (5..=30).contains(&published),
+            "rest: its names are not published, or all the time",
+        );
         w.run(ms(5_000));
         let back = w.run_until(ms(4_000), |w| w.primary() == Some(0));
         must(w, back, "I5: who put the pair to rest did not resume it");
@@ -71,6 +77,44 @@ pub const REST_ASKED_TOO_LATE: Story = Story {
         w.run(ms(2_500));
         let goes_on = w.primary() == Some(0) && w.regions[0].pg.epoch == epoch;
         must(w, goes_on, "rest: a holder was stopped although nobody had paused the pair");
+    },
+};
+
+/// Nothing came of the order by its deadline: a pause that begins later is another one.
+pub const REST_ORDER_LAPSES: Story = Story {
+    name: "rest_asked_for_lapses_at_its_deadline",
+    plan: available,
+    tell: |w| {
+        let epoch = w.register.record().map(|record| record.epoch).unwrap_or_default();
+        let operation = w.next_operation();
+        w.feed(0, Event::Rest { operation, epoch, deadline: ms(1_000) });
+        w.run(ms(2_000));
+        w.set_paused(true);
+        w.run(ms(3_000));
+        let goes_on = w.primary() == Some(0) && w.regions[0].pg.epoch == epoch;
+        must(w, goes_on, "rest: an order was carried out after its deadline");
+    },
+};
+
+/// The pause is taken back while PostgreSQL is on its way down: it is started again at once.
+pub const REST_CALLED_OFF: Story = Story {
+    name: "rest_called_off_starts_the_holder_again",
+    plan: available,
+    tell: |w| {
+        w.set_paused(true);
+        w.run(ms(500));
+        let life = w.regions[0].pg.life;
+        w.net.delayed_command[0] = Some(ms(900));
+        let epoch = w.register.record().map(|record| record.epoch).unwrap_or_default();
+        let operation = w.next_operation();
+        w.feed(0, Event::Rest { operation, epoch, deadline: ms(30_000) });
+        w.run(ms(100));
+        w.set_paused(false);
+        w.run(ms(4_000));
+        let stopped = w.regions[0].pg.life != life;
+        must(w, stopped, "told nothing: it was not stopped");
+        let back = w.primary() == Some(0);
+        must(w, back, "I5: a holder that was not to rest any more did not come back");
     },
 };
 
@@ -117,9 +161,11 @@ pub const REST_AND_THE_AGENT_DIES: Story = Story {
     },
 };
 
-pub const RESTS: [&Story; 5] = [
+pub const RESTS: [&Story; 7] = [
     &REST_AND_BACK,
     &REST_ASKED_TOO_LATE,
+    &REST_ORDER_LAPSES,
+    &REST_CALLED_OFF,
     &REST_THROUGH_RESTARTS,
     &REST_AND_THE_FIRST_IS_GONE,
     &REST_AND_THE_AGENT_DIES,

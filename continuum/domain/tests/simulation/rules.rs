@@ -108,6 +108,8 @@ stories! {
     annotations_are_taken_down_and_hold_nobody_back => ANNOTATED,
     rest_stops_the_pair_everywhere_and_resumes_where_it_was => REST_AND_BACK,
     rest_asked_for_too_late_stops_nobody => REST_ASKED_TOO_LATE,
+    rest_asked_for_lapses_at_its_deadline => REST_ORDER_LAPSES,
+    rest_called_off_starts_the_holder_again => REST_CALLED_OFF,
     rest_outlives_every_restart => REST_THROUGH_RESTARTS,
     rest_is_resumed_by_another_where_the_first_is_gone => REST_AND_THE_FIRST_IS_GONE,
     rest_is_asked_for_again_after_the_agent_died => REST_AND_THE_AGENT_DIES,

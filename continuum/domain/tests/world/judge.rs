@@ -46,6 +46,8 @@ pub struct Judge {
     tenure: Epoch,
     /// Who put the pair to rest last, and the epoch of that.
     rested: Option<(usize, Epoch)>,
+    /// How often the names of a pair at rest were published.
+    pub published_at_rest: u64,
     pub durability_changed: bool,
     pub disks_lost: u64,
     /// The guard of this world admits a promotion without a deadline (to show what R5 is for).
@@ -416,6 +418,7 @@ impl World {
         });
         // Who put the pair to rest speaks for it, by an epoch that any later one overrules.
         let rested = self.judge.rested == Some((r, epoch));
+        self.judge.published_at_rest += u64::from(rested && !holds);
         if !holds && !rested && !self.may_not_know(r) {
             self.violated(format!(
                 "I3: {r} published names under epoch {epoch} without holding it"

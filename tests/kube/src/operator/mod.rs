@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::server::ApiServer;
@@ -59,6 +60,7 @@ pub(crate) struct Common {
     misbehaviour: Mutex<Misbehaviour>,
     ports: Mutex<BTreeMap<Key, u16>>,
     troubles: Mutex<Vec<String>>,
+    looks: watch::Sender<u64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -121,13 +123,24 @@ impl Operator {
             run(shared.clone(), place.clone(), command, streams).boxed()
         }));
         let mut reconciler = Reconciler::new(client, site.clone(), common.clone());
+        let looked = common.clone();
         let running = continuum_runtime::seed::spawn(async move {
             loop {
                 reconciler.look().await;
+                looked.looks.send_modify(|looks| *looks += 1);
                 tokio::time::sleep(REQUEUE).await;
             }
         });
         Ok(Self { common, site, running })
+    }
+
+    /// Returns once it has looked so often again, from a look that began after the call. A look of an
+    /// operator that is down sees nothing.
+    pub async fn looks(&self, often: u64) {
+        let mut looks = self.common.looks.subscribe();
+        let end = *looks.borrow() + often + 1;
+        let over = looks.wait_for(|looks| *looks >= end).await;
+        over.expect("the operator runs as long as this handle");
     }
 
     /// The port at which a cluster's PostgreSQL is or will be, on 127.0.0.1.

@@ -118,6 +118,20 @@ pub struct Cluster {
 type Customise = Box<dyn Fn(&mut CoreConfig) + Send + Sync>;
 
 impl Cluster {
+    /// A request to a node as any HTTP client makes it, under the operator's certificate.
+    pub fn http(&self, node: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let peer = self.peers.iter().find(|peer| peer.name == node).unwrap();
+        let host = Identity::new(Role::Core, &peer.name).dns_name();
+        let address: std::net::SocketAddr = peer.api_address.parse().unwrap();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(self.operator.client_config(&[b"h2"]).unwrap())
+            .no_proxy()
+            .resolve(&host, address)
+            .build()
+            .unwrap();
+        client.request(method.parse().unwrap(), format!("https://{host}:{}{path}", address.port()))
+    }
+
     pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }

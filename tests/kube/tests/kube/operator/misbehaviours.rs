@@ -1,7 +1,5 @@
 //! Each misbehaviour of the operator, shown.
 
-use std::time::Duration;
-
 use continuum_test_kube::Misbehaviour;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -17,8 +15,8 @@ async fn demote(region: &Region, to: &str) {
 }
 
 /// Some looks of the operator, in which nothing may happen.
-async fn for_a_while() {
-    tokio::time::sleep(Duration::from_millis(500)).await;
+async fn for_a_while(region: &Region) {
+    region.operator.looks(4).await;
 }
 
 #[tokio::test]
@@ -30,7 +28,7 @@ async fn a_token_is_withheld_or_wiped() {
     demote(a, "db-b").await;
     let transition = "ReplicaClusterDesignatedPrimaryTransition";
     a.until("it is down", |status| condition(status, transition) == "True").await;
-    for_a_while().await;
+    for_a_while(a).await;
     let cluster = a.cluster().await;
     assert_eq!(cluster["status"]["switchReplicaClusterStatus"]["inProgress"], true);
     assert!(cluster["status"]["demotionToken"].is_null());
@@ -92,7 +90,12 @@ async fn a_shutdown_waits_for_its_archiver() {
     a.until("it begins", |status| status["switchReplicaClusterStatus"]["inProgress"] == true).await;
     a.s.until("sessions end first", async || session.batch_execute("SELECT 1").await.is_err())
         .await;
-    for_a_while().await;
+    a.s.until("it is shutting down, and has not shut down", async || {
+        let refused = a.try_connect().await.err();
+        let code = refused.as_ref().and_then(|error| error.code());
+        code == Some(&tokio_postgres::error::SqlState::CANNOT_CONNECT_NOW)
+    })
+    .await;
     let status = a.cluster().await["status"].clone();
     assert_eq!(condition(&status, "ReplicaClusterDesignatedPrimaryTransition"), "False");
     a.misbehave(Misbehaviour::default());
@@ -106,10 +109,10 @@ async fn an_operator_that_is_down_does_nothing() {
     let a = &world.a;
     a.misbehave(Misbehaviour { down: true, ..Misbehaviour::default() });
     // A look that had begun may end.
-    for_a_while().await;
+    for_a_while(a).await;
     demote(a, "db-b").await;
     a.fence(Some("[\"*\"]")).await;
-    for_a_while().await;
+    for_a_while(a).await;
     assert_eq!(a.sql("CREATE TABLE t AS SELECT 1; SELECT count(*) FROM t").await, "1");
 
     // What a fence must do itself then: end PostgreSQL from within its pod.
@@ -125,7 +128,7 @@ async fn an_operator_that_is_down_does_nothing() {
     // Back again, the operator goes on; what was not shut down cleanly gives no token.
     a.misbehave(Misbehaviour::default());
     a.until("it begins", |status| status["switchReplicaClusterStatus"]["inProgress"] == true).await;
-    for_a_while().await;
+    for_a_while(a).await;
     let status = a.cluster().await["status"].clone();
     assert!(status["demotionToken"].is_null() && !switched(&status));
     assert!(a.operator.troubles().iter().any(|trouble| trouble.contains("no token")));
