@@ -141,6 +141,9 @@ pub struct LabOptions {
     pub collector: Option<String>,
     /// More environment for the control nodes, such as `CONTINUUM_CRASH_AFTER`.
     pub server_env: BTreeMap<String, String>,
+    /// Regions whose member is a CloudNativePG Cluster, by the file that says where its API server is.
+    /// The caller runs that server and what makes PostgreSQL of the Cluster.
+    pub clusters: BTreeMap<RegionId, PathBuf>,
     /// The `continuum` binary; found by itself when absent.
     pub binary: Option<PathBuf>,
 }
@@ -167,6 +170,7 @@ impl Default for LabOptions {
             own_network: false,
             collector: None,
             server_env: BTreeMap::new(),
+            clusters: BTreeMap::new(),
             binary: None,
         }
     }

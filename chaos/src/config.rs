@@ -137,27 +137,31 @@ fn region_parts(
     options: &LabOptions,
     region: &Region,
     binary: &Path,
-) -> io::Result<[Part; 2]> {
+) -> io::Result<Vec<Part>> {
     let name = |role: &str| format!("{}-{role}", region.id);
-    let guard_file = layout.config_file(&name("guard"));
-    write_toml(&guard_file, guard(layout, options, region))?;
     write_toml(
         &layout.config_file(&name("agent")),
         traced(options, agent(layout, options, region)),
     )?;
-    let postgres = [("postgresql", layout.postgres_port)];
-    let mut guard = part(layout, &name("guard"), "guard", binary, &postgres);
-    guard.data_directory = layout.data_directory(&region.id);
+    let mut parts = Vec::new();
+    if !options.clusters.contains_key(&region.id) {
+        write_toml(&layout.config_file(&name("guard")), guard(layout, options, region))?;
+        let postgres = [("postgresql", layout.postgres_port)];
+        let mut guard = part(layout, &name("guard"), "guard", binary, &postgres);
+        guard.data_directory = layout.data_directory(&region.id);
+        parts.push(guard);
+    }
     let ports = [("peer", region.peer_port), ("health", region.health_port)];
     let mut agent = part(layout, &name("agent"), "agent", binary, &ports);
     agent.data_directory = agent_state(layout, region);
-    for part in [&mut guard, &mut agent] {
+    parts.push(agent);
+    for part in &mut parts {
         part.region = Some(region.id.to_string());
         if let Some(pid) = region.namespace {
             part.argv.splice(0..0, wan::inside(pid));
         }
     }
-    Ok([guard, agent])
+    Ok(parts)
 }
 
 fn core_part(layout: &Layout, node: &CoreNode, binary: &Path) -> Part {
@@ -400,6 +404,17 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
             (Vec::new(), vec![authority::provider(layout, region)])
         }
     };
+    let guarded = json!({
+        "id": PAIR,
+        "guard_socket": directory.join("guard.sock"),
+        "postgres_port": layout.postgres_port,
+        "postgres_socket_directory": directory.join("postgresql/run"),
+        "replication_password_file": password_file(layout),
+    });
+    let (guarded, clusters) = match options.clusters.get(&region.id) {
+        None => (vec![guarded], Vec::new()),
+        Some(kubeconfig) => (Vec::new(), vec![cluster(layout, region, kubeconfig)]),
+    };
     json!({
         "region": region.id,
         "listen_peer": in_region(region, region.peer_port),
@@ -415,16 +430,35 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         "witness": access(layout),
         "core": core.collect::<Vec<_>>(),
         "peers": peers.collect::<Vec<_>>(),
-        "pairs": [{
-            "id": PAIR,
-            "guard_socket": directory.join("guard.sock"),
-            "postgres_port": layout.postgres_port,
-            "postgres_socket_directory": directory.join("postgresql/run"),
-            "replication_password_file": password_file(layout),
-        }],
+        "pairs": guarded,
+        "clusters": clusters,
         "names": names,
         "name_provider": providers,
         "traffic": pooler::section(layout, region),
+    })
+}
+
+/// The name of a region's Cluster.
+pub fn cluster_name(region: &RegionId) -> String {
+    format!("{PAIR}-{region}")
+}
+
+/// The namespace of the lab's Clusters.
+pub const NAMESPACE: &str = "db";
+
+fn cluster(layout: &Layout, region: &Region, kubeconfig: &Path) -> Value {
+    let names: BTreeMap<_, _> =
+        layout.regions.iter().map(|other| (&other.id, cluster_name(&other.id))).collect();
+    json!({
+        "id": PAIR,
+        "namespace": NAMESPACE,
+        "clusters": names,
+        "host": region.address.to_string(),
+        "port": layout.postgres_port,
+        "user": "postgres",
+        "tls": false,
+        "replication_role": "postgres",
+        "kubeconfig": kubeconfig,
     })
 }
 

@@ -39,6 +39,7 @@ mod scenario;
 mod supervise;
 
 pub use args::{LabArgs, LabNames, LabOptions, LabWitness};
+pub use config::{NAMESPACE, cluster_name};
 pub use janitor::JanitorArgs;
 pub use lab::Lab;
 pub use layout::Layout;

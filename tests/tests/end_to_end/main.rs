@@ -6,6 +6,7 @@ mod core_lost;
 mod corroboration;
 mod divergent_rejoin;
 mod haproxy;
+mod kubernetes;
 mod lab_command;
 mod ledger_takeover;
 mod names_elsewhere;

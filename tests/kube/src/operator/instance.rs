@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -34,6 +35,7 @@ pub enum Stop {
 pub struct Instance {
     bin: PathBuf,
     directory: PathBuf,
+    address: IpAddr,
     port: u16,
     process: Option<Child>,
 }
@@ -68,18 +70,23 @@ fn owner() -> Option<(u32, u32)> {
 }
 
 impl Instance {
-    /// None yet: what there will be in `directory`, by the programs in `bin`, at this port.
+    /// None yet: what there will be in `directory`, by the programs in `bin`, at this address and port.
     ///
     /// # Errors
     /// The directory could not be made.
-    pub fn new(bin: &Path, directory: &Path, port: u16) -> io::Result<Self> {
+    pub fn new(
+        bin: &Path,
+        directory: &Path,
+        address: IpAddr,
+        port: u16,
+    ) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
         if let Some((user, group)) = owner() {
             chown(directory, Some(user), Some(group))?;
         }
         let (bin, directory) = (bin.to_owned(), directory.to_owned());
-        Ok(Self { bin, directory, port, process: None })
+        Ok(Self { bin, directory, address, port, process: None })
     }
 
     /// Its data directory.
@@ -195,11 +202,12 @@ impl Instance {
         let quote = |value: &str| format!("'{}'", value.replace('\'', "''"));
         let directory = self.directory.display();
         let mut text = format!(
-            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{directory}'\n\
-             cluster_name = {}\nshared_buffers = '16MB'\nmax_connections = 30\nfsync = off\n\
+            "listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{directory}'\n\
+             cluster_name = {}\nshared_buffers = '16MB'\nmax_connections = 40\nfsync = off\n\
              wal_keep_size = '64MB'\nwal_log_hints = on\narchive_mode = on\n\
              archive_command = 'while test -e {}; do sleep 0.1; done'\nprimary_conninfo = {}\n\
              wal_retrieve_retry_interval = '100ms'\n",
+            self.address,
             self.port,
             quote(name),
             self.directory.join(SLOW).display(),

@@ -10,7 +10,7 @@ pub mod reconcile;
 pub mod spec;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +52,18 @@ pub struct Site {
     pub directory: PathBuf,
     /// The directory of PostgreSQL's programs.
     pub bin: PathBuf,
+    /// The address that they listen at, one of loopback.
+    pub address: IpAddr,
+    /// The port of the only cluster; each gets a free one where there is none.
+    pub port: Option<u16>,
+}
+
+impl Site {
+    /// At 127.0.0.1 and free ports.
+    #[must_use]
+    pub fn new(directory: PathBuf, bin: PathBuf) -> Self {
+        Self { directory, bin, address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None }
+    }
 }
 
 /// What the handle, the loop and the commands in pods share.
@@ -61,6 +73,7 @@ pub(crate) struct Common {
     ports: Mutex<BTreeMap<Key, u16>>,
     troubles: Mutex<Vec<String>>,
     looks: watch::Sender<u64>,
+    given: Option<u16>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -74,7 +87,7 @@ impl Common {
 
     pub(crate) fn port(&self, namespace: &str, name: &str) -> u16 {
         let key = (namespace.to_owned(), name.to_owned());
-        *lock(&self.ports).entry(key).or_insert_with(free_port)
+        *lock(&self.ports).entry(key).or_insert_with(|| self.given.unwrap_or_else(free_port))
     }
 
     pub(crate) fn trouble(&self, what: String) {
@@ -113,7 +126,7 @@ impl Operator {
     /// The client could not be made.
     pub fn start(server: &ApiServer, site: Site) -> kube::Result<Self> {
         let client = kube::Client::try_from(server.config(USER))?;
-        let common = Arc::new(Common::default());
+        let common = Arc::new(Common { given: site.port, ..Common::default() });
         server.on_admission("vcluster.cnpg.io", |resource, object| {
             let own = resource.group == "postgresql.cnpg.io" && resource.kind == "Cluster";
             if own { admission::refusals(object) } else { Vec::new() }
@@ -175,7 +188,7 @@ async fn run(common: Arc<Common>, site: Site, command: Command, mut streams: Str
     let name = command.pod.rsplit_once('-').map_or("", |(name, _)| name);
     let directory = site.directory.join(&command.namespace).join(name);
     let port = common.port(&command.namespace, name);
-    let started = instance::Instance::new(&site.bin, &directory, port).and_then(|instance| {
+    let started = instance::Instance::new(&site.bin, &directory, site.address, port).and_then(|instance| {
         let Some((program, arguments)) = command.line.split_first() else {
             return Err(std::io::ErrorKind::InvalidInput.into());
         };

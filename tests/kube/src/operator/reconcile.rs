@@ -107,7 +107,7 @@ impl Reconciler {
     fn member(&self, key: &Key, cluster: &Value) -> Result<Member, String> {
         let directory = self.site.directory.join(&key.0).join(&key.1);
         let port = self.common.port(&key.0, &key.1);
-        let instance = Instance::new(&self.site.bin, &directory, port);
+        let instance = Instance::new(&self.site.bin, &directory, self.site.address, port);
         Ok(Member {
             instance: instance.map_err(|error| error.to_string())?,
             conditions: BTreeMap::new(),
@@ -204,7 +204,7 @@ impl Reconciler {
         }
         let ready = json!({ "status": {
             "phase": "Running",
-            "podIP": "127.0.0.1",
+            "podIP": self.site.address.to_string(),
             "conditions": [{ "type": "Ready", "status": "True" }],
         } });
         self.ask(Method::PATCH, &format!("{}/status", pod_path(key)), ready).await.map(|_| ())
@@ -311,7 +311,7 @@ impl Reconciler {
             "switchReplicaClusterStatus": { "inProgress": member.switching },
             "instancesReportedState": { &pod: {
                 "isPrimary": !member.instance.is_standby(), "timeLineID": member.timeline,
-                "ip": "127.0.0.1",
+                "ip": self.site.address.to_string(),
             } },
             "conditions": conditions.collect::<Vec<_>>(),
         });

@@ -190,7 +190,7 @@ impl World {
         let directory = tempfile::Builder::new().prefix("ckube-").tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let site = |name: &str| {
-            let site = Site { directory: directory.path().join(name), bin: bin.clone() };
+            let site = Site::new(directory.path().join(name), bin.clone());
             // Entered by PostgreSQL's user.
             fs::create_dir_all(site.directory.join("db")).unwrap();
             site

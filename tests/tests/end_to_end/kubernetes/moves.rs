@@ -1,0 +1,22 @@
+//! Moves of a pair of Clusters.
+
+use continuum_domain::operation::Method;
+use continuum_tests::*;
+
+use super::field::Field;
+
+/// A planned switchover by the demotion token, and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_of_clusters_is_switched_over_and_back() -> Outcome {
+    let mut field = Field::writing(quick()).await?;
+    let (away, _) = switch_over(&field.lab, &fsn(), &hel(), Method::Clean).await?;
+    undisturbed().await;
+    let (back, _) = switch_over(&field.lab, &hel(), &fsn(), Method::Clean).await?;
+    undisturbed().await;
+    let judged = judge(&mut field.lab, "Clusters", &[away, back], None).await?;
+    assert_eq!(judged.verdict.tally.lost, vec![]);
+    for region in field.regions.values() {
+        assert!(region.cluster().await["spec"]["replica"]["promotionToken"].is_null());
+    }
+    field.lab.stop().await
+}
