@@ -5,15 +5,14 @@ use std::path::Path;
 use continuum::config::{Kind, Reading, check_file, server, witness};
 use serde_json::{Value, json};
 
-use super::{CASES, list, objects, of_kind, values};
+use super::{cases, list, objects, of_kind, values};
 
 /// Nothing from the environment; the files that a configuration names are in other pods.
 const READING: Reading<'_> = Reading { variables: &[], files: false };
 
 /// Every file of every ConfigMap, with the role that reads it.
-fn files(values: &Value) -> Vec<(Kind, String, String)> {
-    let objects = objects(values);
-    let maps = of_kind(&objects, "ConfigMap");
+fn files(objects: &[Value]) -> Vec<(Kind, String, String)> {
+    let maps = of_kind(objects, "ConfigMap");
     let named = maps.iter().flat_map(|map| map["data"].as_object().unwrap().iter());
     let role = |name: &str| match name {
         "agent.toml" => Kind::Agent,
@@ -40,10 +39,8 @@ fn problems(kind: Kind, file: &Path) -> Vec<String> {
 fn every_file_is_one_that_its_role_takes() {
     let directory = tempfile::tempdir().unwrap();
     let mut seen = Vec::new();
-    for case in CASES {
-        for (kind, name, text) in
-            files(&values(case)).into_iter().filter(|(k, ..)| *k != Kind::Agent)
-        {
+    for (case, objects) in cases() {
+        for (kind, name, text) in files(&objects).into_iter().filter(|(k, ..)| *k != Kind::Agent) {
             let file = written(directory.path(), &name, &text);
             assert_eq!(problems(kind, &file), Vec::<String>::new(), "{case}: {name}\n{text}");
             seen.push(kind);
@@ -85,7 +82,7 @@ fn an_example_given_as_values_comes_out_as_it_was() {
         "server": { "config": config },
     });
     let (_, name, text) =
-        files(&values).into_iter().find(|(kind, ..)| *kind == Kind::Server).unwrap();
+        files(&objects(&values)).into_iter().find(|(kind, ..)| *kind == Kind::Server).unwrap();
     let rendered = written(directory.path(), &name, &text);
     let rendered = server::load(&rendered, READING).unwrap().config;
     let wanted = written(directory.path(), "example.toml", example);
@@ -106,7 +103,7 @@ fn an_example_given_as_values_comes_out_as_it_was() {
 fn each_node_is_told_who_it_is_and_one_that_joins_founds_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut seen = Vec::new();
-    for (kind, name, text) in files(&values("full")) {
+    for (kind, name, text) in files(&objects(&values("full"))) {
         let file = written(directory.path(), &name, &text);
         match kind {
             Kind::Server => {
@@ -138,14 +135,13 @@ fn each_node_is_told_who_it_is_and_one_that_joins_founds_nothing() {
 /// A pod starts the file that is there for it, with the certificates that the file names.
 #[test]
 fn the_paths_in_the_files_are_mounted() {
-    for case in CASES {
-        let objects = objects(&values(case));
+    for (case, objects) in cases() {
         let with_pods = objects.iter().filter(|o| o["spec"]["template"].is_object());
         let mounts: Vec<String> = with_pods
             .flat_map(|o| list(&o["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]))
             .map(|mount| mount["mountPath"].as_str().unwrap().to_owned())
             .collect();
-        for (_, name, text) in files(&values(case)) {
+        for (_, name, text) in files(&objects) {
             let paths = text
                 .split('"')
                 .filter(|part| part.starts_with("/etc/") || part.starts_with("/var/"));

@@ -73,15 +73,23 @@ fn refused(values: &Value) -> Option<String> {
 }
 
 /// The text of every template, by its name.
-fn files(values: &Value) -> serde_json::Map<String, Value> {
-    let answer = helm(&question(values));
+fn rendered(answer: &Value) -> serde_json::Map<String, Value> {
     let files = answer["files"].as_object();
     files.unwrap_or_else(|| panic!("refused: {}", answer["refused"])).clone()
 }
 
+/// The objects of every case.
+fn cases() -> Vec<(&'static str, Vec<Value>)> {
+    let answers = helm_all(&CASES.map(|case| question(&values(case))));
+    CASES.into_iter().zip(answers.iter().map(|answer| parsed(&rendered(answer)))).collect()
+}
+
 /// All objects that values render to.
 fn objects(values: &Value) -> Vec<Value> {
-    let files = files(values);
+    parsed(&rendered(&helm(&question(values))))
+}
+
+fn parsed(files: &serde_json::Map<String, Value>) -> Vec<Value> {
     let rendered = files.iter().filter(|(name, _)| name.ends_with(".yaml"));
     let documents = rendered.flat_map(|(_, text)| {
         serde_yaml_ng::Deserializer::from_str(text.as_str().unwrap())
@@ -109,10 +117,12 @@ fn list(value: &Value) -> &[Value] {
 
 #[test]
 fn helm_has_nothing_to_say_against_the_chart() {
-    for case in CASES {
+    let questions = CASES.map(|case| {
         let mut question = question(&values(case));
         question["lint"] = json!(true);
-        let answer = helm(&question);
+        question
+    });
+    for (case, answer) in CASES.iter().zip(helm_all(&questions)) {
         // 1 is information: a chart without an icon.
         let worse: Vec<_> = list(&answer["findings"])
             .iter()
@@ -124,13 +134,12 @@ fn helm_has_nothing_to_say_against_the_chart() {
 
 #[test]
 fn the_same_values_give_the_same_bytes_and_an_upgrade_too() {
-    for case in CASES {
-        let mut question = question(&values(case));
-        let first = helm(&question);
-        assert_eq!(first, helm(&question), "{case}");
-        question["upgrade"] = json!(true);
-        assert_eq!(first, helm(&question), "{case}: upgraded");
-    }
+    let questions = CASES.map(|case| question(&values(case)));
+    let mut upgrades = questions.clone();
+    upgrades.iter_mut().for_each(|question| question["upgrade"] = json!(true));
+    let first = helm_all(&questions);
+    assert_eq!(first, helm_all(&questions));
+    assert_eq!(first, helm_all(&upgrades));
 }
 
 #[test]

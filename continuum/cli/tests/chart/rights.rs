@@ -115,8 +115,7 @@ fn a_right_too_many_or_too_few_is_seen() {
 
 #[test]
 fn rights_are_the_agents_alone_and_end_at_the_namespace() {
-    for case in super::CASES {
-        let objects = objects(&values(case));
+    for (case, objects) in super::cases() {
         for wide in ["ClusterRole", "ClusterRoleBinding"] {
             assert!(of_kind(&objects, wide).is_empty(), "{case}");
         }
