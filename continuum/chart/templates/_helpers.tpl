@@ -99,17 +99,25 @@ securityContext:
 keeps up to date. */ -}}
 {{- define "continuum.secretVolumes" -}}
 {{- range . }}
-- name: secret-{{ . }}
+{{- $name := kindIs "string" . | ternary . (get (kindIs "map" . | ternary . dict) "name") }}
+- name: secret-{{ $name }}
   secret:
-    secretName: {{ . }}
+    secretName: {{ $name }}
     defaultMode: 288 # 0440
+    {{- if kindIs "map" . }}
+    items:
+    {{- range .keys }}
+    - { key: {{ . | quote }}, path: {{ . | quote }} }
+    {{- end }}
+    {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "continuum.secretMounts" -}}
 {{- range . }}
-- name: secret-{{ . }}
-  mountPath: /etc/continuum/secrets/{{ . }}
+{{- $name := kindIs "string" . | ternary . (get (kindIs "map" . | ternary . dict) "name") }}
+- name: secret-{{ $name }}
+  mountPath: /etc/continuum/secrets/{{ $name }}
   readOnly: true
 {{- end }}
 {{- end -}}

@@ -152,3 +152,40 @@ fn the_paths_in_the_files_are_mounted() {
         }
     }
 }
+
+/// The commands of the documentation that make certificates by hand.
+fn documented_commands() -> String {
+    let text = std::fs::read_to_string(super::project().join("docs/KUBERNETES.md")).unwrap();
+    let from = text.find("   openssl req -x509").expect("the documentation makes an authority");
+    let block = text[from..].split("   ```").next().unwrap();
+    block.lines().map(|line| format!("{}\n", line.trim_start_matches("   "))).collect()
+}
+
+#[test]
+fn the_documented_certificates_are_ones_that_the_roles_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("sh")
+        .args(["-euc", &documented_commands()])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let with_files = Reading { files: true, ..READING };
+    let third = objects(&values("third"));
+    for (kind, name, text) in files(&third) {
+        let (party, other) = match kind {
+            Kind::Server => ("c.core", "a.core"),
+            _ => ("w1.witness", "ada.operator"),
+        };
+        let text = text.replace("/etc/continuum/tls/c/", "/etc/continuum/tls/");
+        let text = text.replace("/etc/continuum/tls/ca.crt", &at("authority.crt"));
+        for (party, taken) in [(party, true), (other, false)] {
+            let text = text.replace("/etc/continuum/tls/tls.crt", &at(&format!("{party}.crt")));
+            let text = text.replace("/etc/continuum/tls/tls.key", &at(&format!("{party}.key")));
+            let file = written(directory.path(), &name, &text);
+            let checked = check_file(kind, &file, with_files);
+            assert_eq!(checked.is_ok(), taken, "{name} as {party}: {checked:?}");
+        }
+    }
+}

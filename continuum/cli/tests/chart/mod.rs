@@ -160,7 +160,7 @@ fn values_that_nobody_knows_are_refused_wherever_they_stand() {
         }
     }
     /// Maps whose keys are the user's own.
-    const OWN: [&str; 8] = [
+    const OWN: &[&str] = &[
         "annotations",
         "labels",
         "matchLabels",
@@ -168,7 +168,9 @@ fn values_that_nobody_knows_are_refused_wherever_they_stand() {
         "pairs",
         "zones",
         "global",
-        "databases",
+        "clusters",
+        "addresses",
+        "backends",
     ];
     let full = values("full");
     let mut found = Vec::new();

@@ -6,41 +6,50 @@ use serde_json::{Value, json};
 
 use super::{kind, list, name, objects, of_kind, values};
 
-/// Group, resource, the names that it is bound to (empty: all of the namespace), verbs.
-type Need = (&'static str, &'static str, &'static str, &'static [&'static str]);
+/// Namespace, group, resource, the name that it is bound to (empty: all of the namespace), verbs.
+type Need = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
 
-/// What an agent always asks for.
-const ALWAYS: [Need; 13] = [
-    ("postgresql.cnpg.io", "clusters", "", &["get", "list", "watch", "patch"]),
-    ("postgresql.cnpg.io", "backups", "", &["get", "list", "watch", "create"]),
-    ("postgresql.cnpg.io", "scheduledbackups", "", &["get", "list", "patch"]),
-    ("dr.openova.io", "continuums", "", &["get", "list", "watch"]),
-    ("dr.openova.io", "cnpgpairs", "", &["get", "list", "watch"]),
-    ("dr.openova.io", "continuums/status", "", &["patch"]),
-    ("dr.openova.io", "cnpgpairs/status", "", &["patch"]),
-    ("", "pods", "", &["get", "list", "watch"]),
-    // By websocket: GET, which newer servers hold against create too.
-    ("", "pods/exec", "", &["get", "create"]),
-    ("coordination.k8s.io", "leases", "", &["create"]),
-    ("coordination.k8s.io", "leases", "dr-continuum-agent", &["get", "update"]),
-    ("", "configmaps", "", &["create"]),
-    ("", "configmaps", "dr-continuum-agent-state", &["get", "update"]),
+const READ: &[&str] = &["get", "list", "watch"];
+const MEMBER: &[&str] = &["get", "list", "watch", "patch"];
+/// By websocket: GET, which newer servers hold against create too.
+const COMMAND: &[&str] = &["get", "create"];
+
+/// What every agent asks for: the controller, the election, the state.
+const ALWAYS: [Need; 8] = [
+    ("db", "dr.openova.io", "continuums", "", READ),
+    ("db", "dr.openova.io", "cnpgpairs", "", READ),
+    ("db", "dr.openova.io", "continuums/status", "", &["patch"]),
+    ("db", "dr.openova.io", "cnpgpairs/status", "", &["patch"]),
+    ("db", "coordination.k8s.io", "leases", "", &["create"]),
+    ("db", "coordination.k8s.io", "leases", "dr-continuum-agent", &["get", "update"]),
+    ("db", "", "configmaps", "", &["create"]),
+    ("db", "", "configmaps", "dr-continuum-agent-state", &["get", "update"]),
 ];
-const TRAFFIC: [Need; 3] = [
-    ("gateway.networking.k8s.io", "httproutes", "", &["get", "patch"]),
-    ("discovery.k8s.io", "endpointslices", "", &["get", "create", "patch"]),
-    ("postgresql.cnpg.io", "poolers", "", &["get", "patch"]),
+/// What the agent of the values `agent` asks for beside: one member.
+const ONE_MEMBER: [Need; 2] = [
+    ("db", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
+    ("db", "", "pods/exec", "", COMMAND),
 ];
-const NODE_POOLS: [Need; 1] = [("cluster.x-k8s.io", "machinedeployments", "", &["get", "patch"])];
+/// What the agent of the values `full` asks for beside: two members and three switches; a fourth is in
+/// another cluster.
+const MEMBERS_AND_SWITCHES: [Need; 8] = [
+    ("data", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
+    ("data", "postgresql.cnpg.io", "clusters", "other-fsn", MEMBER),
+    ("data", "", "pods/exec", "", COMMAND),
+    ("data", "postgresql.cnpg.io", "poolers", "app-pooler", &["get", "patch"]),
+    ("shop", "gateway.networking.k8s.io", "httproutes", "web", &["get", "patch"]),
+    ("shop", "discovery.k8s.io", "endpointslices", "", &["create"]),
+    ("shop", "discovery.k8s.io", "endpointslices", "db-continuum", &["get", "patch"]),
+    ("shop", "", "services", "db", &["get"]),
+];
 
-/// One thing that is allowed: group, resource, name or nothing, verb.
-type Right = (String, String, String, String);
+/// One thing that is allowed: namespace, group, resource, name or nothing, verb.
+type Right = [String; 5];
 
-fn needed(needs: &[Need]) -> BTreeSet<Right> {
-    let rights = needs.iter().flat_map(|(group, resource, name, verbs)| {
-        let right =
-            |verb: &&str| ((*group).into(), (*resource).into(), (*name).into(), (*verb).into());
-        verbs.iter().map(right)
+fn needed(needs: &[&[Need]]) -> BTreeSet<Right> {
+    let needs = needs.iter().flat_map(|needs| needs.iter());
+    let rights = needs.flat_map(|(namespace, group, resource, name, verbs)| {
+        verbs.iter().map(|verb| [*namespace, *group, *resource, *name, *verb].map(str::to_owned))
     });
     rights.collect()
 }
@@ -52,17 +61,22 @@ fn texts(rule: &Value, key: &str) -> Vec<String> {
 fn allowed(objects: &[Value]) -> BTreeSet<Right> {
     let roles = objects.iter().filter(|object| ["Role", "ClusterRole"].contains(&kind(object)));
     let mut found = BTreeSet::new();
-    for rule in roles.flat_map(|role| list(&role["rules"])) {
-        let names = match texts(rule, "resourceNames") {
-            names if names.is_empty() => vec![String::new()],
-            names => names,
-        };
-        for group in texts(rule, "apiGroups") {
-            for resource in texts(rule, "resources") {
-                for (name, verb) in names.iter().flat_map(|name| {
-                    texts(rule, "verbs").into_iter().map(move |verb| (name.clone(), verb))
-                }) {
-                    found.insert((group.clone(), resource.clone(), name, verb));
+    for role in roles {
+        let namespace = role["metadata"]["namespace"].as_str().unwrap_or("*");
+        for rule in list(&role["rules"]) {
+            let names = match texts(rule, "resourceNames") {
+                names if names.is_empty() => vec![String::new()],
+                names => names,
+            };
+            let (groups, resources) = (texts(rule, "apiGroups"), texts(rule, "resources"));
+            for (group, resource) in
+                groups.iter().flat_map(|g| resources.iter().map(move |r| (g, r)))
+            {
+                for verb in texts(rule, "verbs") {
+                    let right = |name: &String| {
+                        [namespace, group, resource, name, &verb].map(str::to_owned)
+                    };
+                    found.extend(names.iter().map(right));
                 }
             }
         }
@@ -70,34 +84,20 @@ fn allowed(objects: &[Value]) -> BTreeSet<Right> {
     found
 }
 
-fn with_rights(traffic: bool, node_pools: bool) -> Vec<Value> {
-    let mut values = values("agent");
-    values["agent"]["rbac"] = json!({ "traffic": traffic, "nodePools": node_pools });
-    objects(&values)
-}
-
 #[test]
-fn the_role_allows_what_is_asked_for_and_nothing_else() {
-    for (traffic, node_pools) in [(false, false), (true, false), (false, true), (true, true)] {
-        let mut needs = ALWAYS.to_vec();
-        needs.extend(TRAFFIC.iter().filter(|_| traffic));
-        needs.extend(NODE_POOLS.iter().filter(|_| node_pools));
-        assert_eq!(
-            allowed(&with_rights(traffic, node_pools)),
-            needed(&needs),
-            "{traffic} {node_pools}"
-        );
-    }
+fn the_roles_allow_what_is_asked_for_and_nothing_else() {
+    let (one, full) = (objects(&values("agent")), objects(&values("full")));
+    assert_eq!(allowed(&one), needed(&[&ALWAYS, &ONE_MEMBER]));
+    assert_eq!(allowed(&full), needed(&[&ALWAYS, &MEMBERS_AND_SWITCHES]));
 }
 
 #[test]
 fn a_right_too_many_or_too_few_is_seen() {
-    let objects = with_rights(false, false);
-    let with_rule = |rule: Value| {
-        let mut planted = objects.clone();
+    let objects = objects(&values("agent"));
+    let needed = needed(&[&ALWAYS, &ONE_MEMBER]);
+    let role = |planted: &mut Vec<Value>, change: &dyn Fn(&mut Vec<Value>)| {
         let role = planted.iter_mut().find(|object| kind(object) == "Role").unwrap();
-        role["rules"].as_array_mut().unwrap().push(rule);
-        planted
+        change(role["rules"].as_array_mut().unwrap());
     };
     for rule in [
         json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }),
@@ -105,12 +105,13 @@ fn a_right_too_many_or_too_few_is_seen() {
         json!({ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }),
         json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["update"] }),
     ] {
-        assert_ne!(allowed(&with_rule(rule.clone())), needed(&ALWAYS), "{rule}");
+        let mut planted = objects.clone();
+        role(&mut planted, &|rules| rules.push(rule.clone()));
+        assert_ne!(allowed(&planted), needed, "{rule}");
     }
     let mut planted = objects.clone();
-    let role = planted.iter_mut().find(|object| kind(object) == "Role").unwrap();
-    role["rules"].as_array_mut().unwrap().pop();
-    assert_ne!(allowed(&planted), needed(&ALWAYS));
+    role(&mut planted, &|rules| drop(rules.pop()));
+    assert_ne!(allowed(&planted), needed);
 }
 
 #[test]
@@ -127,7 +128,11 @@ fn rights_are_the_agents_alone_and_end_at_the_namespace() {
             assert_eq!(subjects.len(), 1, "{case}");
             assert_eq!(subjects[0]["name"], "dr-continuum-agent", "{case}");
             assert_eq!(subjects[0]["namespace"], "db", "{case}");
-            assert_eq!(binding["roleRef"]["name"], name(roles[0]), "{case}");
+            let there = |role: &&&Value| {
+                role["metadata"]["namespace"] == binding["metadata"]["namespace"]
+                    && binding["roleRef"]["name"] == name(role)
+            };
+            assert_eq!(roles.iter().filter(there).count(), 1, "{case}");
         }
     }
 }
