@@ -1,5 +1,6 @@
 //! Configuration of a region's agent.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,8 +35,12 @@ pub struct AgentConfig {
     /// The agents of the other regions.
     #[serde(default)]
     pub peers: Vec<PeerAddress>,
-    /// The members this agent runs.
+    /// The members this agent runs as PostgreSQL under a guard.
+    #[serde(default)]
     pub pairs: Vec<AgentPair>,
+    /// The members that are CloudNativePG Clusters.
+    #[serde(default)]
+    pub clusters: Vec<ClusterMember>,
     /// Name servers that are told who holds the lease.
     #[serde(default)]
     pub names: Vec<ServerAddress>,
@@ -87,6 +92,61 @@ pub struct AgentPair {
     /// The spec (JSON) to start from until the core sends one.
     #[serde(default)]
     pub spec_file: Option<PathBuf>,
+}
+
+/// One member that is a CloudNativePG Cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterMember {
+    /// The pair.
+    pub id: PairId,
+    /// The namespace of this region's Cluster.
+    pub namespace: String,
+    /// The pair's Clusters by region, this one's among them.
+    pub clusters: BTreeMap<RegionId, String>,
+    /// How this one's PostgreSQL is reached: the Service that leads to its primary instance.
+    pub host: String,
+    /// Its port.
+    #[serde(default = "postgres_port")]
+    pub port: u16,
+    /// The agent's role in PostgreSQL, with the rights of a superuser; the same in all Clusters.
+    #[serde(default = "postgres_user")]
+    pub user: String,
+    /// File with its password, one line.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Whether the connection is encrypted.
+    #[serde(default = "yes")]
+    pub tls: bool,
+    /// File of the authority that PostgreSQL's certificates are believed by; what the operating system
+    /// trusts where it is absent.
+    #[serde(default)]
+    pub authority: Option<PathBuf>,
+    /// The role that standbys stream as.
+    #[serde(default = "replication_role")]
+    pub replication_role: String,
+    /// File that says where the API server is; the cluster of the agent's own pod where it is absent.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The spec (JSON) to start from until the core sends one.
+    #[serde(default)]
+    pub spec_file: Option<PathBuf>,
+}
+
+fn postgres_port() -> u16 {
+    5432
+}
+
+fn postgres_user() -> String {
+    "continuum".into()
+}
+
+fn replication_role() -> String {
+    continuum_cnpg_pair::kubernetes::plane::REPLICATION_ROLE.into()
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Lease timing as written in a file.

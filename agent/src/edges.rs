@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
+use continuum_cnpg_pair::DataPlane;
 use continuum_control_api::link::Dialect;
 use continuum_dns::provider::places::OpenProvider;
 use continuum_dns::{HealthNames, NameService, ResolverClient, RpcNameService};
@@ -19,7 +19,8 @@ use continuum_runtime::{SharedClock, SharedNetwork, durable};
 use continuum_witness::RegisterStore;
 use continuum_witness::quorum::QuorumHealth;
 
-use crate::config::{AgentConfig, AgentPair};
+use crate::config::AgentConfig;
+use crate::members;
 pub use crate::names::NameProviders;
 use crate::start::{AgentError, io_error};
 use crate::traffic::{self, Driven};
@@ -40,8 +41,8 @@ pub struct Witness {
     pub acceptors: Option<QuorumHealth>,
 }
 
-/// Makes the data plane of one pair's member.
-pub type PlaneFactory = Arc<dyn Fn(&AgentPair, &PairSpec) -> Arc<dyn DataPlane> + Send + Sync>;
+/// Makes the data plane of one pair's member; `None` where the configuration has no such member.
+pub type PlaneFactory = Arc<dyn Fn(&PairSpec) -> Option<Arc<dyn DataPlane>> + Send + Sync>;
 
 /// Looks on when a pair's machine is about to take in an event. It can change nothing.
 pub type Onlooker = Arc<dyn Fn(&PairMachine, Tick, &Event) + Send + Sync>;
@@ -110,7 +111,7 @@ impl Edges {
             name_providers: open_providers(config, &clock)?,
             resolvers: Arc::new(ResolverClient),
             traffic: traffic::open(&config.traffic, &clock).map_err(io_error("traffic"))?,
-            plane: postgres_planes(config, &clock),
+            plane: planes(config, &clock).await?,
             disk: Arc::new(disk),
             session: SessionHome::OwnThread,
             network,
@@ -125,8 +126,9 @@ impl Edges {
 }
 
 fn read_spec_files(config: &AgentConfig) -> io::Result<Vec<PairSpec>> {
-    let files: Vec<PathBuf> =
-        config.pairs.iter().filter_map(|pair| pair.spec_file.clone()).collect();
+    let files = config.pairs.iter().map(|pair| &pair.spec_file);
+    let files = files.chain(config.clusters.iter().map(|cluster| &cluster.spec_file));
+    let files: Vec<PathBuf> = files.flatten().cloned().collect();
     let mut specs = Vec::new();
     for file in files {
         specs.extend(durable::read_json::<PairSpec>(&file)?);
@@ -156,19 +158,10 @@ fn open_providers(config: &AgentConfig, clock: &SharedClock) -> Result<NameProvi
     Ok(providers)
 }
 
-fn postgres_planes(config: &AgentConfig, clock: &SharedClock) -> PlaneFactory {
-    let (region, clock) = (config.region.clone(), clock.clone());
-    Arc::new(move |member, spec| {
-        Arc::new(PostgresPlane::new(
-            PlaneConfig {
-                region: region.clone(),
-                members: spec.members.keys().cloned().collect(),
-                guard_socket: member.guard_socket.clone(),
-                socket_directory: member.postgres_socket_directory.clone(),
-                port: member.postgres_port,
-                replication_password_file: member.replication_password_file.clone(),
-            },
-            clock.clone(),
-        ))
-    })
+/// The configured members, of both kinds.
+async fn planes(config: &AgentConfig, clock: &SharedClock) -> Result<PlaneFactory, AgentError> {
+    let what = "the API server of a Cluster";
+    let clusters = members::clusters(config, clock).await.map_err(io_error(what))?;
+    let guarded = members::guarded(config, clock);
+    Ok(Arc::new(move |spec| guarded(spec).or_else(|| clusters(spec))))
 }

@@ -85,7 +85,8 @@ impl Performer {
             Effect::AskReplayed { region, epoch, timeline, lsn, wait } => {
                 let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 let pair = self.pair.clone();
-                let ask = PeerAsk::Replayed { pair, epoch, timeline, lsn, wait_ms };
+                let evidence = None;
+                let ask = PeerAsk::Replayed { pair, epoch, timeline, lsn, wait_ms, evidence };
                 self.ask_replayed(region, ask, wait);
             }
             Effect::AskIdentity { region, epoch } => self.ask_identity(region, epoch),
@@ -258,9 +259,12 @@ impl Performer {
         });
     }
 
-    fn ask_replayed(&self, region: RegionId, ask: PeerAsk, wait: Duration) {
-        let peers = self.parts.peers.clone();
+    fn ask_replayed(&self, region: RegionId, mut ask: PeerAsk, wait: Duration) {
+        let (peers, plane) = (self.parts.peers.clone(), self.parts.plane.clone());
         self.spawn(async move {
+            if let PeerAsk::Replayed { evidence, .. } = &mut ask {
+                *evidence = plane.handover_evidence().await;
+            }
             let answer = match peers.ask(&region, &ask, wait + PEER_DEADLINE).await {
                 Ok(PeerAnswer::Replayed { data_directory, .. }) => Ok(data_directory),
                 Ok(PeerAnswer::Refused { reason }) => Err(reason),

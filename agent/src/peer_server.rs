@@ -82,6 +82,20 @@ fn proven_directory(handle: &PairHandle, epoch: Epoch) -> Option<DataDirectoryId
     guard.data_directory.clone()
 }
 
+/// What comes with the holder's stop is kept before anything is built on it.
+async fn take_evidence(
+    handle: &PairHandle,
+    epoch: Epoch,
+    evidence: Option<&str>,
+) -> Result<(), String> {
+    match evidence {
+        Some(evidence) => {
+            handle.plane.take_evidence(epoch, evidence).await.map_err(|error| error.to_string())
+        }
+        None => Ok(()),
+    }
+}
+
 impl PeerService {
     async fn answer(&self, from: &RegionId, ask: PeerAsk) -> PeerAnswer {
         let pair = match &ask {
@@ -106,9 +120,10 @@ impl PeerService {
             PeerAsk::Identify { epoch, .. } => {
                 PeerAnswer::Identity { data_directory: proven_directory(&handle, epoch) }
             }
-            PeerAsk::Replayed { epoch, timeline, lsn, wait_ms, .. } => {
+            PeerAsk::Replayed { epoch, timeline, lsn, wait_ms, evidence, .. } => {
                 let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
-                self.wait_replayed(&handle, epoch, (timeline, lsn), wait).await
+                let evidence = evidence.as_deref();
+                self.wait_replayed(&handle, epoch, (timeline, lsn), evidence, wait).await
             }
             PeerAsk::Writable { epoch, wait_ms, .. } => {
                 let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
@@ -139,6 +154,7 @@ impl PeerService {
         handle: &PairHandle,
         epoch: Epoch,
         (timeline, lsn): (TimelineId, Lsn),
+        evidence: Option<&str>,
         wait: Duration,
     ) -> PeerAnswer {
         let until = self.clock.now() + wait;
@@ -152,7 +168,10 @@ impl PeerService {
                 let there = sql.in_recovery && sql.timeline == timeline;
                 let past = sql.replay.filter(|replay| there && *replay > lsn);
                 if let (Some(replay), Some(data_directory)) = (past, directory) {
-                    return PeerAnswer::Replayed { data_directory, replay };
+                    match take_evidence(handle, epoch, evidence).await {
+                        Ok(()) => return PeerAnswer::Replayed { data_directory, replay },
+                        Err(reason) => return PeerAnswer::Refused { reason },
+                    }
                 }
                 let replay = sql.replay.map_or_else(|| "unknown".into(), |lsn| lsn.to_string());
                 seen = format!("replayed to {replay} on timeline {}", sql.timeline);

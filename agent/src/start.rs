@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use continuum_cnpg_pair::DataPlane;
 use continuum_control_api::pb::peer_server::PeerServer;
 use continuum_dns::provider::ProviderError;
 use continuum_dns::{HealthNames, NameService};
@@ -17,7 +18,7 @@ use continuum_runtime::{Role, SharedClock, SharedNetwork, seed};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::beats::Beats;
-use crate::config::{AgentConfig, AgentPair};
+use crate::config::AgentConfig;
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
 use crate::directives::DirectiveDesk;
 use crate::driver::{self, Parts};
@@ -387,12 +388,12 @@ impl Manager {
     }
 
     async fn start(&self, spec: PairSpec, version: u64) {
-        let Some(member) = self.config.pairs.iter().find(|pair| pair.id == spec.id) else {
+        let Some(plane) = (self.make.plane)(&spec) else {
             tracing::warn!(pair = %spec.id, "a pair of this region is not in the configuration");
             return;
         };
         let pair = spec.id.clone();
-        let parts = self.parts(member, &spec);
+        let parts = self.parts(plane);
         match driver::start(parts, spec, version, self.session.clone()).await {
             Ok(handle) => {
                 let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -405,7 +406,7 @@ impl Manager {
         }
     }
 
-    fn parts(&self, member: &AgentPair, spec: &PairSpec) -> Parts {
+    fn parts(&self, plane: Arc<dyn DataPlane>) -> Parts {
         let make = &self.make;
         Parts {
             region: self.config.region.clone(),
@@ -413,7 +414,7 @@ impl Manager {
             clock: self.clock.clone(),
             store: (make.store)(),
             sessions: make.sessions.clone(),
-            plane: (make.plane)(member, spec),
+            plane,
             names: make.names.clone(),
             name_providers: make.name_providers.clone(),
             resolvers: make.resolvers.clone(),

@@ -552,6 +552,10 @@ pub enum PeerAsk {
         lsn: Lsn,
         /// How long to wait for it.
         wait_ms: u64,
+        /// What the asking holder's member was given when it was stopped, for the next promotion of the
+        /// one that is asked: a CloudNativePG Cluster's demotion token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<String>,
     },
     /// Do you live?
     Beat {

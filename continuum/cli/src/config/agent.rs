@@ -67,6 +67,7 @@ fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
     check_providers(config, checks);
     check_peers(config, checks);
     check_pairs(config, checks);
+    check_clusters(config, checks);
     traffic::check(config, checks);
     traces::check(config.traces.as_ref(), checks);
     checks.tls("tls", &config.tls, Role::Region, Some(config.region.as_str()));
@@ -110,8 +111,8 @@ fn check_peers(config: &AgentConfig, checks: &mut Checks<'_>) {
 }
 
 fn check_pairs(config: &AgentConfig, checks: &mut Checks<'_>) {
-    if config.pairs.is_empty() {
-        checks.fail("pairs", "names no pair; an agent without members has nothing to do");
+    if config.pairs.is_empty() && config.clusters.is_empty() {
+        checks.fail("pairs", "names no pair, and clusters none; there is nothing to do");
     }
     for (index, pair) in config.pairs.iter().enumerate() {
         let key = |field: &str| format!("pairs.{index}.{field}");
@@ -126,9 +127,45 @@ fn check_pairs(config: &AgentConfig, checks: &mut Checks<'_>) {
         }
     }
     let pairs = || config.pairs.iter();
-    checks.distinct("pair", pairs().map(|p| &p.id), |i| format!("pairs.{i}.id"));
     let sockets = pairs().map(|pair| pair.guard_socket.display().to_string());
     checks.distinct("socket", sockets, |index| format!("pairs.{index}.guard_socket"));
+}
+
+fn check_clusters(config: &AgentConfig, checks: &mut Checks<'_>) {
+    for (index, member) in config.clusters.iter().enumerate() {
+        let key = |field: &str| format!("clusters.{index}.{field}");
+        if !member.clusters.contains_key(&config.region) {
+            let problem = format!("does not name the Cluster of {}, this region", config.region);
+            checks.fail(&key("clusters"), problem);
+        }
+        if member.clusters.len() < 2 {
+            checks.fail(&key("clusters"), "names no other region's Cluster; a pair has two");
+        }
+        checks.distinct("Cluster", member.clusters.values(), |_| key("clusters"));
+        if member.port == 0 {
+            checks.fail(&key("port"), "must not be 0");
+        }
+        for (field, file) in [
+            ("password_file", &member.password_file),
+            ("authority", &member.authority),
+            ("kubeconfig", &member.kubeconfig),
+            ("spec_file", &member.spec_file),
+        ] {
+            if let Some(file) = file {
+                checks.readable(&key(field), file);
+            }
+        }
+        if member.authority.is_some() && !member.tls {
+            checks.fail(&key("authority"), "says whom to believe, but tls is off");
+        }
+    }
+    let guarded = config.pairs.iter().map(|pair| &pair.id);
+    let ids: Vec<_> = guarded.chain(config.clusters.iter().map(|member| &member.id)).collect();
+    let before = config.pairs.len();
+    checks.distinct("pair", ids.into_iter(), |index| match index.checked_sub(before) {
+        Some(index) => format!("clusters.{index}.id"),
+        None => format!("pairs.{index}.id"),
+    });
 }
 
 /// The initial spec must be of this pair and must list this region at the address that is run.

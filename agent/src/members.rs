@@ -1,0 +1,82 @@
+//! The members an agent runs: PostgreSQL under a guard, and CloudNativePG Clusters.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use continuum_cnpg_pair::kubernetes::plane::{CnpgConfig, CnpgPlane};
+use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
+use continuum_domain::PairId;
+use continuum_domain::spec::PairSpec;
+use continuum_runtime::SharedClock;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::config::{AgentConfig, ClusterMember};
+
+/// Makes the data plane of a member, if it is one of these.
+type Planes = Box<dyn Fn(&PairSpec) -> Option<Arc<dyn DataPlane>> + Send + Sync>;
+
+/// Those under a guard.
+pub(crate) fn guarded(config: &AgentConfig, clock: &SharedClock) -> Planes {
+    let (region, members, clock) = (config.region.clone(), config.pairs.clone(), clock.clone());
+    Box::new(move |spec| {
+        let member = members.iter().find(|member| member.id == spec.id)?;
+        let config = PlaneConfig {
+            region: region.clone(),
+            members: spec.members.keys().cloned().collect(),
+            guard_socket: member.guard_socket.clone(),
+            socket_directory: member.postgres_socket_directory.clone(),
+            port: member.postgres_port,
+            replication_password_file: member.replication_password_file.clone(),
+        };
+        Some(Arc::new(PostgresPlane::new(config, clock.clone())))
+    })
+}
+
+/// Those that are Clusters. Their API servers are connected to when they are first asked.
+pub(crate) async fn clusters(config: &AgentConfig, clock: &SharedClock) -> io::Result<Planes> {
+    let timing = config.timing.timing().map_err(|(_, why)| io::Error::other(why))?;
+    let mut members: BTreeMap<PairId, (CnpgConfig, Client)> = BTreeMap::new();
+    for member in &config.clusters {
+        let client = client(member.kubeconfig.as_deref()).await?;
+        let ClusterMember { id, namespace, clusters, host, port, user, .. } = member.clone();
+        let plane = CnpgConfig {
+            region: config.region.clone(),
+            clusters,
+            namespace,
+            host,
+            port,
+            user,
+            password_file: member.password_file.clone(),
+            tls: member.tls.then(|| member.authority.clone()),
+            replication_role: member.replication_role.clone(),
+            timing,
+        };
+        members.insert(id, (plane, client));
+    }
+    let clock = clock.clone();
+    Ok(Box::new(move |spec| {
+        let (config, client) = members.get(&spec.id)?.clone();
+        Some(Arc::new(CnpgPlane::new(config, client, clock.clone())))
+    }))
+}
+
+/// A client of one API server; every request is tried once, what tries again knows what it does.
+async fn client(kubeconfig: Option<&Path>) -> io::Result<Client> {
+    let mut settings = match kubeconfig {
+        None => Config::incluster().map_err(io::Error::other)?,
+        Some(file) => {
+            let bad = |error: &dyn std::fmt::Display| {
+                io::Error::other(format!("{}: {error}", file.display()))
+            };
+            let read = Kubeconfig::read_from(file).map_err(|error| bad(&error))?;
+            let options = KubeConfigOptions::default();
+            let settings = Config::from_custom_kubeconfig(read, &options).await;
+            settings.map_err(|error| bad(&error))?
+        }
+    };
+    settings.default_retry = false;
+    Client::try_from(settings).map_err(io::Error::other)
+}
