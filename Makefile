@@ -8,7 +8,7 @@ SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 # Where it is depends on the machine's kind; where it is not, the second name is missing too.
 PDNS_BIND := $(firstword $(wildcard /usr/lib/*/pdns/libbindbackend.so) /usr/lib/pdns/libbindbackend.so)
 
-.PHONY: alerts contract crds nats openssl pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
+.PHONY: alerts helm contract crds nats openssl pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ pgbouncer: # the pooler and the balancer that traffic switches are tested on; no
 nats: # the server that audit records are sent to in tests; none is started
 	@./scripts/ensure-programs.sh nats-server:nats-server
 
+helm: ## Helm's library, which the tests of the chart ask; from PyPI, in target/helm (75 MB, once)
+	@./scripts/ensure-helm.sh
+
 npm-parts: ## the services from npm that tests run against, in target/npm (330 MB, once)
 	@./scripts/ensure-npm.sh
 
@@ -62,7 +65,7 @@ alerts: ## checks the alert rules in docs/examples, and that each fires when it 
 	promtool check rules docs/examples/prometheus-alerts.yaml
 	promtool test rules docs/examples/prometheus-alerts-tests.yaml
 
-test: verify alerts postgres etcd powerdns pgbouncer nats openssl npm-parts ## format, lints, unit, property, contract and short end-to-end tests
+test: verify alerts postgres etcd powerdns pgbouncer nats openssl npm-parts helm ## format, lints, unit, property, contract and short end-to-end tests
 	./scripts/test-rust.sh short
 
 test-long: postgres etcd powerdns pgbouncer nats npm-parts ## the long tests: ttl 10 s, 60 s freezes, crashes at every boundary, 10,000 calls of a witness

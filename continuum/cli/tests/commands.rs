@@ -1,5 +1,7 @@
 //! The binary as a person runs it: what it prints and how it exits. Nothing here needs a server.
 
+mod chart;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
