@@ -448,6 +448,14 @@ fn traffic_switches_are_checked_one_by_one() {
             "traffic[0].admin_usr: unknown key; known here: name, pair, admin",
         ),
         (
+            "hel = [{ name = \"web-hel\"",
+            "hel = [{ name = \"web-fsn\"",
+            "traffic[2].backends.hel: web-fsn is of fsn already",
+        ),
+        ("shift = \"0s\"", "shift = \"1h\"", "traffic[2].shift: must be 600s at most"),
+        ("service = \"db\"", "service = \"../db\"", "traffic[3].service: a name of lower case"),
+        ("pooler = \"db-pooler\"", "pooler = \"\"", "traffic[4].pooler: a name of lower case"),
+        (
             "kind = \"webhook\"",
             "kind = \"mail\"",
             "traffic[1].kind: unknown variant 'mail', expected",
