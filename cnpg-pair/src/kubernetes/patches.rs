@@ -208,7 +208,7 @@ fn not_stale(cluster: &Cluster, key: &'static str, ours: Epoch) -> Result<(), Pa
 
 /// Sets annotations, or takes them away. Each must still be as it was read; what is not there cannot
 /// be tested, so then nothing at all may have changed.
-fn annotate(
+pub(super) fn annotate(
     cluster: &Cluster,
     changes: &[(&str, Option<&str>)],
 ) -> Result<ClusterPatch, PatchError> {

@@ -33,6 +33,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
         },
         resolvers: host.shared.resolvers.seen_from(&host.name),
         traffic: Vec::new(),
+        at_rest: Default::default(),
         plane: Arc::new(move |_, _| cluster.plane(&region)),
         clock: host.shared_clock(),
         disk: Arc::new(host.disk.clone()),

@@ -5,4 +5,4 @@ mod endpoint_slice;
 mod everywhere;
 mod http_route;
 mod pooler;
-mod server;
+pub mod server;

@@ -16,6 +16,8 @@ pub const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/http
 pub const POOLERS: &str = "/apis/postgresql.cnpg.io/v1/namespaces/shop/poolers";
 pub const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices";
 pub const SERVICES: &str = "/api/v1/namespaces/shop/services";
+pub const CLUSTERS: &str = "/apis/postgresql.cnpg.io/v1/namespaces/shop/clusters";
+pub const MACHINES: &str = "/apis/cluster.x-k8s.io/v1/namespaces/shop/machinedeployments";
 const MERGE: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
 
@@ -63,6 +65,8 @@ impl Server {
         for (group, plural, kind, collection) in [
             ("gateway.networking.k8s.io", "httproutes", "HTTPRoute", ROUTE),
             ("postgresql.cnpg.io", "poolers", "Pooler", POOLERS),
+            ("postgresql.cnpg.io", "clusters", "Cluster", CLUSTERS),
+            ("cluster.x-k8s.io", "machinedeployments", "MachineDeployment", MACHINES),
         ] {
             server.post(definitions, definition(group, plural, kind)).await;
             for _ in 0..1_000 {
