@@ -10,6 +10,7 @@ use continuum_runtime::net::TlsFiles;
 use continuum_runtime::traces::TracesConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::at_rest::config::AtRestConfig;
 use crate::traffic::config::TrafficConfig;
 
 /// Everything one agent needs to know.
@@ -50,6 +51,9 @@ pub struct AgentConfig {
     /// Traffic switches that this agent drives.
     #[serde(default)]
     pub traffic: Vec<TrafficConfig>,
+    /// What becomes of the surroundings of paused pairs.
+    #[serde(default)]
+    pub at_rest: AtRestConfig,
     /// Where spans are sent to; nowhere when absent.
     #[serde(default)]
     pub traces: Option<TracesConfig>,

@@ -7,12 +7,14 @@
 //!   guard + PostgreSQL <---- data plane <-----------+     |   |
 //!   peers <---- ask, nudge, promise <---------------+     |   +--> names (DNS), health URLs
 //!   traffic switches <---- keepers <---- traffic desk <----+ (status, orders of the core)
+//!   Clusters, node pools <---- rest desk <-----------------+ (pairs that are paused)
 //!   core <---- stream: reports, grants, journal <---------+
 //! ```
 //!
 //! The machines decide; this crate performs their effects and feeds back events. It can fail over
 //! without the core: spec, journal and promises are on its disk.
 
+pub mod at_rest;
 mod beats;
 pub mod config;
 mod core_link;
@@ -25,6 +27,7 @@ mod journal;
 mod members;
 mod metrics;
 mod names;
+pub mod node_pool;
 pub mod operator_client;
 mod peer_server;
 mod peers;

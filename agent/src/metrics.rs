@@ -15,9 +15,12 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::at_rest::RestDesk;
 use crate::beats::Beats;
 use crate::core_link::Pairs;
 use crate::report::{acceptor_reports, member_report, millis};
+
+mod at_rest;
 
 /// A look by SQL that is older says nothing of now.
 const LOOK_AGE_MS_MAX: u64 = 5_000;
@@ -37,6 +40,7 @@ pub(crate) struct Scraped {
     pub beats: Beats,
     pub acceptors: Option<QuorumHealth>,
     pub traces: Traces,
+    pub rest: RestDesk,
 }
 
 /// One pair's member here.
@@ -83,6 +87,7 @@ impl Scraped {
         postgresql(&mut page);
         standbys(&mut page);
         names(&mut page);
+        at_rest::gather(&self.rest, region, &mut page.out);
         spans(self.traces.counts(), &mut page.out);
         let mut text = String::new();
         encode(&mut text, &registry)?;
@@ -402,4 +407,4 @@ fn names(page: &mut Page<'_, '_>) {
 
 #[cfg(test)]
 #[path = "metrics_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -9,6 +9,7 @@ use continuum_runtime::net::TlsNetwork;
 use continuum_runtime::{BootClock, Identity, Role};
 
 use super::*;
+use crate::at_rest::config::AtRestConfig;
 use crate::names::NamesSeen;
 use crate::peers::Peers;
 
@@ -26,7 +27,7 @@ fn network(directory: &std::path::Path) -> SharedNetwork {
 }
 
 /// A primary that holds epoch 7, seen a second ago.
-fn primary() -> PairStatus {
+pub(crate) fn primary() -> PairStatus {
     let seen = Tick(99 * SECOND);
     let disk = |name: &str| (region(name), DataDirectoryId::new(format!("d-{name}")).unwrap());
     let record = PairRecord {
@@ -178,8 +179,9 @@ async fn a_process_without_pairs_tells_of_itself() {
     let (_keeper, session) = watch::channel(SessionView::default());
     let (region, pairs, traces) = (region("fsn"), Pairs::default(), Traces::off());
     let (core, acceptors) = (None, None);
+    let rest = RestDesk::start(&AtRestConfig::default(), &pairs, &clock).unwrap();
     let scraped =
-        Scraped { region, clock, network, pairs, session, core, beats, acceptors, traces };
+        Scraped { region, clock, network, pairs, session, core, beats, acceptors, traces, rest };
     let text = scraped.text().unwrap();
     assert!(text.contains("continuum_agent_session_valid{region=\"fsn\"} 0.0"), "{text}");
     assert!(text.contains("continuum_agent_own_certificate_end_seconds{"), "{text}");

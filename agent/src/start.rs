@@ -17,6 +17,7 @@ use continuum_runtime::traces::Traces;
 use continuum_runtime::{Role, SharedClock, SharedNetwork, seed};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::at_rest::RestDesk;
 use crate::beats::Beats;
 use crate::config::AgentConfig;
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
@@ -147,6 +148,7 @@ pub async fn run_on(
     let (session, ended) = keeper.start(session)?;
     let pairs = Pairs::default();
     let traffic = TrafficDesk::start(&region, traffic, &pairs, &peers, &journal, &clock);
+    let rest = RestDesk::start(&config.at_rest, &pairs, &clock).map_err(io_error("at_rest"))?;
     let handle = CoreHandle::new();
     let (spec_sender, spec_inbox) = mpsc::channel(8);
     let (behind_sender, behind) = watch::channel(Behind::default());
@@ -185,6 +187,7 @@ pub async fn run_on(
         beats: beats.clone(),
         acceptors: acceptors.clone(),
         traces: traces.clone(),
+        rest,
     };
     let link = CoreLink {
         region: region.clone(),

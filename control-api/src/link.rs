@@ -487,7 +487,7 @@ impl AcceptorReport {
 pub struct SwitchReport {
     /// Whose clients it leads.
     pub pair: PairId,
-    /// `pgbouncer`, `webhook`.
+    /// `pgbouncer`, `webhook`, `http-route`, `endpoint-slice`, `pooler`.
     pub kind: String,
     /// Whether it can hold clients back while a pair moves.
     pub can_hold: bool,
@@ -504,6 +504,15 @@ pub struct SwitchReport {
     pub held_by_others: bool,
     /// Age and text of the last thing that went wrong since it was as it should be.
     pub last_error: Option<(u64, String)>,
+    /// So often somebody else had changed what this agent wrote, and it was undone, since its start.
+    #[serde(default)]
+    pub foreign_writes: u64,
+    /// What was undone last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_foreign: Option<String>,
+    /// What a person should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// Whether a traffic switch is as it should be.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use continuum_domain::PairId;
 use serde::{Deserialize, Serialize};
 
+use super::kubernetes::config::{EndpointSliceConfig, HttpRouteConfig, PoolerConfig};
+
 /// One traffic switch that this agent drives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -16,6 +18,12 @@ pub enum TrafficConfig {
     Pgbouncer(PgBouncerConfig),
     /// A webhook.
     Webhook(WebhookConfig),
+    /// A Gateway API `HTTPRoute`.
+    HttpRoute(HttpRouteConfig),
+    /// The `EndpointSlice` of a Service.
+    EndpointSlice(EndpointSliceConfig),
+    /// A CloudNativePG `Pooler`.
+    Pooler(PoolerConfig),
 }
 
 /// A PgBouncer, reached by its admin console.
@@ -85,6 +93,9 @@ impl TrafficConfig {
         match self {
             Self::Pgbouncer(config) => &config.name,
             Self::Webhook(config) => &config.name,
+            Self::HttpRoute(config) => &config.name,
+            Self::EndpointSlice(config) => &config.name,
+            Self::Pooler(config) => &config.name,
         }
     }
 
@@ -93,14 +104,20 @@ impl TrafficConfig {
         match self {
             Self::Pgbouncer(config) => &config.pair,
             Self::Webhook(config) => &config.pair,
+            Self::HttpRoute(config) => &config.pair,
+            Self::EndpointSlice(config) => &config.pair,
+            Self::Pooler(config) => &config.pair,
         }
     }
 
-    /// `pgbouncer` or `webhook`.
+    /// The word for it in a file.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Pgbouncer(_) => "pgbouncer",
             Self::Webhook(_) => "webhook",
+            Self::HttpRoute(_) => "http-route",
+            Self::EndpointSlice(_) => "endpoint-slice",
+            Self::Pooler(_) => "pooler",
         }
     }
 
@@ -108,7 +125,7 @@ impl TrafficConfig {
     pub fn databases_file(&self) -> Option<&Path> {
         match self {
             Self::Pgbouncer(config) => Some(&config.databases_file),
-            Self::Webhook(_) => None,
+            _ => None,
         }
     }
 
@@ -120,6 +137,12 @@ impl TrafficConfig {
                 file.map(|file| ("admin_password_file", file)).into_iter().collect()
             }
             Self::Webhook(config) => vec![("secret_file", &config.secret_file)],
+            Self::HttpRoute(HttpRouteConfig { kubeconfig, .. })
+            | Self::EndpointSlice(EndpointSliceConfig { kubeconfig, .. })
+            | Self::Pooler(PoolerConfig { kubeconfig, .. }) => {
+                let file = kubeconfig.as_deref();
+                file.map(|file| ("kubeconfig", file)).into_iter().collect()
+            }
         }
     }
 
@@ -155,6 +178,9 @@ impl TrafficConfig {
                     fail("url", "must begin with http:// or https://".into());
                 }
             }
+            Self::HttpRoute(config) => problems.extend(config.problems()),
+            Self::EndpointSlice(config) => problems.extend(config.problems()),
+            Self::Pooler(config) => problems.extend(config.problems()),
         }
         problems
     }

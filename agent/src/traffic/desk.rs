@@ -56,10 +56,18 @@ struct Drain {
     done: BTreeMap<String, Duration>,
 }
 
+/// What is always so of a switch.
+struct About {
+    pair: PairId,
+    kind: &'static str,
+    can_hold: bool,
+    sees_sessions: bool,
+}
+
 struct Inner {
     journal: Journal,
     clock: SharedClock,
-    switches: BTreeMap<String, (PairId, &'static str, bool)>,
+    switches: BTreeMap<String, About>,
     states: Mutex<BTreeMap<String, State>>,
     drains: Mutex<BTreeMap<OperationId, Drain>>,
 }
@@ -71,8 +79,13 @@ pub(super) struct Desk(Arc<Inner>);
 impl Desk {
     pub fn new(driven: &[Driven], journal: &Journal, clock: &SharedClock) -> Self {
         let about = |driven: &Driven| {
-            let can_hold = driven.switch.can_hold();
-            (driven.name.clone(), (driven.pair.clone(), driven.kind, can_hold))
+            let about = About {
+                pair: driven.pair.clone(),
+                kind: driven.kind,
+                can_hold: driven.switch.can_hold(),
+                sees_sessions: driven.switch.sees_sessions(),
+            };
+            (driven.name.clone(), about)
         };
         Self(Arc::new(Inner {
             journal: journal.clone(),
@@ -113,6 +126,18 @@ impl Desk {
         }
     }
 
+    /// What can be said of a drain that is done: not every switch sees transactions.
+    fn drained_means(&self, drain: &Drain) -> &'static str {
+        let sees =
+            |name: &String| self.0.switches.get(name).is_some_and(|about| about.sees_sessions);
+        match drain.done.keys().all(sees) {
+            true => "clients wait, no transaction is open",
+            false => {
+                "clients are held back; whether transactions are open cannot be seen at each switch"
+            }
+        }
+    }
+
     fn say(&self, operation: &OperationId, drain: &Drain, now: Tick) {
         let done =
             drain.done.iter().map(|(name, took)| format!("{name} in {} ms", took.as_millis()));
@@ -120,7 +145,7 @@ impl Desk {
         let waiting = drain.waiting.iter().map(|(name, why)| format!("{name}: {why}"));
         let waiting = waiting.collect::<Vec<_>>().join("; ");
         let (outcome, detail) = match waiting.is_empty() {
-            true => (StepOutcome::Done, format!("clients wait, no transaction is open: {done}")),
+            true => (StepOutcome::Done, format!("{}: {done}", self.drained_means(drain))),
             false => (StepOutcome::Failed { reason: waiting }, done),
         };
         let took_us = u64::try_from(now.since(drain.began).as_micros()).unwrap_or(u64::MAX);
@@ -134,7 +159,7 @@ impl Desk {
         // Moves of a pair come one after the other: what an older one left is of no use.
         drains.retain(|id, drain| drain.pair != *pair || id == operation);
         let can_hold =
-            self.0.switches.iter().filter(|(_, (of, _, can_hold))| of == pair && *can_hold);
+            self.0.switches.iter().filter(|(_, about)| about.pair == *pair && about.can_hold);
         let unseen = |(name, _): (&String, _)| (name.clone(), "it was not looked at".to_owned());
         drains.entry(operation.clone()).or_insert_with(|| Drain {
             pair: pair.clone(),
@@ -307,18 +332,21 @@ impl TrafficDesk {
             return None;
         }
         let states = locked(&self.desk.0.states);
-        let report = |(name, (pair, kind, can_hold)): (&String, &(PairId, &'static str, bool))| {
+        let report = |(name, about): (&String, &About)| {
             let state = states.get(name).cloned().unwrap_or_default();
             let report = SwitchReport {
-                pair: pair.clone(),
-                kind: (*kind).to_owned(),
-                can_hold: *can_hold,
+                pair: about.pair.clone(),
+                kind: about.kind.to_owned(),
+                can_hold: about.can_hold,
                 target: state.target.map(|target| (target.epoch, target.holder)),
                 wanted: state.wanted,
                 success_age_ms: state.success.map(|at| millis(at, now)),
                 held_age_ms: state.held_since.map(|at| millis(at, now)),
                 held_by_others: state.held_by_others,
                 last_error: state.error.map(|(at, text)| (millis(at, now), text)),
+                foreign_writes: state.aside.foreign_writes,
+                last_foreign: state.aside.last_foreign,
+                remarks: state.aside.remarks,
             };
             (name.clone(), report)
         };

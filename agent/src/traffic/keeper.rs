@@ -8,12 +8,11 @@ use continuum_runtime::SharedClock;
 use tokio::sync::watch;
 
 use super::desk::{Desk, Wish};
-use super::{Driven, Held, Pointing, Seen, SwitchError};
+use super::{Aside, Driven, Held, Pointing, Seen, SwitchError};
 
-/// A switch that is as it should be is looked at this often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// The same while clients are held back and nothing is waited for but the holder.
-const HELD_INTERVAL: Duration = Duration::from_millis(100);
+/// A switch is looked at so many times as often while clients are held back and nothing is waited for but
+/// the holder.
+const HELD_FACTOR: u32 = 20;
 /// The same while transactions, or sessions at a former holder, are waited for.
 const EMPTYING_INTERVAL: Duration = Duration::from_millis(5);
 /// Sessions at a former holder get this long to end by themselves: a server that was stopped has closed
@@ -36,6 +35,7 @@ pub(super) struct State {
     pub held_since: Option<Tick>,
     pub held_by_others: bool,
     pub error: Option<(Tick, String)>,
+    pub aside: Aside,
 }
 
 /// The task of one switch.
@@ -160,6 +160,9 @@ impl Keeper {
         let held = matches!(seen.held, Held::Ours { complete: true, .. } | Held::Others);
         if held && seen.sessions == 0 {
             self.desk.drained(operation, &self.driven.name, Ok(()));
+        } else if !held {
+            let told = "clients are not held back yet".to_owned();
+            self.desk.drained(operation, &self.driven.name, Err(told));
         } else {
             let open = format!("{} sessions still have a transaction open", seen.sessions);
             self.desk.drained(operation, &self.driven.name, Err(open));
@@ -171,6 +174,7 @@ impl Keeper {
         let now = self.clock.now();
         let wanted = wish.pointing.as_ref().map(|to| to.epoch);
         let held = wish.wanted.gate != Gate::Open;
+        let aside = self.driven.switch.aside();
         match round {
             Ok((seen, round)) => {
                 self.failures = 0;
@@ -182,11 +186,12 @@ impl Keeper {
                     };
                     (state.target, state.wanted) = (seen.target, wanted);
                     (state.success, state.error) = (Some(now), None);
+                    state.aside = aside;
                 });
                 match round {
                     Round::Emptying => EMPTYING_INTERVAL,
-                    Round::Settled if held => HELD_INTERVAL,
-                    Round::Settled => LOOK_INTERVAL,
+                    Round::Settled if held => self.driven.switch.look_every() / HELD_FACTOR,
+                    Round::Settled => self.driven.switch.look_every(),
                 }
             }
             Err(error) => {
@@ -200,6 +205,7 @@ impl Keeper {
                 self.desk.note(&self.driven.name, |state| {
                     state.wanted = wanted;
                     state.error = Some((now, text));
+                    state.aside = aside;
                 });
                 let pause = RETRY * 2u32.saturating_pow(self.failures.min(10));
                 self.failures += 1;

@@ -6,7 +6,7 @@
 //!                                                                   v
 //!                     Keeper (one task per switch): look, make it so, look again
 //!                                                                   |
-//!                                   PgBouncer, webhook, memory <----+
+//!                       PgBouncer, webhook, Kubernetes, memory <----+
 //! ```
 //!
 //! Every call to a switch is bounded and made by its keeper's own task: one that is down delays neither
@@ -25,6 +25,7 @@ pub mod config;
 pub mod contract;
 mod desk;
 mod keeper;
+pub mod kubernetes;
 pub mod memory;
 pub mod pgbouncer;
 pub mod webhook;
@@ -33,6 +34,9 @@ pub(crate) use desk::TrafficDesk;
 
 /// Longest time one call to a switch may take.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A switch that is as it should be is looked at this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Where a switch is to lead clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +82,17 @@ pub struct Seen {
     pub sessions: u64,
     /// Those of them that are at a server it does not lead to any more.
     pub stale: u64,
+}
+
+/// What a switch knows beside what it is like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aside {
+    /// So often somebody else had changed what an agent wrote, and it was undone.
+    pub foreign_writes: u64,
+    /// What was undone last.
+    pub last_foreign: Option<String>,
+    /// What a person should know of it, as of the last look.
+    pub remarks: Vec<String>,
 }
 
 /// Why something was not done.
@@ -126,6 +141,21 @@ pub trait TrafficSwitch: Send + Sync + Debug {
     /// Whether it can hold clients back.
     fn can_hold(&self) -> bool;
 
+    /// Whether it sees the sessions of its clients, so that it can say when no transaction is open.
+    fn sees_sessions(&self) -> bool {
+        true
+    }
+
+    /// How often it is looked at while it is as it should be.
+    fn look_every(&self) -> Duration {
+        LOOK_INTERVAL
+    }
+
+    /// What it knows beside what it is like.
+    fn aside(&self) -> Aside {
+        Aside::default()
+    }
+
     /// What it is like now.
     async fn look(&self) -> Result<Seen, SwitchError>;
 
@@ -152,7 +182,7 @@ pub struct Driven {
     pub name: String,
     /// Whose clients it leads.
     pub pair: PairId,
-    /// `pgbouncer`, `webhook`.
+    /// `pgbouncer`, `webhook`, `http-route`, `endpoint-slice`, `pooler`.
     pub kind: &'static str,
     /// The switch.
     pub switch: Arc<dyn TrafficSwitch>,
@@ -163,7 +193,8 @@ pub fn open(
     switches: &[config::TrafficConfig],
     clock: &SharedClock,
 ) -> std::io::Result<Vec<Driven>> {
-    let open = |config: &config::TrafficConfig| -> std::io::Result<Driven> {
+    let mut sites = kubernetes::Sites::default();
+    let mut open = |config: &config::TrafficConfig| -> std::io::Result<Driven> {
         let switch: Arc<dyn TrafficSwitch> = match config {
             config::TrafficConfig::Pgbouncer(config) => {
                 Arc::new(pgbouncer::PgBouncer::open(config)?)
@@ -171,9 +202,16 @@ pub fn open(
             config::TrafficConfig::Webhook(config) => {
                 Arc::new(webhook::Webhook::open(config, clock.clone())?)
             }
+            config::TrafficConfig::HttpRoute(config) => {
+                kubernetes::http_route(config, &mut sites, clock)
+            }
+            config::TrafficConfig::EndpointSlice(config) => {
+                kubernetes::endpoint_slice(config, &mut sites, clock)
+            }
+            config::TrafficConfig::Pooler(config) => kubernetes::pooler(config, &mut sites, clock),
         };
         let (name, pair) = (config.name().to_owned(), config.pair().clone());
         Ok(Driven { name, pair, kind: config.kind(), switch })
     };
-    switches.iter().map(open).collect()
+    switches.iter().map(&mut open).collect()
 }

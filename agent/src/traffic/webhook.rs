@@ -111,7 +111,8 @@ impl TrafficSwitch for Webhook {
             .header("continuum-signature", signature(&self.secret, seconds, &body))
             .body(body);
         let answer = request.send().await;
-        let answer = answer.map_err(|error| SwitchError::Unreachable(explain(&error)))?;
+        let answer =
+            answer.map_err(|error| SwitchError::Unreachable(explain(&error, REQUEST_DEADLINE)))?;
         if !answer.status().is_success() {
             return Err(SwitchError::refused("POST", format!("HTTP {}", answer.status())));
         }
@@ -133,13 +134,13 @@ impl TrafficSwitch for Webhook {
 }
 
 /// An error with its cause, and without the URL, which may hold a token.
-fn explain(error: &reqwest::Error) -> String {
+pub(crate) fn explain(error: &reqwest::Error, deadline: Duration) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
     match error.is_timeout() {
-        true => format!("no answer in {REQUEST_DEADLINE:?}"),
+        true => format!("no answer in {deadline:?}"),
         false => innermost.to_string(),
     }
 }

@@ -14,6 +14,7 @@ pub mod cnpg;
 pub mod crd;
 pub mod foreign;
 pub mod gates;
+pub mod hibernate;
 pub mod patches;
 pub mod plane;
 pub mod reading;

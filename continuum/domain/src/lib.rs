@@ -9,6 +9,7 @@
 //! `docs/PROTOCOL-RULES.md` lists them with the place that keeps each.
 
 pub mod access;
+pub mod at_rest;
 pub mod candidate;
 pub mod corroborate;
 pub mod duration_text;

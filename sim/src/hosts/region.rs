@@ -34,6 +34,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
         resolvers: host.shared.resolvers.seen_from(&host.name),
         traffic: Vec::new(),
         plane: Arc::new(move |_| Some(cluster.plane(&region))),
+        at_rest: Default::default(),
         clock: host.shared_clock(),
         disk: Arc::new(host.disk.clone()),
         specs: Vec::new(),

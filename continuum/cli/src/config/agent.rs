@@ -11,7 +11,7 @@ use continuum_witness_backends::kubernetes::MemberCluster;
 
 use super::guard::GuardFile;
 use super::loader::{Checks, Document};
-use super::{Issue, Reading, pair, traces, traffic, witness_access};
+use super::{Issue, Reading, at_rest, pair, traces, traffic, witness_access};
 
 /// An agent's configuration with what all roles share.
 #[derive(Clone, Debug)]
@@ -69,6 +69,7 @@ fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
     check_pairs(config, checks);
     check_clusters(config, checks);
     traffic::check(config, checks);
+    at_rest::check(config, checks);
     traces::check(config.traces.as_ref(), checks);
     checks.tls("tls", &config.tls, Role::Region, Some(config.region.as_str()));
 }

@@ -10,6 +10,7 @@
 //! Nothing is started and nothing is written before a configuration is found to be right.
 
 pub mod agent;
+mod at_rest;
 mod checks;
 pub mod client;
 pub mod dns;

@@ -448,12 +448,70 @@ fn traffic_switches_are_checked_one_by_one() {
             "traffic[0].admin_usr: unknown key; known here: name, pair, admin",
         ),
         (
+            "hel = [{ name = \"web-hel\"",
+            "hel = [{ name = \"web-fsn\"",
+            "traffic[2].backends.hel: web-fsn is of fsn already",
+        ),
+        ("shift = \"0s\"", "shift = \"1h\"", "traffic[2].shift: must be 600s at most"),
+        ("service = \"db\"", "service = \"../db\"", "traffic[3].service: a name of lower case"),
+        ("pooler = \"db-pooler\"", "pooler = \"\"", "traffic[4].pooler: a name of lower case"),
+        (
             "kind = \"webhook\"",
             "kind = \"mail\"",
             "traffic[1].kind: unknown variant 'mail', expected",
         ),
     ] {
         let text = switches();
+        assert!(text.contains(from), "{from}");
+        let (_, found) = lines(Kind::Agent, &text.replacen(from, to, 1), NO_FILES);
+        assert!(found.len() == 1 && found[0].contains(says), "{to}: {found:?}\nwant {says}");
+    }
+}
+
+/// The agent's example with what becomes of paused pairs, which stands there as comments.
+fn at_rest() -> String {
+    let example = examples::example(Kind::Agent);
+    let (before, rest) = example.split_once("# [[at_rest").expect("it is there");
+    let (section, after) = rest.split_once("\n\n").expect("an empty line after it");
+    let plain = |line: &str| format!("{}\n", line.strip_prefix("# ").unwrap_or(line));
+    let section: String = section.lines().map(plain).collect();
+    format!("{before}{after}\n[[at_rest{section}")
+}
+
+#[test]
+fn what_becomes_of_paused_pairs_is_checked_part_by_part() {
+    assert_eq!(lines(Kind::Agent, &at_rest(), NO_FILES).1, [""; 0]);
+    for (from, to, says) in [
+        (
+            "pair = \"app\"\nkubeconfig",
+            "pair = \"shop\"\nkubeconfig",
+            "at_rest.hibernate[0].pair: pair shop is not one that this agent runs",
+        ),
+        ("cluster = \"db\"", "cluster = \"\"", "at_rest.hibernate[0].cluster: must not be empty"),
+        (
+            "pairs = [\"app\"]",
+            "pairs = [\"shop\"]",
+            "at_rest.node_pool[0].pairs: pair shop is not one that this agent runs",
+        ),
+        ("pairs = [\"app\"]", "pairs = []", "at_rest.node_pool[0].pairs: names no pair"),
+        (
+            "name = \"others\"",
+            "name = \"workers\"",
+            "at_rest.node_pool[1].name: name workers is already given at at_rest.node_pool[0].name",
+        ),
+        (
+            "machine_deployment = \"workers\"",
+            "machine_deployment = \"a/b\"",
+            "at_rest.node_pool[0].machine_deployment: a name of letters",
+        ),
+        (
+            "url = \"https://nodes",
+            "url = \"ftp://nodes",
+            "at_rest.node_pool[1].url: must begin with",
+        ),
+        ("rest_size = 0", "rest_sise = 0", "at_rest.node_pool[0].rest_sise: unknown key"),
+    ] {
+        let text = at_rest();
         assert!(text.contains(from), "{from}");
         let (_, found) = lines(Kind::Agent, &text.replacen(from, to, 1), NO_FILES);
         assert!(found.len() == 1 && found[0].contains(says), "{to}: {found:?}\nwant {says}");

@@ -45,18 +45,27 @@ pub fn remarks(pair: &PairView) -> Vec<String> {
                 lines.push(format!(
                     "! traffic switch {name} of {region} holds clients back, and no agent said so"
                 ));
-                lines.push("    do: RESUME at its console when whoever paused it is done".into());
+                lines.push(format!("    do: {} when whoever paused it is done", resume(report)));
             } else if let Some(held) = held.filter(|held| *held > LONG_HELD_MS) {
                 lines.push(format!(
                     "! traffic switch {name} of {region} has held clients back for {}",
                     short(held)
                 ));
-                lines
-                    .push("    do: see the pair's operation; RESUME at its console ends it".into());
+                let resume = resume(report);
+                lines.push(format!("    do: see the pair's operation; to end it, {resume}"));
             }
         }
     }
     lines
+}
+
+/// How a person lets clients through.
+fn resume(report: &SwitchReport) -> &'static str {
+    match report.kind.as_str() {
+        "pooler" => "set spec.pgbouncer.paused of the Pooler to false",
+        "endpoint-slice" => "see the slice's endpoints and its annotation dr.openova.io/traffic",
+        _ => "RESUME at its console",
+    }
 }
 
 /// How a switch stands, by a report of this age.
@@ -85,6 +94,17 @@ fn line(report: &SwitchReport, age_ms: u64) -> String {
         let by = if report.held_by_others { " by others" } else { "" };
         line.push_str(&format!(", clients held back{by} for {}", short(held)));
     }
+    if report.foreign_writes > 0 {
+        let last = report.last_foreign.as_deref().unwrap_or(UNKNOWN);
+        line.push_str(&format!(
+            ", {} foreign writes undone, the last: {}",
+            report.foreign_writes,
+            one_line(last)
+        ));
+    }
+    for remark in &report.remarks {
+        line.push_str(&format!("; {}", one_line(remark)));
+    }
     if let Some((_, error)) = &report.last_error {
         line.push_str(&format!(": {}", one_line(error)));
     }
@@ -112,6 +132,9 @@ mod tests {
             held_age_ms: None,
             held_by_others: false,
             last_error: None,
+            foreign_writes: 0,
+            last_foreign: None,
+            remarks: Vec::new(),
         }
     }
 
@@ -137,6 +160,16 @@ mod tests {
             (0, SwitchReport { wanted: Some(Epoch(8)), ..follows() }, "DOES NOT FOLLOW"),
             (0, SwitchReport { last_error: Some((5, "no\nway".into())), ..follows() }, ": no way"),
             (0, SwitchReport { held_age_ms: Some(400), ..follows() }, "held back for 400 ms"),
+            (
+                0,
+                SwitchReport {
+                    foreign_writes: 2,
+                    last_foreign: Some("a\nb".into()),
+                    remarks: vec!["20 % of the weights have moved".into()],
+                    ..follows()
+                },
+                ", 2 foreign writes undone, the last: a b; 20 % of the weights have moved",
+            ),
         ] {
             let text = section(&told(age_ms, report));
             assert!(text.contains(says), "{says}: {text}");

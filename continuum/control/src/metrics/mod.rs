@@ -22,6 +22,7 @@ mod pairs;
 mod sinks;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod write_gaps;
 
 /// Upper bounds of the durations of requests, seconds.

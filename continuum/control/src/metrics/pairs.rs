@@ -42,6 +42,7 @@ pub(super) fn gather(core: &Core, out: &mut Gathered<'_>) {
     reports(core, &members, out);
     sql(&views, &members, out);
     places(&views, &members, out);
+    super::traffic::gather(&views, out);
 }
 
 fn leases(views: &[(PairView, bool)], out: &mut Gathered<'_>) {

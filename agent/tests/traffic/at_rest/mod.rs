@@ -1,0 +1,5 @@
+//! The surroundings of paused pairs.
+
+mod hibernation;
+mod pools;
+mod sink;

@@ -1,0 +1,153 @@
+//! An API server with the kinds that switches are about, and agents that reach it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Method, Request};
+use continuum_agent::traffic::config::TrafficConfig;
+use continuum_agent::traffic::{self, Pointing, TrafficSwitch};
+use continuum_domain::{Epoch, PairId, RegionId};
+use continuum_runtime::{BootClock, SharedClock};
+use continuum_test_kube::{ApiServer, Options};
+use serde_json::{Value, json};
+
+pub const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes";
+pub const POOLERS: &str = "/apis/postgresql.cnpg.io/v1/namespaces/shop/poolers";
+pub const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices";
+pub const SERVICES: &str = "/api/v1/namespaces/shop/services";
+pub const CLUSTERS: &str = "/apis/postgresql.cnpg.io/v1/namespaces/shop/clusters";
+pub const MACHINES: &str = "/apis/cluster.x-k8s.io/v1/namespaces/shop/machinedeployments";
+const MERGE: &str = "application/merge-patch+json";
+const JSON: &str = "application/json";
+
+pub struct Server {
+    pub api: ApiServer,
+    client: kube::Client,
+    directory: tempfile::TempDir,
+}
+
+/// The published definition, where there is one on this machine; else one that takes everything.
+fn definition(group: &str, plural: &str, kind: &str) -> Value {
+    let given = std::env::var_os("CONTINUUM_TEST_CRDS").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/kube/crds");
+    let file = given.unwrap_or(beside).join(format!("{group}_{plural}.yaml"));
+    if let Ok(text) = std::fs::read_to_string(file) {
+        return serde_yaml_ng::from_str(&text).unwrap();
+    }
+    let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("{plural}.{group}") },
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": { "plural": plural, "singular": kind.to_lowercase(), "kind": kind },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "subresources": { "status": {} },
+                "schema": { "openAPIV3Schema": {
+                    "type": "object", "properties": { "spec": open, "status": open },
+                } },
+            }],
+        },
+    })
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let api = ApiServer::start(Options::default()).await.unwrap();
+        let client = api.client().unwrap();
+        let server = Self { api, client, directory: tempfile::tempdir().unwrap() };
+        server.post("/api/v1/namespaces", json!({ "metadata": { "name": "shop" } })).await;
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        for (group, plural, kind, collection) in [
+            ("gateway.networking.k8s.io", "httproutes", "HTTPRoute", ROUTE),
+            ("postgresql.cnpg.io", "poolers", "Pooler", POOLERS),
+            ("postgresql.cnpg.io", "clusters", "Cluster", CLUSTERS),
+            ("cluster.x-k8s.io", "machinedeployments", "MachineDeployment", MACHINES),
+        ] {
+            server.post(definitions, definition(group, plural, kind)).await;
+            for _ in 0..1_000 {
+                if server.ask(Method::GET, collection, JSON, Value::Null).await.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        server
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        media_type: &str,
+        body: Value,
+    ) -> Result<Value, kube::Error> {
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request =
+            Request::builder().method(method).uri(path).header("content-type", media_type);
+        self.client.request(request.body(bytes).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        self.ask(Method::GET, path, JSON, Value::Null).await.unwrap()
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        self.ask(Method::POST, path, JSON, body).await.unwrap()
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Value {
+        self.ask(Method::PATCH, path, MERGE, body).await.unwrap()
+    }
+
+    pub async fn delete(&self, path: &str) {
+        self.ask(Method::DELETE, path, JSON, Value::Null).await.unwrap();
+    }
+
+    /// The file by which an agent of that name reaches it.
+    pub fn kubeconfig(&self, agent: &str) -> PathBuf {
+        let file = self.directory.path().join(agent);
+        let text = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "it",
+            "clusters": [{ "name": "it", "cluster": { "server": self.api.url() } }],
+            "users": [{ "name": agent, "user": { "token": agent } }],
+            "contexts": [{ "name": "it", "context": { "cluster": "it", "user": agent } }],
+        });
+        std::fs::write(&file, text.to_string()).unwrap();
+        file
+    }
+
+    /// A switch as an agent of that name opens it.
+    pub fn open(&self, config: &Value, agent: &str) -> Arc<dyn TrafficSwitch> {
+        self.open_at(config, agent, &(Arc::new(BootClock) as SharedClock))
+    }
+
+    pub fn open_at(
+        &self,
+        config: &Value,
+        agent: &str,
+        clock: &SharedClock,
+    ) -> Arc<dyn TrafficSwitch> {
+        let mut config = config.clone();
+        config["kubeconfig"] = json!(self.kubeconfig(agent));
+        let config: TrafficConfig = serde_json::from_value(config).unwrap();
+        assert_eq!(config.problems(), []);
+        traffic::open(&[config], clock).unwrap().remove(0).switch
+    }
+}
+
+pub fn to(epoch: u64, holder: &str) -> Pointing {
+    Pointing {
+        pair: PairId::new("app").unwrap(),
+        epoch: Epoch(epoch),
+        holder: RegionId::new(holder).unwrap(),
+        host: if holder == "fsn" { "10.1.0.5" } else { "10.2.0.5" }.into(),
+        port: 5432,
+    }
+}
