@@ -9,6 +9,7 @@ use continuum_runtime::net::TlsFiles;
 use continuum_runtime::traces::TracesConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::kubernetes::KubernetesConfig;
 use crate::traffic::config::TrafficConfig;
 
 /// Everything one agent needs to know.
@@ -48,6 +49,9 @@ pub struct AgentConfig {
     /// Where spans are sent to; nowhere when absent.
     #[serde(default)]
     pub traces: Option<TracesConfig>,
+    /// The Kubernetes cluster this agent runs in; none when absent.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesConfig>,
 }
 
 /// A server to dial: the name in its certificate, and its address.

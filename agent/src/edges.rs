@@ -20,6 +20,7 @@ use continuum_witness::RegisterStore;
 use continuum_witness::quorum::QuorumHealth;
 
 use crate::config::{AgentConfig, AgentPair};
+use crate::kubernetes::Cluster;
 pub use crate::names::NameProviders;
 use crate::start::{AgentError, io_error};
 use crate::traffic::{self, Driven};
@@ -87,6 +88,8 @@ pub struct Edges {
     pub onlooker: Option<Onlooker>,
     /// How it says what it says to the core and to other agents.
     pub dialect: Dialect,
+    /// The Kubernetes cluster whose objects are brought to the core, if there is one.
+    pub cluster: Option<Cluster>,
 }
 
 impl Edges {
@@ -120,6 +123,7 @@ impl Edges {
             health,
             onlooker: None,
             dialect: Dialect::default(),
+            cluster: None,
         })
     }
 }

@@ -22,6 +22,7 @@ pub mod edges;
 mod effects;
 mod health;
 mod journal;
+pub mod kubernetes;
 mod metrics;
 mod names;
 pub mod operator_client;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD};
@@ -23,7 +24,9 @@ use crate::core::Core;
 use crate::state::{Change, Reply};
 
 mod grant;
+mod region;
 pub mod registry;
+mod standing;
 
 pub(crate) use grant::Asks;
 use registry::{OUTBOUND_MAX, Outbound, millis};
@@ -54,7 +57,8 @@ pub(crate) fn accept(
         .map_err(|error| Status::permission_denied(error.to_string()))?;
     let (outbound, frames) = mpsc::channel(OUTBOUND_MAX);
     seed::spawn(async move {
-        let session = Session { core, region, ends_ms, outbound };
+        let followed = AtomicBool::new(false);
+        let session = Session { core, region, ends_ms, outbound, followed };
         if let Err(status) = session.run(inbound).await {
             tracing::info!(region = %session.region, %status, "agent link ended");
             // A stream whose reader is gone needs no status any more.
@@ -70,6 +74,8 @@ struct Session {
     /// When the agent's certificate ends.
     ends_ms: Option<i64>,
     outbound: Outbound,
+    /// Whether the agent asked to be told how its pairs stand.
+    followed: AtomicBool,
 }
 
 impl Session {
@@ -116,6 +122,7 @@ impl Session {
         let mut ticks = tokio::time::interval(SPECS_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sent = None;
+        let mut told = standing::Told::default();
         loop {
             let leads = leadership.borrow_and_update().i_lead;
             // A leader that was deposed and elected again has forgotten its streams; to go on here would
@@ -124,6 +131,11 @@ impl Session {
                 return self.not_leader().await;
             }
             self.send_specs(&mut sent).await?;
+            if self.followed.load(Ordering::Relaxed)
+                && let Some((whole, pairs)) = told.news(&self.core, &self.region)
+            {
+                self.send(&ToAgent::Standings { whole, pairs }).await?;
+            }
             tokio::select! {
                 message = inbound.message() => match message? {
                     Some(frame) => match link::unpack(&frame) {
@@ -225,6 +237,24 @@ impl Session {
                 Ok(())
             }
             FromAgent::Journal { entries } => self.take_journal(entries).await,
+            FromAgent::Follow => {
+                self.followed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            FromAgent::Ask(ask) => {
+                let (core, region) = (self.core.clone(), self.region.clone());
+                let outbound = self.outbound.clone();
+                // Beside the stream, as with wishes to fail over.
+                seed::spawn(async move {
+                    let request = ask.request;
+                    let answer = region::answer(&core, &region, ask).await.into();
+                    let answer = ToAgent::Answer { request, answer };
+                    if say(&core, &outbound, &answer).await.is_err() {
+                        tracing::debug!(%region, "the agent left before its answer");
+                    }
+                });
+                Ok(())
+            }
         }
     }
 
