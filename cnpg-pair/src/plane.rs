@@ -193,4 +193,16 @@ pub trait DataPlane: Send + Sync + 'static {
         epoch: Epoch,
         primary: &Upstream,
     ) -> Result<DataDirectoryId, PlaneError>;
+
+    /// What a member that was stopped cleanly hands to whom it hands the lease, beside the lease: a token
+    /// that its own operator asks for. `None` where there is no such thing.
+    async fn handover_evidence(&self) -> Option<String> {
+        None
+    }
+
+    /// Takes that of the holder that stopped under `epoch`, durably. An error: this member does not stand
+    /// where it says, or not yet.
+    async fn take_evidence(&self, _epoch: Epoch, _evidence: &str) -> Result<(), PlaneError> {
+        Ok(())
+    }
 }

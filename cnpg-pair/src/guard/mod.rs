@@ -34,6 +34,8 @@ use tokio::time::MissedTickBehavior;
 pub use config::GuardConfig;
 pub(crate) use config::{replication_role, slot_name};
 pub(crate) use files::read_password;
+pub(crate) use jobs::{Control, parse_control};
+pub(crate) use state::fresh_identity;
 pub use tools::locate_binaries;
 
 /// How often the deadline is looked at.

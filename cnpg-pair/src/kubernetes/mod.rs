@@ -15,6 +15,7 @@ pub mod crd;
 pub mod foreign;
 pub mod gates;
 pub mod patches;
+pub mod plane;
 pub mod reading;
 pub mod render;
 pub mod schema;

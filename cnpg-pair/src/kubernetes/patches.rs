@@ -199,7 +199,11 @@ fn newest(cluster: &Cluster, key: &'static str) -> Result<Option<Epoch>, PatchEr
     Ok(Some(Epoch(number)))
 }
 
-fn not_stale(cluster: &Cluster, key: &'static str, ours: Epoch) -> Result<(), PatchError> {
+pub(crate) fn not_stale(
+    cluster: &Cluster,
+    key: &'static str,
+    ours: Epoch,
+) -> Result<(), PatchError> {
     match newest(cluster, key)? {
         Some(seen) if seen > ours => Err(PatchError::Stale { seen, ours }),
         _ => Ok(()),
@@ -208,7 +212,7 @@ fn not_stale(cluster: &Cluster, key: &'static str, ours: Epoch) -> Result<(), Pa
 
 /// Sets annotations, or takes them away. Each must still be as it was read; what is not there cannot
 /// be tested, so then nothing at all may have changed.
-fn annotate(
+pub(crate) fn annotate(
     cluster: &Cluster,
     changes: &[(&str, Option<&str>)],
 ) -> Result<ClusterPatch, PatchError> {

@@ -8,8 +8,9 @@ use continuum_domain::Lsn;
 use continuum_runtime::seed;
 use tokio::task::JoinHandle;
 
+use super::WRITE_RECORD;
+use super::access::Access;
 use super::sql::{Session, SessionOptions, failed};
-use super::{PlaneConfig, WRITE_RECORD};
 use crate::plane::{CanaryLook, PlaneError};
 
 /// Longest time for opening the canary's session and for one look.
@@ -35,10 +36,10 @@ impl Drop for Canary {
 
 impl Canary {
     /// Starts a commit in a session of its own, under the pair's own `synchronous_commit`.
-    pub async fn start(config: &PlaneConfig, name: &str) -> Result<Self, PlaneError> {
+    pub async fn start(access: &Access, name: &str) -> Result<Self, PlaneError> {
         let options = SessionOptions { local_commit: false, limit: CANARY_LIMIT };
         let opening = async {
-            let session = Session::local(config, name, options).await?;
+            let session = Session::local(access, name, options).await?;
             let backend = session.value("starting the canary", "select pg_backend_pid()").await?;
             Ok((session, backend))
         };

@@ -1,13 +1,15 @@
 //! `DataPlane` on plain PostgreSQL: commands through the guard, observation by SQL.
 
-mod canary;
+pub(crate) mod access;
+pub(crate) mod canary;
 mod heard;
 mod lineage;
 mod link;
-mod observe;
+pub(crate) mod observe;
 mod plane;
-mod replication;
-mod sql;
+pub(crate) mod replication;
+pub(crate) mod sql;
+pub(crate) mod tls;
 mod walsender;
 
 use std::collections::BTreeSet;
@@ -22,6 +24,7 @@ use continuum_runtime::SharedClock;
 use crate::guard::GuardConfig;
 use crate::plane::PlaneError;
 use crate::wire::{Answer, Command, Outcome};
+use access::Access;
 use canary::Canary;
 pub use heard::SenderClock;
 use link::Link;
@@ -29,10 +32,10 @@ use observe::Observer;
 use sql::{Session, SessionOptions};
 
 /// Application name of the agent's own sessions, with the generation appended.
-const SESSION_NAME: &str = "continuum_agent";
+pub(crate) const SESSION_NAME: &str = "continuum_agent";
 
 /// Writes one record and, committing, flushes it.
-const WRITE_RECORD: &str = "select pg_logical_emit_message(true, 'continuum', '')";
+pub(crate) const WRITE_RECORD: &str = "select pg_logical_emit_message(true, 'continuum', '')";
 
 /// Where an agent finds its member's guard and PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,7 @@ impl From<&GuardConfig> for PlaneConfig {
 /// The data plane of one plain PostgreSQL.
 pub struct PostgresPlane {
     config: PlaneConfig,
+    access: Arc<Access>,
     clock: SharedClock,
     /// Arm, stop and status never share a connection with anything that may be large.
     urgent: Link,
@@ -92,6 +96,7 @@ impl PostgresPlane {
             checkpoint: Mutex::new(None),
             roles: Mutex::new(BTreeSet::new()),
             generation: AtomicU64::new(0),
+            access: Arc::new(Access::local(&config)),
             config,
             clock,
         }
@@ -120,7 +125,7 @@ impl PostgresPlane {
     /// A session with this member's PostgreSQL that never waits for standbys.
     async fn local_session(&self, limit: Duration) -> Result<Session, PlaneError> {
         let options = SessionOptions { local_commit: true, limit };
-        Session::local(&self.config, &self.session_name(), options).await
+        Session::local(&self.access, &self.session_name(), options).await
     }
 
     fn session_name(&self) -> String {

@@ -1,6 +1,6 @@
 //! Observation by SQL: one bounded look, and the write probe beside it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +9,9 @@ use continuum_domain::{Lsn, RegionId, Tick, TimelineId};
 use continuum_runtime::{SharedClock, seed};
 use serde::Deserialize;
 
-use super::PlaneConfig;
+use super::access::Access;
 use super::heard::SenderClock;
 use super::sql::{Session, SessionOptions};
-use crate::guard::replication_role;
 use crate::plane::PlaneError;
 
 /// Longest time of one look.
@@ -136,12 +135,12 @@ impl Observer {
     /// One look. Failures are part of what is returned; what was known before stays, with its age.
     pub async fn look(
         self: &Arc<Self>,
-        config: &PlaneConfig,
+        access: &Arc<Access>,
         name: &str,
         clock: &SharedClock,
     ) -> Observation {
         let asked = clock.now();
-        let result = match tokio::time::timeout(LOOK_LIMIT, self.ask(config, name, clock)).await {
+        let result = match tokio::time::timeout(LOOK_LIMIT, self.ask(access, name, clock)).await {
             Ok(result) => result,
             Err(_) => Err(super::sql::timeout("observing PostgreSQL", LOOK_LIMIT)),
         };
@@ -160,7 +159,7 @@ impl Observer {
             }
         }
         if primary {
-            self.start_probe(config, name, clock);
+            self.start_probe(access, name, clock);
         }
         self.known().observation.clone()
     }
@@ -171,7 +170,7 @@ impl Observer {
 
     async fn ask(
         &self,
-        config: &PlaneConfig,
+        access: &Arc<Access>,
         name: &str,
         clock: &SharedClock,
     ) -> Result<SqlView, PlaneError> {
@@ -181,7 +180,7 @@ impl Observer {
             Some(session) => session,
             None => {
                 let options = SessionOptions { local_commit: true, limit: LOOK_LIMIT };
-                Session::local(config, name, options).await?
+                Session::local(access, name, options).await?
             }
         };
         let mut look: Look = session.json("observing PostgreSQL", LOOK).await?;
@@ -189,13 +188,13 @@ impl Observer {
         let lowered_commit = if look.in_recovery {
             None
         } else {
-            let strangers = strangers(&look.standbys, &config.members);
+            let strangers = strangers(&look.standbys, access);
             let lowered = self.lowered(&session, clock).await?;
             lowered.map(|places| places.into_iter().chain(strangers).collect())
         };
         *slot = Some(session);
         let upstream_age_ms = self.upstream_age(&look, clock.now());
-        Ok(SqlView { upstream_age_ms, lowered_commit, ..view(look, config) })
+        Ok(SqlView { upstream_age_ms, lowered_commit, ..view(look, access) })
     }
 
     /// What lowers `synchronous_commit`, looked at now and then.
@@ -245,7 +244,7 @@ impl Observer {
 
     /// The write probe: does a commit still reach the disk? In a session and a task of its own, so
     /// that a disk that hangs shows as an old success, not as a look that hangs.
-    fn start_probe(self: &Arc<Self>, config: &PlaneConfig, name: &str, clock: &SharedClock) {
+    fn start_probe(self: &Arc<Self>, access: &Arc<Access>, name: &str, clock: &SharedClock) {
         let now = clock.now();
         {
             let mut known = self.known();
@@ -256,10 +255,10 @@ impl Observer {
             known.probe_running = true;
             known.probe_started = Some(now);
         }
-        let (observer, config) = (self.clone(), config.clone());
+        let (observer, access) = (self.clone(), access.clone());
         let (name, clock) = (name.to_owned(), clock.clone());
         drop(seed::spawn(async move {
-            let result = observer.probe(&config, &name).await;
+            let result = observer.probe(&access, &name).await;
             let mut known = observer.known();
             known.probe_running = false;
             match result {
@@ -269,13 +268,13 @@ impl Observer {
         }));
     }
 
-    async fn probe(&self, config: &PlaneConfig, name: &str) -> Result<(), PlaneError> {
+    async fn probe(&self, access: &Arc<Access>, name: &str) -> Result<(), PlaneError> {
         let mut slot = self.probe_session.lock().await;
         let session = match slot.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
             None => {
                 let options = SessionOptions { local_commit: true, limit: PROBE_LIMIT };
-                Session::local(config, name, options).await?
+                Session::local(access, name, options).await?
             }
         };
         session.text("the write probe", super::WRITE_RECORD).await?;
@@ -286,27 +285,26 @@ impl Observer {
 
 /// Receivers that bear a member's name under another role. PostgreSQL looks at the name alone, so that
 /// a commit may be acknowledged on such a receiver's word (R18).
-fn strangers(receivers: &[Receiver], members: &BTreeSet<RegionId>) -> Vec<String> {
+fn strangers(receivers: &[Receiver], access: &Access) -> Vec<String> {
     let strange = |receiver: &Receiver| {
-        let region = receiver.name.as_ref().and_then(|name| RegionId::new(name.clone()).ok());
-        let region = region.filter(|region| members.contains(region))?;
-        let role = receiver.role.as_deref().unwrap_or("no role");
-        (role != replication_role(&region)).then(|| {
+        let name = receiver.name.as_deref()?;
+        let region = access.member(name)?;
+        let role = receiver.role.as_deref();
+        (!access.is_role_of(name, role)).then(|| {
+            let role = role.unwrap_or("no role");
             format!("a receiver of {role} bears the name of {region}; commits take its word")
         })
     };
     receivers.iter().filter_map(strange).collect()
 }
 
-fn view(look: Look, config: &PlaneConfig) -> SqlView {
+fn view(look: Look, access: &Access) -> SqlView {
     let mut standbys: BTreeMap<RegionId, StandbyView> = BTreeMap::new();
     for receiver in look.standbys {
-        let region = receiver.name.and_then(|name| RegionId::new(name).ok());
-        let Some(region) = region.filter(|region| config.members.contains(region)) else {
-            continue;
-        };
+        let Some(name) = receiver.name.as_deref() else { continue };
+        let Some(region) = access.member(name).cloned() else { continue };
         // R18: a receiver that bears a member's name counts only under that member's credential.
-        if receiver.role.as_deref() != Some(replication_role(&region).as_str()) {
+        if !access.is_role_of(name, receiver.role.as_deref()) {
             tracing::warn!(%region, "a receiver bears a member's name under another role");
             continue;
         }
@@ -335,7 +333,7 @@ fn view(look: Look, config: &PlaneConfig) -> SqlView {
         receiver_streaming: look.receiver,
         upstream_end: look.upstream.and_then(|heard| heard.end),
         upstream_age_ms: None,
-        sync_names: look.sync_names,
+        sync_names: access.in_regions(&look.sync_names),
         standbys,
         waiting_commits: look.waiting,
         lowered_commit: None,
@@ -344,20 +342,31 @@ fn view(look: Look, config: &PlaneConfig) -> SqlView {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::postgres::PlaneConfig;
 
     #[test]
     fn a_receiver_under_another_role_speaks_against_the_premise() {
         let region = |name: &str| RegionId::new(name).unwrap();
-        let members = BTreeSet::from([region("fsn"), region("hel")]);
+        let config = PlaneConfig {
+            region: region("fsn"),
+            members: BTreeSet::from([region("fsn"), region("hel")]),
+            guard_socket: "guard".into(),
+            socket_directory: "socket".into(),
+            port: 5432,
+            replication_password_file: "password".into(),
+        };
+        let access = Access::local(&config);
         let receiver = |name: &str, role: &str| -> Receiver {
             serde_json::from_value(serde_json::json!({ "name": name, "role": role })).unwrap()
         };
         let own = receiver("hel", "continuum_repl_hel");
         let elsewhere = receiver("backup", "continuum_repl_hel");
-        assert!(strangers(&[own, elsewhere], &members).is_empty());
+        assert!(strangers(&[own, elsewhere], &access).is_empty());
         let other = receiver("hel", "continuum_repl_fsn");
-        let told = strangers(&[other], &members);
+        let told = strangers(&[other], &access);
         assert_eq!(
             told,
             ["a receiver of continuum_repl_fsn bears the name of hel; commits take its word"]

@@ -281,7 +281,7 @@ impl DataPlane for PostgresPlane {
     }
 
     async fn observe(&self) -> Observation {
-        self.observer.look(&self.config, &self.session_name(), &self.clock).await
+        self.observer.look(&self.access, &self.session_name(), &self.clock).await
     }
 
     async fn checkpoint(&self) -> Result<(), PlaneError> {
@@ -301,7 +301,7 @@ impl DataPlane for PostgresPlane {
     }
 
     async fn start_canary(&self) -> Result<(), PlaneError> {
-        let canary = Canary::start(&self.config, &self.session_name()).await?;
+        let canary = Canary::start(&self.access, &self.session_name()).await?;
         *self.canary.lock().unwrap_or_else(PoisonError::into_inner) = Some(canary);
         Ok(())
     }
@@ -322,7 +322,7 @@ impl DataPlane for PostgresPlane {
     async fn commit_probe(&self) -> Result<(), PlaneError> {
         let what = "committing a probe";
         let options = SessionOptions { local_commit: false, limit: COMMIT_LIMIT };
-        let session = Session::local(&self.config, "continuum_probe_commit", options).await?;
+        let session = Session::local(&self.access, "continuum_probe_commit", options).await?;
         session.text(what, WRITE_RECORD).await?;
         if session.wait_was_cancelled() {
             return Err(failed(

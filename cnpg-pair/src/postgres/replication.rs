@@ -89,36 +89,45 @@ impl PostgresPlane {
 
     /// Ends sessions of agents before this one and sees them gone (R4).
     pub(super) async fn end_older_agents(&self) -> Result<(), PlaneError> {
-        let what = "ending the old agent's sessions";
         let session = self.local_session(GONE_LIMIT).await?;
-        let older = format!(
-            "from pg_stat_activity where application_name like '{}\\_%' and application_name <> {} \
-             and pid <> pg_backend_pid()",
-            SESSION_NAME.replace('_', "\\_"),
-            literal(&self.session_name()),
-        );
-        session.text(what, &format!("select count(pg_terminate_backend(pid)) {older}")).await?;
-        let gone = async {
-            while session.value(what, &format!("select count(*) {older}")).await? != "0" {
-                tokio::time::sleep(GONE_POLL).await;
-            }
-            Ok(())
-        };
-        match tokio::time::timeout(GONE_LIMIT, gone).await {
-            Ok(result) => result,
-            Err(_) => Err(super::sql::timeout(what, GONE_LIMIT)),
-        }
+        end_older_agents(&session, &self.session_name()).await
     }
 
-    /// Ends client sessions. One that waits for its standbys is left alone: nothing but the ledger
-    /// lets go of a waiting commit (R11).
+    /// Ends client sessions.
     pub(super) async fn end_client_sessions(&self) -> Result<u32, PlaneError> {
-        let what = "ending client sessions";
-        let session = self.local_session(STEP_LIMIT).await?;
-        let statement = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
-             where backend_type = 'client backend' and wait_event is distinct from 'SyncRep' \
-             and application_name not like 'continuum\\_agent%'";
-        let count = session.value(what, statement).await?;
-        count.parse().map_err(|error: std::num::ParseIntError| failed(what, &error))
+        end_client_sessions(&self.local_session(STEP_LIMIT).await?).await
     }
+}
+
+/// Ends sessions of agents other than the one with this name, and sees them gone (R4).
+pub(crate) async fn end_older_agents(session: &Session, own: &str) -> Result<(), PlaneError> {
+    let what = "ending the old agent's sessions";
+    let older = format!(
+        "from pg_stat_activity where application_name like '{}\\_%' and application_name <> {} \
+         and pid <> pg_backend_pid()",
+        SESSION_NAME.replace('_', "\\_"),
+        literal(own),
+    );
+    session.text(what, &format!("select count(pg_terminate_backend(pid)) {older}")).await?;
+    let gone = async {
+        while session.value(what, &format!("select count(*) {older}")).await? != "0" {
+            tokio::time::sleep(GONE_POLL).await;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(GONE_LIMIT, gone).await {
+        Ok(result) => result,
+        Err(_) => Err(super::sql::timeout(what, GONE_LIMIT)),
+    }
+}
+
+/// Ends client sessions. One that waits for its standbys is left alone: nothing but the ledger lets go
+/// of a waiting commit (R11).
+pub(crate) async fn end_client_sessions(session: &Session) -> Result<u32, PlaneError> {
+    let what = "ending client sessions";
+    let statement = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+         where backend_type = 'client backend' and wait_event is distinct from 'SyncRep' \
+         and application_name not like 'continuum\\_agent%'";
+    let count = session.value(what, statement).await?;
+    count.parse().map_err(|error: std::num::ParseIntError| failed(what, &error))
 }

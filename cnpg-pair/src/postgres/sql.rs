@@ -9,9 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage, Socket};
 
 use super::PlaneConfig;
+use super::access::{Access, Door, Remote};
 use super::walsender::WalSenderStream;
 use crate::guard::{read_password, replication_role};
 use crate::plane::{PlaneError, Upstream};
@@ -44,19 +46,54 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Opens a superuser session over the member's own unix socket.
+    /// Opens a session with the member's own PostgreSQL.
     pub async fn local(
-        config: &PlaneConfig,
+        access: &Access,
         name: &str,
         options: SessionOptions,
     ) -> Result<Self, PlaneError> {
         let mut settings = Config::new();
-        settings.host_path(&config.socket_directory).port(config.port);
-        settings.user("postgres").dbname("postgres").application_name(name);
+        settings.dbname("postgres").application_name(name).connect_timeout(options.limit);
         if options.local_commit {
             settings.options("-c synchronous_commit=local");
         }
-        Self::open(settings, options.limit).await
+        let connecting = async {
+            match access.door() {
+                Door::Socket { directory, port } => {
+                    settings.host_path(directory).port(*port).user("postgres");
+                    Self::open(settings, NoTls, options.limit).await
+                }
+                Door::Remote(remote) => Self::open_remote(settings, remote, options.limit).await,
+            }
+        };
+        let what = "connecting to PostgreSQL";
+        tokio::time::timeout(options.limit, connecting)
+            .await
+            .map_err(|_| timeout(what, options.limit))?
+    }
+
+    async fn open_remote(
+        mut settings: Config,
+        remote: &Remote,
+        limit: Duration,
+    ) -> Result<Self, PlaneError> {
+        settings.host(&remote.host).port(remote.port).user(&remote.user);
+        if let Some(path) = remote.password_file.clone() {
+            let what = "reading the password of the agent's role";
+            let password = seed::blocking(move || read_password(&path)).await;
+            let password = password.map_err(|error| failed(what, &error))?;
+            settings.password(password.map_err(|error| failed(what, &error))?);
+        }
+        let Some(tls) = remote.tls.clone() else {
+            settings.ssl_mode(SslMode::Disable);
+            return Self::open(settings, NoTls, limit).await;
+        };
+        settings.ssl_mode(SslMode::Require);
+        let what = "reading the authority of PostgreSQL's certificate";
+        let connector = seed::blocking(move || tls.connector()).await;
+        let connector = connector.map_err(|error| failed(what, &error))?;
+        let connector = connector.map_err(|error| failed(what, &error))?;
+        Self::open(settings, connector, limit).await
     }
 
     /// Opens a session with another member's PostgreSQL, as this member's replication role, at a
@@ -87,13 +124,14 @@ impl Session {
         tokio::time::timeout(limit, connecting).await.map_err(|_| timeout(what, limit))?
     }
 
-    async fn open(mut settings: Config, limit: Duration) -> Result<Self, PlaneError> {
-        settings.connect_timeout(limit);
-        let connecting = tokio::time::timeout(limit, settings.connect(NoTls));
-        let (client, connection) = connecting
-            .await
-            .map_err(|_| timeout("connecting to PostgreSQL", limit))?
-            .map_err(|error| failed("connecting to PostgreSQL", &Detail(&error)))?;
+    async fn open<T>(settings: Config, tls: T, limit: Duration) -> Result<Self, PlaneError>
+    where
+        T: MakeTlsConnect<Socket>,
+        T::Stream: Send + 'static,
+    {
+        let connected = settings.connect(tls).await;
+        let (client, connection) =
+            connected.map_err(|error| failed("connecting to PostgreSQL", &Detail(&error)))?;
         Ok(Self::drive(client, connection, limit))
     }
 

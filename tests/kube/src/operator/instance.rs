@@ -36,8 +36,6 @@ pub struct Instance {
     directory: PathBuf,
     port: u16,
     process: Option<Child>,
-    /// The configuration it was last given.
-    configured: String,
 }
 
 /// The file whose presence makes the archiver hang, and with it a fast shutdown.
@@ -81,7 +79,7 @@ impl Instance {
             chown(directory, Some(user), Some(group))?;
         }
         let (bin, directory) = (bin.to_owned(), directory.to_owned());
-        Ok(Self { bin, directory, port, process: None, configured: String::new() })
+        Ok(Self { bin, directory, port, process: None })
     }
 
     /// Its data directory.
@@ -210,11 +208,12 @@ impl Instance {
         for (name, value) in settings {
             text += &format!("{name} = {}\n", quote(value));
         }
-        if text == self.configured {
+        // The directory may be another one since.
+        let path = self.data().join("postgresql.conf");
+        if fs::read_to_string(&path).is_ok_and(|found| found == text) {
             return Ok(());
         }
-        fs::write(self.data().join("postgresql.conf"), &text)?;
-        self.configured = text;
+        fs::write(path, &text)?;
         self.signal(Signal::HUP);
         Ok(())
     }

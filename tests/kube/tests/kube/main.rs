@@ -4,5 +4,6 @@
 mod faults;
 mod kubernetes;
 mod operator;
+mod plane;
 mod subject;
 mod suite;

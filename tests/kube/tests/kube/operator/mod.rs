@@ -18,17 +18,19 @@ use crate::suite::published;
 const NAMES: [&str; 2] = ["db-a", "db-b"];
 
 /// One region: an API server, an operator, and the cluster it drives.
-struct Region {
-    name: &'static str,
-    operator: Operator,
-    _server: ApiServer,
-    s: Subject,
+pub struct Region {
+    pub name: &'static str,
+    pub operator: Operator,
+    pub server: ApiServer,
+    pub s: Subject,
+    /// The directory of its instance.
+    place: std::path::PathBuf,
 }
 
 /// Two regions that know each other.
-struct World {
-    a: Region,
-    b: Region,
+pub struct World {
+    pub a: Region,
+    pub b: Region,
     _directory: tempfile::TempDir,
 }
 
@@ -62,36 +64,49 @@ impl Region {
             .map(|directory| published::read(&directory.join("postgresql.cnpg.io_clusters.yaml")));
         let definition = definition.unwrap_or_else(open_definition);
         s.define_as(definition, "/apis/postgresql.cnpg.io/v1/namespaces/db/clusters").await;
+        let place = site.directory.join("db").join(name);
         let operator = Operator::start(&server, site).unwrap();
-        Self { name, operator, _server: server, s }
+        Self { name, operator, server, s, place }
+    }
+
+    /// The first line of one of the guard's files in the pod.
+    pub fn guard_file(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.place.join("continuum").join(name)).ok()?;
+        text.lines().next().map(str::to_owned)
+    }
+
+    /// How many old data directories stand beside the one in use.
+    pub fn kept_directories(&self) -> usize {
+        let entries = fs::read_dir(&self.place).unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().contains(".kept-")).count()
     }
 
     fn path(&self) -> String {
         format!("/apis/postgresql.cnpg.io/v1/namespaces/db/clusters/{}", self.name)
     }
 
-    fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.operator.port("db", self.name)
     }
 
-    async fn cluster(&self) -> Value {
+    pub async fn cluster(&self) -> Value {
         self.s.get(&self.path()).await.unwrap()
     }
 
-    async fn patch(&self, body: Value) -> Result<Value, Refused> {
+    pub async fn patch(&self, body: Value) -> Result<Value, Refused> {
         self.s.patch(MERGE, &self.path(), body).await
     }
 
-    async fn replica(&self, replica: Value) -> Result<Value, Refused> {
+    pub async fn replica(&self, replica: Value) -> Result<Value, Refused> {
         self.patch(json!({ "spec": { "replica": replica } })).await
     }
 
-    fn misbehave(&self, how: Misbehaviour) {
+    pub fn misbehave(&self, how: Misbehaviour) {
         self.operator.misbehave(how).unwrap();
     }
 
     /// Looks until the status is so.
-    async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         for _ in 0..3_000 {
             let status = self.cluster().await["status"].clone();
             if holds(&status) {
@@ -103,7 +118,7 @@ impl Region {
         panic!("never on {}: {what}\n{status:#}\n{:?}", self.name, self.operator.troubles());
     }
 
-    async fn until_ready(&self) {
+    pub async fn until_ready(&self) {
         self.until("ready", |status| status["readyInstances"] == 1 && healthy(status)).await;
     }
 
@@ -113,7 +128,7 @@ impl Region {
         self.patch(json!({ "metadata": { "annotations": fence } })).await.unwrap();
     }
 
-    async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
+    pub async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
         let settings = format!(
             "host=127.0.0.1 port={} user=postgres dbname=postgres connect_timeout=5",
             self.port()
@@ -125,14 +140,14 @@ impl Region {
         Ok(client)
     }
 
-    async fn sql(&self, text: &str) -> String {
+    pub async fn sql(&self, text: &str) -> String {
         let client = self.try_connect().await.unwrap();
         one(&client, text).await.unwrap()
     }
 }
 
 /// The first column of the first row, as text.
-async fn one(client: &Client, text: &str) -> Result<String, tokio_postgres::Error> {
+pub async fn one(client: &Client, text: &str) -> Result<String, tokio_postgres::Error> {
     use tokio_postgres::SimpleQueryMessage::Row;
     let rows = client.simple_query(text).await?;
     let found = rows.iter().find_map(|row| match row {
@@ -164,7 +179,7 @@ fn text(value: &Value) -> String {
 
 impl World {
     /// Two regions without clusters, or `None` with a printed reason where PostgreSQL is missing.
-    async fn new() -> Option<Self> {
+    pub async fn new() -> Option<Self> {
         let bin = match guard::locate_binaries(None) {
             Ok(bin) => bin,
             Err(error) => {
@@ -220,7 +235,7 @@ impl World {
     }
 
     /// Makes the pair: A leads, B is its copy.
-    async fn pair(&self, more: Value) {
+    pub async fn pair(&self, more: Value) {
         let clusters = "/apis/postgresql.cnpg.io/v1/namespaces/db/clusters";
         let a = self.cluster(&self.a, "db-a", more.clone());
         self.a.s.post(clusters, a).await.unwrap();

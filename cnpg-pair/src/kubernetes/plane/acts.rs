@@ -1,0 +1,486 @@
+//! The commands that change the role and the fence of a Cluster.
+
+use std::time::Duration;
+
+use continuum_domain::observation::ProcessState;
+use continuum_domain::{Epoch, Lsn, SyncNames, Tick, TimelineId};
+use serde::Deserialize;
+
+use super::clusters::{Seen, failed};
+use super::{Inner, lock, marks};
+use crate::kubernetes::cnpg::{TruthValue, keys, phase};
+use crate::kubernetes::patches::{self, ClusterPatch, PatchError};
+use crate::kubernetes::token::{DemotionToken, Fit, Position, TokenHash, is_new};
+use crate::plane::{PlaneError, Promoted, StopMode};
+use crate::postgres::sql::Session;
+use crate::wal::{history_name, parse_history};
+
+const QUICK_LIMIT: Duration = Duration::from_secs(2);
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+const IMMEDIATE_STOP_LIMIT: Duration = Duration::from_secs(30);
+const FAST_STOP_LIMIT: Duration = Duration::from_secs(300);
+/// Crash recovery may have much WAL to read.
+const START_LIMIT: Duration = Duration::from_secs(600);
+const PROMOTE_LIMIT: Duration = Duration::from_secs(60);
+const NAMES_LIMIT: Duration = Duration::from_secs(10);
+const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
+/// Pause before a PostgreSQL that still runs is held again.
+const HOLD_AGAIN: Duration = Duration::from_millis(50);
+/// How often PostgreSQL is asked whether a change is there.
+const POLL: Duration = Duration::from_millis(5);
+const SWITCHED: &str = "ReplicaClusterSwitch";
+
+const PROMOTED: &str = "\
+select json_build_object('timeline', t.id, 'history', case when t.id > 1 then
+  pg_read_file('pg_wal/' || lpad(upper(to_hex(t.id)), 8, '0') || '.history') end)::text
+from (select ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as id
+      offset 0) t";
+
+const POSITION: &str = "\
+select json_build_object(
+  'system', (select system_identifier::text from pg_control_system()),
+  'timeline', coalesce((select received_tli from pg_stat_wal_receiver),
+    (select greatest(c.timeline_id, m.min_recovery_end_timeline)
+       from pg_control_checkpoint() c, pg_control_recovery() m)),
+  'replayed', pg_last_wal_replay_lsn(), 'received', pg_last_wal_receive_lsn(),
+  'redo', (select redo_lsn from pg_control_checkpoint()),
+  'segment', (select setting::bigint from pg_settings where name = 'wal_segment_size')
+)::text";
+
+#[derive(Deserialize)]
+struct PromotedNow {
+    timeline: u64,
+    history: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Stands {
+    system: String,
+    timeline: u64,
+    replayed: Option<Lsn>,
+    received: Option<Lsn>,
+    redo: Option<Lsn>,
+    segment: u64,
+}
+
+impl Inner {
+    /// Changes the Cluster, and remembers what it is then.
+    async fn change(
+        &self,
+        what: &str,
+        make: impl Fn(&Seen) -> Result<ClusterPatch, PatchError> + Send + Sync,
+    ) -> Result<(), PlaneError> {
+        if let Some(seen) = self.clusters.change(what, self.generation(), make).await? {
+            self.learn(|known| known.seen = Some(seen));
+        }
+        Ok(())
+    }
+
+    /// A command counts for everything that comes later (R4).
+    fn raise(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        let mut known = self.known();
+        if epoch < known.epoch {
+            let newest = known.epoch;
+            return Err(PlaneError::Refused(format!("epoch {epoch} is older than {newest}")));
+        }
+        known.epoch = epoch;
+        Ok(())
+    }
+
+    // ---- stopping --------------------------------------------------------------------------------
+
+    /// The fence: PostgreSQL is ended in its container at once, and the Cluster marked, so that the
+    /// operator does not start it again. It returns when no process is left.
+    pub(super) async fn stop_now(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        self.learn(|known| known.stopping = true);
+        let ended = async {
+            let pod = self.pod()?;
+            let (generation, share) = (self.generation().to_string(), self.quit_share());
+            self.hands.run(&pod, &["quit", &generation, &share], COMMAND_LIMIT).await
+        };
+        // Both at once: neither may wait for the other. The mark is made again if it fails.
+        let (ended, marked) = tokio::join!(ended, self.mark_fenced(epoch));
+        if let Err(error @ PlaneError::Refused(_)) = &ended {
+            self.learn(|known| known.stopping = false);
+            return Err(error.clone());
+        }
+        if let Err(error) = &marked {
+            tracing::warn!(%error, cluster = self.name, "the fence is not marked yet");
+        }
+        // Where the container ends with PostgreSQL, so does the command.
+        match ended {
+            Ok(said) if said.number("processes") == Some(0) => self.learn(|k| k.is_gone()),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, cluster = self.name, "the stop is not proven yet"),
+        }
+        self.wait_gone("stopping PostgreSQL", IMMEDIATE_STOP_LIMIT).await
+    }
+
+    async fn wait_gone(&self, what: &str, limit: Duration) -> Result<(), PlaneError> {
+        let gone = |known: &super::state::Known| known.gone.then_some(());
+        if self.wait(what, limit, gone).await.is_ok() {
+            return Ok(());
+        }
+        Err(PlaneError::GuardLost(format!("{what}: its processes are not known to be gone")))
+    }
+
+    /// The durable mark of a fence.
+    pub(super) async fn mark_fenced(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        let fenced = |seen: &Seen| {
+            let ours = seen.cluster.annotation(keys::FENCE_EPOCH).is_some();
+            match seen.cluster.fenced() {
+                Ok(names) if ours && names.iter().any(|name| name == "*") => {
+                    Err(PatchError::Already)
+                }
+                // One that the operator has set for a demotion becomes ours.
+                _ => patches::fence(&seen.cluster, epoch),
+            }
+        };
+        self.change("fencing the Cluster", fenced).await
+    }
+
+    /// Stops PostgreSQL. A primary that is stopped cleanly is demoted: the operator shuts it down, and
+    /// its token says where.
+    pub(super) async fn stop(&self, epoch: Epoch, mode: StopMode) -> Result<(), PlaneError> {
+        self.raise(epoch)?;
+        match mode {
+            StopMode::Immediate => self.stop_now(epoch).await,
+            StopMode::Fast => {
+                let _turn = self.turn.lock().await;
+                let known = self.known().clone();
+                if known.process(self.clock.now()) == ProcessState::Stopped {
+                    return Ok(());
+                }
+                if known.up.as_ref().is_some_and(|up| !up.in_recovery) {
+                    return self.demote(epoch).await;
+                }
+                self.learn(|known| known.stopping = true);
+                self.mark_fenced(epoch).await?;
+                self.wait_gone("stopping PostgreSQL", FAST_STOP_LIMIT).await
+            }
+        }
+    }
+
+    /// One patch that makes a replica of the primary, and then its token: a new one, and only once the
+    /// operator says that the switch is over.
+    async fn demote(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        let what = "demoting the Cluster";
+        let to = self.other()?.to_owned();
+        let session = self.session(QUICK_LIMIT).await?;
+        let segment = "select setting from pg_settings where name = 'wal_segment_size'";
+        let segment: u64 = session.json(what, segment).await?;
+        drop(session);
+        let used: Vec<TokenHash> = {
+            let known = self.known();
+            let status = known.seen.as_ref().and_then(|seen| seen.cluster.status.as_ref());
+            status.and_then(|status| status.token()).map(TokenHash::of).into_iter().collect()
+        };
+        self.change(what, |seen| patches::demote(&seen.cluster, epoch, &to)).await?;
+        let token = self.wait(what, FAST_STOP_LIMIT, |known| {
+            let seen = known.seen.as_ref()?;
+            let status = seen.cluster.status.as_ref()?;
+            let over = seen.cluster.asks_for_replica() == Some(true)
+                && status.switch_in_progress() == Some(false)
+                && status.condition(SWITCHED) == TruthValue::True;
+            let token = status.token().filter(|token| is_new(token, &used));
+            token.filter(|_| over).map(str::to_owned)
+        });
+        let token = token.await?;
+        let decoded = DemotionToken::decode(&token, segment);
+        let decoded = decoded.map_err(|error| failed(what, &error))?;
+        *lock(&self.token) = Some((token, decoded));
+        self.learn(super::state::Known::was_demoted);
+        Ok(())
+    }
+
+    // ---- starting and promoting ------------------------------------------------------------------
+
+    /// Starts PostgreSQL as a standby: what stands still is made one first, and only then let go.
+    pub(super) async fn start(
+        &self,
+        epoch: Epoch,
+        names: &SyncNames,
+        upstream: &str,
+    ) -> Result<(), PlaneError> {
+        let what = "starting";
+        self.raise(epoch)?;
+        let _turn = self.turn.lock().await;
+        let known = self.known().clone();
+        if let Some(why) = known.foreign_fence() {
+            return Err(failed(what, &why));
+        }
+        if known.is_hibernated() {
+            return Err(failed(what, &"the Cluster sleeps (cnpg.io/hibernation); wake it first"));
+        }
+        // One that is fenced is on its way down.
+        let runs = known.up.as_ref().is_some_and(|up| up.in_recovery) && !known.is_fenced();
+        if known.up.as_ref().is_some_and(|up| !up.in_recovery) {
+            return Err(failed(what, &"PostgreSQL runs as a primary"));
+        }
+        if !runs {
+            self.mark_fenced(epoch).await?;
+            self.make_standby().await?;
+        }
+        self.set_role(epoch, upstream).await?;
+        self.write_names(epoch, names, Keep::Added).await?;
+        self.keep_guard_anew().await;
+        self.learn(|known| {
+            known.held = false;
+            known.stopping = false;
+            if !runs {
+                // What was felt before it stood still is over.
+                known.up = None;
+            }
+        });
+        self.change("letting the Cluster go", |seen| patches::unfence(&seen.cluster, epoch))
+            .await?;
+        self.wait(what, START_LIMIT, |known| known.up.clone()).await.map(drop)
+    }
+
+    /// Makes a standby of what stands still. The operator may just be on its way to stop it.
+    async fn make_standby(&self) -> Result<(), PlaneError> {
+        let what = "making a standby of a stopped PostgreSQL";
+        let (pod, generation) = (self.pod()?, self.generation().to_string());
+        let until = self.clock.now() + IMMEDIATE_STOP_LIMIT;
+        loop {
+            match self.hands.run(&pod, &["hold", &generation], COMMAND_LIMIT).await {
+                Err(PlaneError::Failed { .. }) if self.clock.now() < until => {
+                    tokio::time::sleep(HOLD_AGAIN).await;
+                }
+                Err(PlaneError::Failed { reason, .. }) => return Err(failed(what, &reason)),
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    /// The guard goes with its container; the next look puts it into the new one.
+    async fn keep_guard_anew(&self) {
+        lock(&self.guarded).take();
+        if let Err(error) = self.keep_guard().await {
+            tracing::warn!(%error, cluster = self.name, "no guard is in the pod yet");
+        }
+    }
+
+    /// Makes it the replica of another Cluster.
+    async fn set_role(&self, epoch: Epoch, upstream: &str) -> Result<(), PlaneError> {
+        self.change("making a replica of the Cluster", |seen| {
+            patches::demote(&seen.cluster, epoch, upstream)
+        })
+        .await
+    }
+
+    /// Points a running standby elsewhere.
+    pub(super) async fn follow(&self, epoch: Epoch, upstream: &str) -> Result<(), PlaneError> {
+        self.raise(epoch)?;
+        let _turn = self.turn.lock().await;
+        if !self.known().up.as_ref().is_some_and(|up| up.in_recovery) {
+            return Err(failed("following", &"PostgreSQL does not run as a standby"));
+        }
+        self.set_role(epoch, upstream).await
+    }
+
+    /// Promotes under an armed deadline: by the token that this member was handed for this epoch where it
+    /// fits, else without one. The epoch is the authority; the token is the operator's own check.
+    pub(super) async fn promote(
+        &self,
+        epoch: Epoch,
+        names: &SyncNames,
+    ) -> Result<Promoted, PlaneError> {
+        let what = "promoting";
+        self.raise(epoch)?;
+        let _turn = self.turn.lock().await;
+        let deadline: Option<Tick> = self.known().deadline;
+        if deadline.is_none_or(|deadline| self.clock.now() >= deadline) {
+            return Err(PlaneError::Refused("no deadline in the future is armed (R5)".into()));
+        }
+        let session = self.session(QUICK_LIMIT).await?;
+        if session.value(what, "select pg_is_in_recovery()").await? == "t" {
+            let due = self.write_names(epoch, names, Keep::Added).await?;
+            self.names_are_shown(&due).await?;
+            let from = self.other()?.to_owned();
+            match self.fitting_token(&session, epoch).await? {
+                Some(token) => {
+                    self.change(what, |seen| {
+                        patches::promote(&seen.cluster, epoch, &from, (&token, Fit::Exact))
+                    })
+                    .await?;
+                }
+                None => {
+                    self.change(what, |seen| patches::promote_at_once(&seen.cluster, epoch, &from))
+                        .await?;
+                }
+            }
+        }
+        let waiting = self.wait_promoted(&session, epoch);
+        let late = || PlaneError::Timeout { what: what.into(), seconds: PROMOTE_LIMIT.as_secs() };
+        tokio::time::timeout(PROMOTE_LIMIT, waiting).await.map_err(|_| late())?
+    }
+
+    async fn wait_promoted(&self, session: &Session, epoch: Epoch) -> Result<Promoted, PlaneError> {
+        let what = "promoting";
+        while session.value(what, "select pg_is_in_recovery()").await? != "f" {
+            // The operator would wait for a person; the lease has decided.
+            if self.is_unrecoverable() {
+                tracing::error!(cluster = self.name, "the operator does not take the token");
+                let from = self.other()?.to_owned();
+                let at_once = |seen: &Seen| patches::promote_at_once(&seen.cluster, epoch, &from);
+                self.change(what, at_once).await?;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let now: PromotedNow = session.json(what, PROMOTED).await?;
+        let timeline = TimelineId(now.timeline);
+        let history = parse_history(&now.history.unwrap_or_default());
+        let history = history.map_err(|reason| failed(what, &reason))?;
+        let missing = || failed(what, &format!("{} says no switch", history_name(timeline)));
+        let starts_at = history.last().map(|ancestor| ancestor.switch).ok_or_else(missing)?;
+        if let Ok(mut slot) = self.sentinel.try_lock() {
+            slot.take();
+        }
+        self.learn(|known| {
+            if let Some(up) = &mut known.up {
+                up.in_recovery = false;
+            }
+        });
+        Ok(Promoted { timeline, starts_at })
+    }
+
+    fn is_unrecoverable(&self) -> bool {
+        let known = self.known();
+        let seen = known.seen.as_ref();
+        seen.is_some_and(|seen| {
+            let status = seen.cluster.status.as_ref();
+            let replica = seen.cluster.spec.replica.as_ref();
+            status.is_some_and(|status| status.phase.as_deref() == Some(phase::UNRECOVERABLE))
+                && replica.is_some_and(|replica| replica.promotion_token.is_some())
+        })
+    }
+
+    // ---- the token -------------------------------------------------------------------------------
+
+    /// The token for this epoch, if one was handed over and this member stands exactly there.
+    async fn fitting_token(
+        &self,
+        session: &Session,
+        epoch: Epoch,
+    ) -> Result<Option<String>, PlaneError> {
+        let handed: Option<marks::Handed> = {
+            let known = self.known();
+            let cluster = known.seen.as_ref().map(|seen| &seen.cluster);
+            cluster.map_or(Ok(None), |cluster| marks::read(cluster, marks::HANDED))?
+        };
+        let Some(handed) = handed.filter(|handed| handed.epoch.next() == epoch) else {
+            return Ok(None);
+        };
+        let (fit, _) = self.fit(session, &handed.token).await?;
+        if fit != Fit::Exact {
+            tracing::warn!(?fit, cluster = self.name, "the token does not fit any more");
+        }
+        Ok((fit == Fit::Exact).then_some(handed.token))
+    }
+
+    async fn fit(
+        &self,
+        session: &Session,
+        token: &str,
+    ) -> Result<(Fit, DemotionToken), PlaneError> {
+        let what = "comparing with the token";
+        let stands: Stands = session.json(what, POSITION).await?;
+        let token =
+            DemotionToken::decode(token, stands.segment).map_err(|error| failed(what, &error))?;
+        let unknown = || failed(what, &"where this member stands is not known");
+        let position = Position {
+            system_id: stands.system.parse().map_err(|_| unknown())?,
+            timeline: TimelineId(stands.timeline),
+            replayed: stands.replayed.ok_or_else(unknown)?,
+            received: stands.received,
+            checkpoint_redo: stands.redo,
+        };
+        Ok((token.fits(&position), token))
+    }
+
+    /// What the stopped primary hands to whom it hands the lease: its token.
+    pub(super) fn evidence(&self) -> Option<String> {
+        let token = lock(&self.token).clone().filter(|_| self.known().held);
+        token.map(|(text, _)| text)
+    }
+
+    /// Takes the token of the holder that stopped: this member must stand exactly there. It is written
+    /// to the Cluster before anything is built on it.
+    pub(super) async fn take_evidence(&self, epoch: Epoch, token: &str) -> Result<(), PlaneError> {
+        let what = "taking the token";
+        let session = self.session(CHECKPOINT_LIMIT).await?;
+        let (fit, _) = self.fit(&session, token).await?;
+        if fit != Fit::Exact {
+            return Err(failed(what, &format!("this member does not stand there: {fit:?}")));
+        }
+        // The operator compares with the last restart point; one that is there already costs nothing.
+        session.text(what, "checkpoint").await?;
+        let handed = marks::Handed { epoch, token: token.to_owned() };
+        self.change(what, |seen| marks::write(&seen.cluster, marks::HANDED, &handed)).await
+    }
+
+    // ---- names -----------------------------------------------------------------------------------
+
+    /// Sets whom a commit waits for, and sees PostgreSQL have taken it up.
+    pub(super) async fn set_names(
+        &self,
+        epoch: Epoch,
+        names: &SyncNames,
+    ) -> Result<(), PlaneError> {
+        self.raise(epoch)?;
+        let _turn = self.turn.lock().await;
+        let due = self.write_names(epoch, names, Keep::Exactly).await?;
+        self.names_are_shown(&due).await
+    }
+
+    /// Writes whom a commit waits for, and returns that list. R10: with [`Keep::Added`], what stands stays.
+    async fn write_names(
+        &self,
+        epoch: Epoch,
+        names: &SyncNames,
+        keep: Keep,
+    ) -> Result<Vec<String>, PlaneError> {
+        let wanted = marks::standby_names(names, &self.config.clusters)?;
+        let list = |seen: &Seen| {
+            let mut list = match keep {
+                Keep::Added => marks::names_of(&seen.cluster),
+                Keep::Exactly => Vec::new(),
+            };
+            list.extend(wanted.iter().cloned());
+            list.sort();
+            list.dedup();
+            list
+        };
+        let names = |seen: &Seen| marks::names(seen, epoch, &list(seen));
+        self.change("setting the names", names).await?;
+        Ok(self.known().seen.as_ref().map(list).unwrap_or_default())
+    }
+
+    /// Sees PostgreSQL have taken the list up.
+    async fn names_are_shown(&self, due: &[String]) -> Result<(), PlaneError> {
+        let what = "setting the names";
+        let session = self.session(NAMES_LIMIT).await?;
+        let until = self.clock.now() + NAMES_LIMIT;
+        loop {
+            let shown = session.text(what, "show synchronous_standby_names").await?;
+            if marks::shows(&shown.unwrap_or_default(), due) {
+                return Ok(());
+            }
+            if self.clock.now() >= until {
+                let seconds = NAMES_LIMIT.as_secs();
+                return Err(PlaneError::Timeout { what: what.into(), seconds });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// What becomes of names that stand already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    /// They stay.
+    Added,
+    /// They go.
+    Exactly,
+}

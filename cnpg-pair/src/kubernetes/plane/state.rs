@@ -1,0 +1,175 @@
+//! What is known of the member, and the actuator's state that follows from it. Pure.
+
+use std::time::Duration;
+
+use continuum_domain::observation::{ActuatorStatus, ProcessState};
+use continuum_domain::{Epoch, Tick};
+
+use super::clusters::Seen;
+use super::marks;
+use crate::kubernetes::cnpg::{TruthValue, keys};
+
+/// How long the operator is left to start a PostgreSQL again that ended by itself. After that it counts
+/// as stopped, and what is done next is decided by the lease.
+pub(crate) const SELF_RESTART: Duration = Duration::from_secs(5);
+
+/// PostgreSQL as it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Up {
+    /// `pg_is_in_recovery()`.
+    pub in_recovery: bool,
+    /// When its postmaster started, in its own words: which life of it this is.
+    pub started: String,
+}
+
+/// Everything that is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// The Cluster as it was read last.
+    pub seen: Option<Seen>,
+    /// Whether and how PostgreSQL answers.
+    pub up: Option<Up>,
+    /// The last life of PostgreSQL that answered.
+    pub last_life: Option<String>,
+    /// Since when it does not answer.
+    pub down_since: Option<Tick>,
+    /// That no process of it is left was seen in its container since it last answered.
+    pub gone: bool,
+    /// This agent has stopped it and has not started it since: the operator may have made a standby of
+    /// it meanwhile, which is stopped again.
+    pub held: bool,
+    /// It is being stopped.
+    pub stopping: bool,
+    /// The data directory is being replaced.
+    pub busy: bool,
+    /// Deadline that was set last.
+    pub deadline: Option<Tick>,
+    /// Newest epoch a command carried.
+    pub epoch: Epoch,
+    /// Lives of PostgreSQL that ended.
+    pub exits: u64,
+    /// Why the last one did.
+    pub last_exit: Option<String>,
+}
+
+impl Known {
+    /// Whether all instances are fenced, by whomever; what cannot be read counts as no fence.
+    pub fn is_fenced(&self) -> bool {
+        let seen = self.seen.as_ref();
+        seen.is_some_and(|seen| {
+            seen.cluster.fenced().is_ok_and(|names| names.iter().any(|name| name == "*"))
+        })
+    }
+
+    /// A fence that the operator did not set for a demotion, nor an agent: a person's.
+    pub fn foreign_fence(&self) -> Option<String> {
+        let cluster = &self.seen.as_ref()?.cluster;
+        let status = cluster.status.as_ref();
+        let demotion = status.is_some_and(|status| {
+            status.condition("ReplicaClusterFencing") == TruthValue::True
+                || status.switch_in_progress() == Some(true)
+        });
+        let ours = cluster.annotation(keys::FENCE_EPOCH).is_some();
+        (self.is_fenced() && !ours && !demotion).then(|| {
+            format!("the Cluster is fenced by somebody else ({}: all instances)", keys::FENCED)
+        })
+    }
+
+    /// Whether the spec asks for a primary.
+    pub fn asks_for_primary(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.cluster.asks_for_replica() == Some(false))
+    }
+
+    /// Whether the Cluster sleeps.
+    pub fn is_hibernated(&self) -> bool {
+        let seen = self.seen.as_ref();
+        seen.is_some_and(|seen| seen.cluster.annotation(keys::HIBERNATION) == Some("on"))
+    }
+
+    /// Takes in that PostgreSQL answers. Another life than before: the one before has ended.
+    pub fn answers(&mut self, up: Up) {
+        if self.last_life.as_ref().is_some_and(|last| *last != up.started) && !self.gone {
+            self.ended("it was started again by the operator");
+        }
+        self.last_life = Some(up.started.clone());
+        self.up = Some(up);
+        self.down_since = None;
+        self.gone = false;
+    }
+
+    /// Takes in that it does not.
+    pub fn silent(&mut self, now: Tick) {
+        self.up = None;
+        self.down_since.get_or_insert(now);
+    }
+
+    /// Takes in that no process of it is left.
+    pub fn is_gone(&mut self) {
+        if !self.gone {
+            self.gone = true;
+            self.ended(if self.stopping { "it was stopped" } else { "it ended" });
+        }
+        self.up = None;
+    }
+
+    /// Takes in that the operator has made a standby of the primary: it counts as stopped until it is
+    /// started.
+    pub fn was_demoted(&mut self) {
+        self.held = true;
+        self.up = None;
+        self.ended("it was demoted");
+    }
+
+    fn ended(&mut self, why: &str) {
+        self.deadline = None;
+        self.exits += 1;
+        self.last_exit = Some(why.to_owned());
+    }
+
+    /// State of the process. That nothing answers is no proof that nothing runs.
+    pub fn process(&self, now: Tick) -> ProcessState {
+        if self.held {
+            return ProcessState::Stopped;
+        }
+        if self.stopping {
+            return if self.gone { ProcessState::Stopped } else { ProcessState::Stopping };
+        }
+        if self.up.is_some() {
+            return ProcessState::Running;
+        }
+        let left_to_the_operator = !self.is_fenced()
+            && !self.busy
+            && self.down_since.is_none_or(|since| now.since(since) < SELF_RESTART);
+        match self.gone {
+            true if left_to_the_operator => ProcessState::Starting,
+            true => ProcessState::Stopped,
+            false if self.is_fenced() => ProcessState::Stopping,
+            // It may well run, and only not let anybody in.
+            false if self.last_life.is_some() => ProcessState::Running,
+            false => ProcessState::Starting,
+        }
+    }
+
+    /// The actuator's state.
+    pub fn status(&self, now: Tick) -> ActuatorStatus {
+        let process = self.process(now);
+        let writable = self.up.as_ref().is_some_and(|up| !up.in_recovery);
+        let may_become = self.up.is_none() && self.asks_for_primary();
+        let cluster = self.seen.as_ref().map(|seen| &seen.cluster);
+        let fenced = cluster.and_then(|cluster| cluster.annotation(marks::BROKEN_GLASS));
+        ActuatorStatus {
+            process,
+            epoch: self.epoch,
+            deadline: self.deadline,
+            promoted: process != ProcessState::Stopped && (writable || may_become),
+            fenced: fenced.map(str::to_owned).or_else(|| self.foreign_fence()),
+            data_directory: cluster.filter(|_| !self.busy).and_then(marks::directory),
+            exits: self.exits,
+            last_exit: self.last_exit.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

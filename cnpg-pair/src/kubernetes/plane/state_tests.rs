@@ -1,0 +1,108 @@
+//! The actuator's state, from what is known.
+
+use continuum_domain::DataDirectoryId;
+use serde_json::json;
+
+use super::*;
+use crate::kubernetes::fixtures;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn known(annotations: serde_json::Value, primary: &str) -> Known {
+    let mut raw = fixtures::value("fsn", primary, "hel");
+    raw["metadata"]["annotations"] = annotations;
+    Known { seen: Some(Seen::read(raw).unwrap()), ..Known::default() }
+}
+
+fn up(in_recovery: bool, started: &str) -> Up {
+    Up { in_recovery, started: started.into() }
+}
+
+fn ours() -> serde_json::Value {
+    json!({"cnpg.io/fencedInstances": "[\"*\"]", "dr.openova.io/fence-epoch": "3"})
+}
+
+#[test]
+fn silence_is_no_proof_of_a_stop() {
+    let mut it = known(ours(), "fsn");
+    it.answers(up(false, "monday"));
+    it.silent(Tick(SECOND));
+    let late = Tick(900 * SECOND);
+    assert_eq!(it.process(late), ProcessState::Stopping, "fenced, and not seen gone");
+    it.is_gone();
+    assert_eq!(it.process(late), ProcessState::Stopped);
+    assert_eq!((it.status(late).promoted, it.exits), (false, 1));
+
+    let mut it = known(json!({}), "fsn");
+    it.answers(up(false, "monday"));
+    it.silent(Tick(SECOND));
+    let status = it.status(late);
+    assert_eq!((status.process, status.promoted), (ProcessState::Running, true), "it may well run");
+}
+
+#[test]
+fn the_operator_is_left_some_time_to_start_what_ended() {
+    let mut it = known(json!({}), "fsn");
+    it.answers(up(false, "monday"));
+    it.silent(Tick(SECOND));
+    it.is_gone();
+    let status = it.status(Tick(2 * SECOND));
+    assert_eq!((status.process, status.promoted), (ProcessState::Starting, true));
+    assert_eq!(it.process(Tick(SECOND) + SELF_RESTART), ProcessState::Stopped);
+    it.answers(up(false, "tuesday"));
+    assert_eq!((it.process(Tick(3 * SECOND)), it.exits), (ProcessState::Running, 1));
+}
+
+#[test]
+fn another_life_of_postgresql_is_an_end_of_the_one_before() {
+    let mut it = known(json!({}), "fsn");
+    it.answers(up(false, "monday"));
+    it.answers(up(false, "monday"));
+    assert_eq!(it.exits, 0);
+    it.answers(up(false, "tuesday"));
+    assert_eq!(it.exits, 1);
+}
+
+#[test]
+fn a_demoted_primary_counts_as_stopped_until_it_is_started() {
+    let mut it = known(json!({}), "hel");
+    it.deadline = Some(Tick(9 * SECOND));
+    it.answers(up(false, "monday"));
+    it.was_demoted();
+    it.answers(up(true, "tuesday"));
+    let status = it.status(Tick(SECOND));
+    assert_eq!((status.process, status.promoted), (ProcessState::Stopped, false));
+    assert_eq!(status.deadline, None, "the deadline of the primary is over");
+    it.held = false;
+    assert_eq!(it.process(Tick(SECOND)), ProcessState::Running);
+}
+
+#[test]
+fn a_fence_of_somebody_else_is_told_as_one() {
+    let foreign = json!({"cnpg.io/fencedInstances": "[\"*\"]"});
+    let it = known(foreign.clone(), "fsn");
+    assert!(it.status(Tick(0)).fenced.is_some_and(|why| why.contains("somebody else")));
+    assert_eq!(known(ours(), "fsn").status(Tick(0)).fenced, None);
+    let mut demotion = known(foreign, "hel");
+    if let Some(status) = demotion.seen.as_mut().and_then(|seen| seen.cluster.status.as_mut()) {
+        status.switch_replica_cluster_status =
+            Some(crate::kubernetes::cnpg::SwitchStatus { in_progress: Some(true) });
+    }
+    assert_eq!(demotion.status(Tick(0)).fenced, None, "the operator's own, for a demotion");
+    let glass = known(json!({"dr.openova.io/fence-reason": "drill"}), "fsn");
+    assert_eq!(glass.status(Tick(0)).fenced.as_deref(), Some("drill"));
+}
+
+#[test]
+fn a_directory_that_is_being_replaced_has_no_identity() {
+    let directory = marks::Directory {
+        id: Some(DataDirectoryId::new("d1").unwrap()),
+        instance: "fsn-1".into(),
+        system: fixtures::SYSTEM.to_string(),
+    };
+    let mut it =
+        known(json!({"dr.openova.io/data-directory": json!(directory).to_string()}), "fsn");
+    assert!(it.status(Tick(0)).data_directory.is_some());
+    it.busy = true;
+    assert!(it.status(Tick(0)).data_directory.is_none());
+}

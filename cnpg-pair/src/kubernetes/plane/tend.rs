@@ -1,0 +1,242 @@
+//! What goes on beside the commands, for as long as this agent has the Cluster: it is watched, PostgreSQL
+//! is felt, and what should be so is made so again.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use continuum_domain::Generation;
+use continuum_runtime::seed;
+use serde::Deserialize;
+
+use super::state::Up;
+use super::{Inner, marks};
+use crate::guard::fresh_identity;
+use crate::kubernetes::cnpg::keys;
+use crate::kubernetes::patches;
+use crate::plane::PlaneError;
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Longest time for asking PostgreSQL how it is.
+const FEEL_LIMIT: Duration = Duration::from_millis(500);
+/// How often a PostgreSQL that answers is asked again: that its session ended is seen at once.
+const FEEL_EVERY: u32 = 4;
+/// Of how many looks one asks the container whether PostgreSQL is gone, while that is waited for.
+const PROVE_EVERY: u32 = 4;
+/// Pause after a watch that failed; doubles.
+const WATCH_AGAIN: Duration = Duration::from_millis(100);
+const WATCH_AGAIN_MAX: Duration = Duration::from_secs(5);
+
+const FEEL: &str = "select json_build_object('in_recovery', pg_is_in_recovery(), \
+    'started', pg_postmaster_start_time()::text)::text";
+
+#[derive(Deserialize)]
+struct Felt {
+    in_recovery: bool,
+    started: String,
+}
+
+/// Starts watching and tending for a generation. Both end with the plane, or when a newer generation of
+/// this very process begins its own.
+pub(super) fn begin(inner: &Arc<Inner>, generation: Generation) {
+    drop(seed::spawn(watch(Arc::downgrade(inner), generation)));
+    drop(seed::spawn(tend(Arc::downgrade(inner), generation)));
+}
+
+fn alive(inner: &Weak<Inner>, generation: Generation) -> Option<Arc<Inner>> {
+    inner.upgrade().filter(|inner| inner.generation() == generation)
+}
+
+async fn watch(inner: Weak<Inner>, generation: Generation) {
+    let mut pause = WATCH_AGAIN;
+    loop {
+        let Some(strong) = alive(&inner, generation) else { return };
+        let seen = strong.clusters.get().await;
+        let followed = match seen {
+            Ok(seen) => {
+                pause = WATCH_AGAIN;
+                strong.learn(|known| known.seen = Some(seen.clone()));
+                let (clusters, weak) = (strong.clusters.clone(), inner.clone());
+                drop(strong);
+                let tell = move |seen| {
+                    if let Some(inner) = alive(&weak, generation) {
+                        inner.learn(|known| known.seen = Some(seen));
+                    }
+                };
+                clusters.follow(&seen, tell).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = followed {
+            tracing::warn!(%error, "the Cluster is not watched");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(WATCH_AGAIN_MAX);
+        }
+    }
+}
+
+async fn tend(inner: Weak<Inner>, generation: Generation) {
+    let mut round = 0_u32;
+    loop {
+        let Some(inner) = alive(&inner, generation) else { return };
+        inner.feel(round).await;
+        inner.settle(round).await;
+        drop(inner);
+        round = round.wrapping_add(1);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Inner {
+    /// Asks PostgreSQL how it is, and its container where it says nothing.
+    pub(super) async fn feel(&self, round: u32) {
+        let mut slot = self.sentinel.lock().await;
+        let open = slot.take().filter(|session| !session.is_closed());
+        if open.is_some() && self.known().up.is_some() && !round.is_multiple_of(FEEL_EVERY) {
+            *slot = open;
+            return;
+        }
+        let asked = async {
+            let session = match open {
+                Some(session) => session,
+                None => self.session(FEEL_LIMIT).await?,
+            };
+            let felt: Felt = session.json("feeling PostgreSQL", FEEL).await?;
+            Ok::<_, PlaneError>((session, felt))
+        };
+        match asked.await {
+            Ok((session, felt)) => {
+                *slot = Some(session);
+                let up = Up { in_recovery: felt.in_recovery, started: felt.started };
+                if self.known().up.as_ref() != Some(&up) {
+                    self.learn(|known| known.answers(up));
+                }
+            }
+            Err(_) => {
+                drop(slot);
+                let now = self.clock.now();
+                if self.known().down_since.is_none() {
+                    self.learn(|known| known.silent(now));
+                }
+                if round.is_multiple_of(PROVE_EVERY) && !self.known().gone {
+                    self.prove_gone().await;
+                }
+                // What changes with time alone is told too.
+                self.changed.send_replace(());
+            }
+        }
+    }
+
+    /// Looks into the container. Without an answer nothing is known.
+    pub(super) async fn prove_gone(&self) {
+        let Ok(pod) = self.pod() else { return };
+        match self.tell(&pod).await {
+            Ok((said, _)) if said.number("processes") == Some(0) => {
+                self.learn(super::state::Known::is_gone);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the container is not seen"),
+        }
+    }
+
+    /// Level by level: what should be so and is not.
+    async fn settle(&self, round: u32) {
+        if let Err(error) = self.keep_stopped().await {
+            tracing::warn!(%error, cluster = self.name, "what was stopped may not be marked as such");
+        }
+        if let Err(error) = self.keep_identity().await {
+            tracing::warn!(%error, cluster = self.name, "the data directory has no identity yet");
+        }
+        if round.is_multiple_of(PROVE_EVERY) {
+            if let Err(error) = self.forget_token().await {
+                tracing::warn!(%error, cluster = self.name, "a used token stands in the Cluster");
+            }
+            if let Err(error) = self.keep_guard().await {
+                tracing::warn!(%error, cluster = self.name, "no guard is seen in the pod");
+            }
+        }
+    }
+
+    /// What this agent has stopped stays so: the operator makes a standby of a demoted primary, and starts
+    /// what ended.
+    async fn keep_stopped(&self) -> Result<(), PlaneError> {
+        let (due, epoch) = {
+            let known = self.known();
+            let stopped = known.held || known.stopping;
+            (stopped && !known.busy && !known.is_fenced(), known.epoch)
+        };
+        if !due {
+            return Ok(());
+        }
+        let _turn = self.turn.lock().await;
+        if !(self.known().held || self.known().stopping) {
+            return Ok(());
+        }
+        self.mark_fenced(epoch).await
+    }
+
+    /// R13: a directory without an identity gets a fresh one, which no ledger lists. Where the operator
+    /// made another instance the leading one this is another directory, which may lack acknowledged
+    /// commits: a primary is ended first.
+    async fn keep_identity(&self) -> Result<(), PlaneError> {
+        let due = {
+            let known = self.known();
+            let Some(seen) = known.seen.as_ref().filter(|_| !known.busy) else { return Ok(()) };
+            let status = seen.cluster.status.as_ref();
+            let instance = status.and_then(|status| status.current_primary.clone());
+            let system = status.and_then(|status| status.system_id.clone());
+            let (Some(instance), Some(system)) = (instance, system) else { return Ok(()) };
+            let kept: Option<marks::Directory> = marks::read(&seen.cluster, marks::DIRECTORY)?;
+            match kept {
+                // Cut short: only what is made anew may have an identity.
+                Some(kept) if kept.id.is_none() => None,
+                Some(kept) if kept.instance == instance && kept.system == system => None,
+                kept => Some((kept.is_some(), instance, system)),
+            }
+        };
+        let Some((moved, instance, system)) = due else { return Ok(()) };
+        let writable = self.known().up.as_ref().is_some_and(|up| !up.in_recovery);
+        if moved && writable {
+            tracing::error!(
+                instance,
+                "the operator made another instance the primary: it is stopped"
+            );
+            let epoch = self.known().epoch;
+            self.stop_now(epoch).await?;
+        }
+        let directory = marks::Directory { id: Some(fresh_identity()), instance, system };
+        self.mark_directory(&directory).await
+    }
+
+    /// Writes the identity of the data directory.
+    pub(super) async fn mark_directory(&self, to: &marks::Directory) -> Result<(), PlaneError> {
+        let what = "marking the data directory";
+        let make = |seen: &super::clusters::Seen| marks::write(&seen.cluster, marks::DIRECTORY, to);
+        if let Some(seen) = self.clusters.change(what, self.generation(), make).await? {
+            self.learn(|known| known.seen = Some(seen));
+        }
+        Ok(())
+    }
+
+    /// A token that was used goes out of the spec: the next demotion is refused with it.
+    async fn forget_token(&self) -> Result<(), PlaneError> {
+        let (due, epoch) = {
+            let known = self.known();
+            let writable = known.up.as_ref().is_some_and(|up| !up.in_recovery);
+            let replica = known.seen.as_ref().and_then(|seen| seen.cluster.spec.replica.as_ref());
+            (writable && replica.is_some_and(|r| r.promotion_token.is_some()), known.epoch)
+        };
+        if !due {
+            return Ok(());
+        }
+        let what = "taking the used token away";
+        let marked = |seen: &super::clusters::Seen| {
+            let stands = seen.cluster.annotation(keys::EPOCH).and_then(|text| text.parse().ok());
+            patches::clear_token(&seen.cluster, stands.map_or(epoch, continuum_domain::Epoch))
+        };
+        if let Some(seen) = self.clusters.change(what, self.generation(), marked).await? {
+            self.learn(|known| known.seen = Some(seen));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! The deadline in the pod, the fence, and what a new agent takes over.
+
+use std::time::Duration;
+
+use continuum_cnpg_pair::plane::StopMode;
+use continuum_domain::observation::ProcessState;
+use continuum_domain::{Epoch, SyncNames};
+
+use super::{FAR, Pair, look, now, plane, refused, status, until};
+
+const STARTED: &str = "SELECT pg_postmaster_start_time()";
+
+/// A Cluster that runs is taken over as it is.
+#[tokio::test]
+async fn a_running_cluster_is_adopted_without_a_restart() {
+    let Some(pair) = Pair::new().await else { return };
+    let started = pair.world.a.sql(STARTED).await;
+    let seen = status(&pair.a).await;
+    assert_eq!((seen.process, seen.promoted), (ProcessState::Running, true));
+    let again = plane(&pair.world, "fsn");
+    again.take().await.unwrap();
+    again.arm(Epoch(1), now() + FAR).await.unwrap();
+    assert_eq!(pair.world.a.sql(STARTED).await, started);
+    let after = status(&again).await;
+    assert_eq!((after.data_directory, after.exits), (seen.data_directory, 0));
+    let standby = status(&pair.b).await;
+    assert_eq!((standby.process, standby.promoted), (ProcessState::Running, false));
+}
+
+/// R5: PostgreSQL ends at the deadline with the API server away, and the operator, which would start it
+/// as a primary again, does not get it up. Started by its agent it is a standby, and promoted a primary.
+#[tokio::test]
+async fn postgresql_ends_at_the_deadline_without_an_api_server_and_stays_down() {
+    let Some(mut pair) = Pair::new().await else { return };
+    pair.world.a.server.down().await;
+    // Renewed by SQL alone.
+    for _ in 0..3 {
+        pair.a.arm(Epoch(1), now() + Duration::from_secs(2)).await.unwrap();
+    }
+    let a = &pair.world.a;
+    assert_eq!(a.sql("SELECT pg_is_in_recovery()").await, "f");
+    let armed = now() + Duration::from_secs(2);
+    until("PostgreSQL is ended", async || a.try_connect().await.is_err().then_some(())).await;
+    assert!(now() < armed + Duration::from_secs(2), "soon after the deadline at the latest");
+    pair.world.a.server.up().await.unwrap();
+    let a = &pair.world.a;
+    a.operator.looks(5).await;
+    assert!(a.try_connect().await.is_err(), "the operator does not get it up");
+    until("it is known to be gone", async || {
+        (status(&pair.a).await.process == ProcessState::Stopped).then_some(())
+    })
+    .await;
+
+    let names = SyncNames::default();
+    pair.a.start(Epoch(2), &names, None).await.unwrap();
+    assert!(look(&pair.a).await.in_recovery);
+    assert!(!status(&pair.a).await.promoted);
+    pair.a.arm(Epoch(2), now() + FAR).await.unwrap();
+    let promoted = pair.a.promote(Epoch(2), &names).await.unwrap();
+    assert_eq!(promoted.timeline.0, 2);
+    pair.a.commit_probe().await.unwrap();
+}
+
+/// The fence does not wait for anybody, is marked, and no agent of before does anything more.
+#[tokio::test]
+async fn a_fence_is_quick_and_outlives_the_agent() {
+    let Some(pair) = Pair::new().await else { return };
+    let a = &pair.world.a;
+    // A fast shutdown would wait for the archiver.
+    let slow = continuum_test_kube::Misbehaviour { slow_shutdown: true, ..Default::default() };
+    a.misbehave(slow);
+    let client = a.try_connect().await.unwrap();
+    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    assert!(client.simple_query("SELECT 1").await.is_err());
+    assert_eq!(status(&pair.a).await.process, ProcessState::Stopped);
+    let cluster = a.cluster().await;
+    let marks = &cluster["metadata"]["annotations"];
+    assert_eq!(marks["cnpg.io/fencedInstances"], "[\"*\"]");
+    assert_eq!(marks["dr.openova.io/fence-epoch"], "1");
+
+    let next = plane(&pair.world, "fsn");
+    let taken = next.take().await.unwrap();
+    assert_eq!(taken.status.process, ProcessState::Stopped);
+    refused(pair.a.start(Epoch(1), &SyncNames::default(), None).await);
+    a.operator.looks(3).await;
+    assert!(a.try_connect().await.is_err());
+    a.misbehave(Default::default());
+    next.start(Epoch(2), &SyncNames::default(), None).await.unwrap();
+    assert!(look(&next).await.in_recovery);
+}
+
+/// A replica that somebody promotes by hand is ended by the guard in its pod.
+#[tokio::test]
+async fn a_promotion_by_hand_is_ended_in_the_pod() {
+    let Some(pair) = Pair::new().await else { return };
+    let b = &pair.world.b;
+    until("a guard watches the standby", async || guard_lives(b).then_some(())).await;
+    b.replica(serde_json::json!({ "primary": "db-b", "source": "db-a" })).await.unwrap();
+    until("it is ended", async || b.try_connect().await.is_err().then_some(())).await;
+    b.operator.looks(5).await;
+    assert!(b.try_connect().await.is_err(), "and stays so");
+    pair.a.commit_probe().await.unwrap();
+}
+
+fn guard_lives(region: &crate::operator::Region) -> bool {
+    region.guard_file("guard.pid").is_some()
+}

@@ -1,0 +1,106 @@
+//! Moves: by the token, without one, and the way back.
+
+use continuum_cnpg_pair::plane::StopMode;
+use continuum_domain::observation::{Lineage, ProcessState};
+use continuum_domain::{Epoch, SyncNames};
+
+use super::{FAR, Pair, look, now, refused, status, until, until_streams};
+
+/// The hand-over with its token, and back, without a rebuild.
+#[tokio::test]
+async fn the_role_moves_by_the_token_and_back() {
+    let Some(pair) = Pair::new().await else { return };
+    pair.world.a.sql("CREATE TABLE t AS SELECT 7 AS x").await;
+    let names = SyncNames::default();
+    let sides = [(&pair.a, "fsn", &pair.b, "hel"), (&pair.b, "hel", &pair.a, "fsn")];
+    for (epoch, (from, old, to, new)) in (1..).zip(sides) {
+        from.checkpoint().await.unwrap();
+        from.stop(Epoch(epoch), StopMode::Fast).await.unwrap();
+        assert_eq!(status(from).await.process, ProcessState::Stopped);
+        let control = from.control_data().await.unwrap();
+        assert!(control.clean_shutdown && !control.in_recovery, "{control:?}");
+        until("the standby has replayed the shutdown", async || {
+            look(to).await.replay.filter(|replay| *replay > control.checkpoint)
+        })
+        .await;
+        let token = from.handover_evidence().await.expect("a token");
+        to.take_evidence(Epoch(epoch), &token).await.unwrap();
+        refused(to.promote(Epoch(epoch + 1), &names).await);
+        to.arm(Epoch(epoch + 1), now() + FAR).await.unwrap();
+        let promoted = to.promote(Epoch(epoch + 1), &names).await.unwrap();
+        assert_eq!(promoted.timeline.0, epoch + 1);
+
+        let upstream = pair.upstream(new);
+        assert_eq!(from.lineage(&upstream).await.unwrap(), Lineage::Follows);
+        from.start(Epoch(epoch + 1), &names, Some(&upstream)).await.unwrap();
+        until_streams(to, old).await;
+        until("the token is forgotten", async || {
+            let cluster = super::at(&pair.world, new).cluster().await;
+            cluster["spec"]["replica"]["promotionToken"].is_null().then_some(())
+        })
+        .await;
+        assert_eq!(super::at(&pair.world, new).sql("SELECT x FROM t").await, "7");
+    }
+}
+
+/// A move that is called off after the stop: the old primary comes back.
+#[tokio::test]
+async fn a_demoted_primary_comes_back() {
+    let Some(pair) = Pair::new().await else { return };
+    let names = SyncNames::default();
+    pair.a.stop(Epoch(1), StopMode::Fast).await.unwrap();
+    pair.a.start(Epoch(2), &names, None).await.unwrap();
+    pair.a.arm(Epoch(2), now() + FAR).await.unwrap();
+    pair.a.promote(Epoch(2), &names).await.unwrap();
+    pair.a.commit_probe().await.unwrap();
+    until_streams(&pair.a, "hel").await;
+}
+
+/// A failover: the loser has a tail of its own, which is kept, and is copied anew.
+#[tokio::test]
+async fn a_loser_with_a_tail_is_copied_and_its_old_directory_kept() {
+    let Some(pair) = Pair::new().await else { return };
+    let names = SyncNames::default();
+    let before = status(&pair.a).await.data_directory;
+    // B is down when A writes on.
+    pair.b.stop(Epoch(1), StopMode::Fast).await.unwrap();
+    pair.world.a.sql("CREATE TABLE tail AS SELECT 1 AS x").await;
+    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    pair.b.start(Epoch(2), &names, None).await.unwrap();
+    pair.b.arm(Epoch(2), now() + FAR).await.unwrap();
+    pair.b.promote(Epoch(2), &names).await.unwrap();
+
+    let upstream = pair.upstream("hel");
+    let lineage = pair.a.lineage(&upstream).await.unwrap();
+    let Lineage::Apart { fork, end, timeline } = lineage else { panic!("{lineage:?}") };
+    assert!(end >= fork, "{end} is past {fork}");
+    let tail = pair.a.save_tail(fork, timeline).await.unwrap();
+    assert!(tail.commits >= 1, "{tail:?}");
+    let after = pair.a.reclone(Epoch(2), &upstream).await.unwrap();
+    assert_ne!(Some(&after), before.as_ref(), "another directory (R13)");
+    pair.a.start(Epoch(2), &names, Some(&upstream)).await.unwrap();
+    until_streams(&pair.b, "fsn").await;
+    assert_eq!(status(&pair.a).await.data_directory, Some(after));
+    assert!(pair.world.a.kept_directories() >= 1);
+    assert_eq!(pair.world.a.sql("SELECT to_regclass('tail') IS NULL").await, "t");
+}
+
+/// The loser of a failover that has nothing of its own follows as it is.
+#[tokio::test]
+async fn a_loser_without_a_tail_follows_as_it_is() {
+    let Some(pair) = Pair::new().await else { return };
+    let names = SyncNames::default();
+    pair.world.a.sql("CREATE TABLE t AS SELECT 1 AS x").await;
+    let end = pair.a.wake().await.unwrap();
+    until("the standby has it all", async || {
+        (look(&pair.b).await.replay >= Some(end)).then_some(())
+    })
+    .await;
+    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    pair.b.arm(Epoch(2), now() + FAR).await.unwrap();
+    pair.b.promote(Epoch(2), &names).await.unwrap();
+    let upstream = pair.upstream("hel");
+    assert_eq!(pair.a.lineage(&upstream).await.unwrap(), Lineage::Follows);
+    pair.a.start(Epoch(2), &names, Some(&upstream)).await.unwrap();
+    until_streams(&pair.b, "fsn").await;
+}
