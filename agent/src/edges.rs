@@ -96,12 +96,11 @@ impl Edges {
     /// Opens the real ones.
     pub(crate) async fn open(
         config: &AgentConfig,
+        disk: SharedDisk,
         witness: Witness,
         network: SharedNetwork,
         clock: SharedClock,
     ) -> Result<Self, AgentError> {
-        let what = || format!("state directory {}", config.state_directory.display());
-        let disk = FsDisk::open(&config.state_directory).map_err(io_error(what()))?;
         let specs = read_spec_files(config).map_err(io_error("specs on disk"))?;
         let peer = network.listen(&config.listen_peer).await.map_err(io_error("listen_peer"))?;
         let health = listen_plain(&config.listen_health)
@@ -114,7 +113,7 @@ impl Edges {
             resolvers: Arc::new(ResolverClient),
             traffic: traffic::open(&config.traffic, &clock).map_err(io_error("traffic"))?,
             plane: postgres_planes(config, &clock),
-            disk: Arc::new(disk),
+            disk,
             session: SessionHome::OwnThread,
             network,
             clock,
@@ -126,6 +125,12 @@ impl Edges {
             cluster: None,
         })
     }
+}
+
+/// The configured state directory.
+pub(crate) fn state_directory(config: &AgentConfig) -> Result<SharedDisk, AgentError> {
+    let what = format!("state directory {}", config.state_directory.display());
+    Ok(Arc::new(FsDisk::open(&config.state_directory).map_err(io_error(what))?))
 }
 
 fn read_spec_files(config: &AgentConfig) -> io::Result<Vec<PairSpec>> {

@@ -21,7 +21,7 @@ use crate::config::{AgentConfig, AgentPair};
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
 use crate::directives::DirectiveDesk;
 use crate::driver::{self, Parts};
-use crate::edges::{Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory, Witness};
+use crate::edges::{self, Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory, Witness};
 use crate::health;
 use crate::journal::Journal;
 use crate::kubernetes::controller::Controller;
@@ -105,7 +105,8 @@ pub async fn run(
     if let Some(kubernetes) = config.kubernetes.clone() {
         return replica::run(config, kubernetes, (network, witness, clock), shutdown).await;
     }
-    let edges = Edges::open(&config, witness, network, clock).await?;
+    let disk = edges::state_directory(&config)?;
+    let edges = Edges::open(&config, disk, witness, network, clock).await?;
     run_on(config, edges, shutdown).await
 }
 

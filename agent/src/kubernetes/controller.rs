@@ -61,6 +61,8 @@ struct Loop {
     told: watch::Receiver<Told>,
     /// Since when the core does not tell.
     silent: Option<Tick>,
+    /// It told something since this agent started.
+    heard: bool,
     done: mpsc::Sender<Done>,
 }
 
@@ -84,6 +86,7 @@ impl Controller {
             cnpg_pairs: BTreeMap::new(),
             listed: (false, false),
             silent,
+            heard: false,
             done,
         };
         let mut looks = tokio::time::interval(LOOK);
@@ -193,13 +196,16 @@ impl Loop {
         let now = self.parts.clock.now();
         let told = self.told.borrow().clone();
         if told.current {
-            self.silent = None;
+            (self.silent, self.heard) = (None, true);
         }
-        let since = *self.silent.get_or_insert(now);
+        let patient = !told.current && now.since(*self.silent.get_or_insert(now)) < CORE_GRACE;
         if told.current {
             self.silent = None;
+        } else if patient && !self.heard {
+            // What stands in the status was written by the agent before, and may well be so.
+            return;
         }
-        let counts = told.current || now.since(since) < CORE_GRACE;
+        let counts = told.current || patient;
         let names: Vec<String> = self.objects.keys().cloned().collect();
         for name in names {
             self.look_at(&name, &told, counts, now);
@@ -214,7 +220,7 @@ impl Loop {
         object.understand(pair.map(|one| &one.object.spec), &self.parts.region, &self.parts.timing);
         let id = PairId::new(name).ok();
         let at_core = id.as_ref().and_then(|id| told.pairs.get(id));
-        let wish = object.next(told.current, at_core, now);
+        let wish = object.next((told.current || !counts).then_some(told.current), at_core, now);
         let seen = id.as_ref().and_then(|id| holder(&self.parts.pairs, id, now));
         let standing = at_core.filter(|_| counts).and_then(stands);
         let status = object.status(standing, seen, self.parts.clock.wall_ms());

@@ -76,7 +76,11 @@ async fn the_footprint_of_a_hundred_pairs() {
         site.create(&object(&name(number))).await;
     }
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "kubernetes::controller::tests::footprint::part_of_the_footprint"])
+        .args([
+            "--ignored",
+            "--exact",
+            "kubernetes::controller::tests::footprint::part_of_the_footprint",
+        ])
         .env(SERVER, site.server.url())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

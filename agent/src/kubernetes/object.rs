@@ -193,7 +193,15 @@ impl Object {
     }
 
     /// What is to be asked of the core now, if anything is.
-    pub fn next(&mut self, current: bool, at_core: Option<&AtCore>, now: Tick) -> Option<Wish> {
+    /// `told`: whether the core tells now; `None` while it was silent for no longer than an election
+    /// takes, when nothing is asked and what was decided stands.
+    pub fn next(
+        &mut self,
+        told: Option<bool>,
+        at_core: Option<&AtCore>,
+        now: Tick,
+    ) -> Option<Wish> {
+        let current = told?;
         let core = match at_core {
             _ if !current => Core::Unknown,
             None => Core::Absent,

@@ -14,7 +14,7 @@ use super::disk::ClusterDisk;
 use super::election::{Acting, Election};
 use super::{Cluster, KubernetesConfig};
 use crate::config::AgentConfig;
-use crate::edges::{Edges, Witness};
+use crate::edges::{self, Edges, Witness};
 use crate::start::{AgentError, io_error, run_on};
 
 /// Runs the agent once it is its turn, until `shutdown` completes or another replica acts.
@@ -64,10 +64,11 @@ async fn act(
     (network, witness, clock): (SharedNetwork, Witness, SharedClock),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
-    let mut edges = Edges::open(&config, witness, network, clock).await?;
-    if let Some(state) = &kubernetes.state {
-        edges.disk = Arc::new(ClusterDisk::new(&cluster, state));
-    }
+    let disk = match &kubernetes.state {
+        Some(state) => Arc::new(ClusterDisk::new(&cluster, state)),
+        None => edges::state_directory(&config)?,
+    };
+    let mut edges = Edges::open(&config, disk, witness, network, clock).await?;
     edges.cluster = Some(cluster);
     run_on(config, edges, shutdown).await
 }

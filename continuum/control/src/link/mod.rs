@@ -17,7 +17,7 @@ use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, RegionId, Tick};
 use continuum_runtime::net::Caller;
 use continuum_runtime::{Role, seed};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::{Status, Streaming};
 
 use crate::core::Core;
@@ -37,6 +37,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const SPECS_INTERVAL: Duration = Duration::from_secs(1);
 /// Journal entries per proposal.
 const ENTRIES_MAX: usize = 64;
+/// Requests of a region that are answered at once; an agent has one for each object on its way.
+const ASKS_MAX: usize = 128;
 
 /// What an agent was told last: specs by pair with their versions, and until when (wall clock,
 /// milliseconds) each paused pair is paused.
@@ -58,7 +60,8 @@ pub(crate) fn accept(
     let (outbound, frames) = mpsc::channel(OUTBOUND_MAX);
     seed::spawn(async move {
         let followed = AtomicBool::new(false);
-        let session = Session { core, region, ends_ms, outbound, followed };
+        let asks = Arc::new(Semaphore::new(ASKS_MAX));
+        let session = Session { core, region, ends_ms, outbound, followed, asks };
         if let Err(status) = session.run(inbound).await {
             tracing::info!(region = %session.region, %status, "agent link ended");
             // A stream whose reader is gone needs no status any more.
@@ -76,6 +79,8 @@ struct Session {
     outbound: Outbound,
     /// Whether the agent asked to be told how its pairs stand.
     followed: AtomicBool,
+    /// Requests for its Kubernetes cluster that may still be begun.
+    asks: Arc<Semaphore>,
 }
 
 impl Session {
@@ -244,10 +249,15 @@ impl Session {
             FromAgent::Ask(ask) => {
                 let (core, region) = (self.core.clone(), self.region.clone());
                 let outbound = self.outbound.clone();
+                let place = self.asks.clone().try_acquire_owned().ok();
                 // Beside the stream, as with wishes to fail over.
                 seed::spawn(async move {
                     let request = ask.request;
-                    let answer = region::answer(&core, &region, ask).await.into();
+                    let answer = match &place {
+                        Some(_place) => region::answer(&core, &region, ask).await,
+                        None => region::too_many(&region),
+                    };
+                    let answer = answer.into();
                     let answer = ToAgent::Answer { request, answer };
                     if say(&core, &outbound, &answer).await.is_err() {
                         tracing::debug!(%region, "the agent left before its answer");

@@ -67,6 +67,12 @@ fn refused(code: &str, text: String, again: bool) -> RegionAnswer {
     RegionAnswer::Refused { code: code.into(), text, again }
 }
 
+/// The answer to one request too many.
+pub(super) fn too_many(region: &RegionId) -> RegionAnswer {
+    let text = format!("region {region} asks for too much at once; nothing was changed");
+    refused("rate-limited", text, true)
+}
+
 /// A region has a word about the pairs that it runs a member of, and no other.
 fn not_a_member(
     core: &Core,
