@@ -1,6 +1,6 @@
 //! Brings objects to the core, and how pairs stand back into their status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -64,6 +64,24 @@ struct Loop {
     /// It told something since this agent started.
     heard: bool,
     done: mpsc::Sender<Done>,
+    due: Due,
+}
+
+/// Which objects are to be looked at: with many of them, each event is about one.
+#[derive(Default)]
+struct Due {
+    all: bool,
+    names: BTreeSet<String>,
+}
+
+impl Due {
+    fn all(&mut self) {
+        self.all = true;
+    }
+
+    fn one(&mut self, name: &str) {
+        self.names.insert(name.to_owned());
+    }
 }
 
 impl Controller {
@@ -88,6 +106,7 @@ impl Controller {
             silent,
             heard: false,
             done,
+            due: Due::default(),
         };
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -96,8 +115,13 @@ impl Controller {
                 Some(event) = seen.recv() => state.take(event),
                 Some(event) = seen_pairs.recv() => state.take_pair(event),
                 Some(done) = ended.recv() => state.take_done(done),
-                changed = told.changed() => if changed.is_err() { return },
-                _ = looks.tick() => {}
+                changed = told.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    state.due.all();
+                }
+                _ = looks.tick() => state.due.all(),
             }
             state.look();
         }
@@ -129,6 +153,7 @@ impl Loop {
 
     fn put(&mut self, one: Continuum) {
         let name = one.name_any();
+        self.due.one(&name);
         match self.objects.get_mut(&name) {
             Some(known) if known.is_of(&one) => known.changed(one),
             _ => drop(self.objects.insert(name, Object::new(one))),
@@ -159,6 +184,7 @@ impl Loop {
         let now = self.parts.clock.now();
         match done {
             Done::Asked { name, uid, wish, answer } => {
+                self.due.one(&name);
                 if let Some(object) = self.objects.get_mut(&name).filter(|one| one.uid() == uid) {
                     object.answered(*wish, answer, now);
                 }
@@ -206,11 +232,14 @@ impl Loop {
             return;
         }
         let counts = told.current || patient;
-        let names: Vec<String> = self.objects.keys().cloned().collect();
+        let due = std::mem::take(&mut self.due);
+        let names = if due.all { self.objects.keys().cloned().collect() } else { due.names };
         for name in names {
             self.look_at(&name, &told, counts, now);
         }
-        self.look_at_pairs(&told, counts, now);
+        if due.all {
+            self.look_at_pairs(&told, counts, now);
+        }
     }
 
     fn look_at(&mut self, name: &str, told: &Told, counts: bool, now: Tick) {
@@ -219,7 +248,7 @@ impl Loop {
         let pair = wanted_pair.as_ref().and_then(|name| self.cnpg_pairs.get(name));
         object.understand(pair.map(|one| &one.object.spec), &self.parts.region, &self.parts.timing);
         let id = PairId::new(name).ok();
-        let at_core = id.as_ref().and_then(|id| told.pairs.get(id));
+        let at_core = id.as_ref().and_then(|id| told.pairs.get(id)).map(AsRef::as_ref);
         let wish = object.next((told.current || !counts).then_some(told.current), at_core, now);
         let seen = id.as_ref().and_then(|id| holder(&self.parts.pairs, id, now));
         let standing = at_core.filter(|_| counts).and_then(stands);
@@ -269,7 +298,10 @@ impl Loop {
         for (name, known) in &mut self.cnpg_pairs {
             // One that no Continuum names is somebody's draft.
             let Some(pair) = of_pair.get(name) else { continue };
-            let at_core = PairId::new(pair.as_str()).ok().and_then(|id| told.pairs.get(&id));
+            let at_core = PairId::new(pair.as_str())
+                .ok()
+                .and_then(|id| told.pairs.get(&id))
+                .map(AsRef::as_ref);
             let standing = at_core.filter(|_| counts).and_then(stands);
             let meta = &known.object.metadata;
             let before = known.object.status.as_ref();

@@ -31,7 +31,7 @@ pub(crate) struct Told {
     /// The stream stands, and all pairs were told on it.
     pub current: bool,
     /// By pair.
-    pub pairs: BTreeMap<PairId, AtCore>,
+    pub pairs: BTreeMap<PairId, Arc<AtCore>>,
 }
 
 struct Inner {
@@ -73,10 +73,10 @@ impl CoreDesk {
                 match standing {
                     None => drop(told.pairs.remove(&pair)),
                     Some(Heard::Understood(standing)) => {
-                        told.pairs.insert(pair, AtCore::Stands(Box::new(standing)));
+                        told.pairs.insert(pair, Arc::new(AtCore::Stands(Box::new(standing))));
                     }
                     Some(Heard::Other(other)) => {
-                        told.pairs.insert(pair, AtCore::NotUnderstood(other.problem));
+                        told.pairs.insert(pair, Arc::new(AtCore::NotUnderstood(other.problem)));
                     }
                 }
             }
