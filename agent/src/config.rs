@@ -11,6 +11,7 @@ use continuum_runtime::traces::TracesConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::at_rest::config::AtRestConfig;
+use crate::kubernetes::KubernetesConfig;
 use crate::traffic::config::TrafficConfig;
 
 /// Everything one agent needs to know.
@@ -57,6 +58,9 @@ pub struct AgentConfig {
     /// Where spans are sent to; nowhere when absent.
     #[serde(default)]
     pub traces: Option<TracesConfig>,
+    /// The Kubernetes cluster this agent runs in; none when absent.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesConfig>,
 }
 
 /// A server to dial: the name in its certificate, and its address.

@@ -26,6 +26,7 @@ use crate::config::ServerAddress;
 use crate::directives::DirectiveDesk;
 use crate::driver::PairHandle;
 use crate::journal::Journal;
+use crate::kubernetes::desk::CoreDesk;
 use crate::report::{acceptor_reports, member_report};
 use crate::store::{Behind, Specs};
 use crate::traffic::TrafficDesk;
@@ -102,7 +103,13 @@ impl CoreHandle {
         }
     }
 
-    fn connected(&self, outgoing: Option<mpsc::Sender<FromAgent>>) {
+    /// Says something, if the stream stands and has room.
+    pub fn say(&self, message: FromAgent) -> bool {
+        let outgoing = self.0.outgoing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        outgoing.is_some_and(|outgoing| outgoing.try_send(message).is_ok())
+    }
+
+    pub fn connected(&self, outgoing: Option<mpsc::Sender<FromAgent>>) {
         *self.0.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = outgoing;
     }
 
@@ -127,6 +134,8 @@ pub(crate) struct CoreLink {
     pub behind: watch::Receiver<Behind>,
     pub dialect: Dialect,
     pub directives: DirectiveDesk,
+    /// Who brings requests of a Kubernetes cluster, and wants to know how pairs stand.
+    pub desk: Option<CoreDesk>,
 }
 
 impl CoreLink {
@@ -141,6 +150,9 @@ impl CoreLink {
             let leader = self.one_stream(node).await;
             self.handle.connected(None);
             self.handle.set_up(false);
+            if let Some(desk) = &self.desk {
+                desk.lost();
+            }
             let hinted =
                 leader.and_then(|name| self.core.iter().position(|node| node.name == name));
             let pause = if hinted.is_some() { 10 } else { seed::rng().random_range(50..200) };
@@ -160,6 +172,9 @@ impl CoreLink {
             journal_seq: self.journal.seq(),
         };
         outgoing.try_send(hello).ok()?;
+        if self.desk.is_some() {
+            outgoing.try_send(FromAgent::Follow).ok()?;
+        }
         let dialect = self.dialect.clone();
         let frames = tokio_stream::wrappers::ReceiverStream::new(queue)
             .flat_map(move |message| stream::iter(dialect.frames(&message)));
@@ -229,6 +244,16 @@ impl CoreLink {
                 }
             }
             ToAgent::JournalAck { seq } => self.journal.acknowledged(seq),
+            ToAgent::Standings { whole, pairs } => {
+                if let Some(desk) = &self.desk {
+                    desk.told(whole, pairs);
+                }
+            }
+            ToAgent::Answer { request, answer } => {
+                if let Some(desk) = &self.desk {
+                    desk.answered(request, answer);
+                }
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use continuum_witness::RegisterStore;
 use continuum_witness::quorum::QuorumHealth;
 
 use crate::config::AgentConfig;
+use crate::kubernetes::Cluster;
 use crate::members;
 pub use crate::names::NameProviders;
 use crate::start::{AgentError, io_error};
@@ -88,18 +89,19 @@ pub struct Edges {
     pub onlooker: Option<Onlooker>,
     /// How it says what it says to the core and to other agents.
     pub dialect: Dialect,
+    /// The Kubernetes cluster whose objects are brought to the core, if there is one.
+    pub cluster: Option<Cluster>,
 }
 
 impl Edges {
     /// Opens the real ones.
     pub(crate) async fn open(
         config: &AgentConfig,
+        disk: SharedDisk,
         witness: Witness,
         network: SharedNetwork,
         clock: SharedClock,
     ) -> Result<Self, AgentError> {
-        let what = || format!("state directory {}", config.state_directory.display());
-        let disk = FsDisk::open(&config.state_directory).map_err(io_error(what()))?;
         let specs = read_spec_files(config).map_err(io_error("specs on disk"))?;
         let peer = network.listen(&config.listen_peer).await.map_err(io_error("listen_peer"))?;
         let health = listen_plain(&config.listen_health)
@@ -112,7 +114,7 @@ impl Edges {
             resolvers: Arc::new(ResolverClient),
             traffic: traffic::open(&config.traffic, &clock).map_err(io_error("traffic"))?,
             plane: planes(config, &clock).await?,
-            disk: Arc::new(disk),
+            disk,
             session: SessionHome::OwnThread,
             network,
             clock,
@@ -121,8 +123,15 @@ impl Edges {
             health,
             onlooker: None,
             dialect: Dialect::default(),
+            cluster: None,
         })
     }
+}
+
+/// The configured state directory.
+pub(crate) fn state_directory(config: &AgentConfig) -> Result<SharedDisk, AgentError> {
+    let what = format!("state directory {}", config.state_directory.display());
+    Ok(Arc::new(FsDisk::open(&config.state_directory).map_err(io_error(what))?))
 }
 
 fn read_spec_files(config: &AgentConfig) -> io::Result<Vec<PairSpec>> {

@@ -16,12 +16,35 @@ use crate::directives::DirectiveDesk;
 /// Entries kept at most while the core is away; the oldest are dropped first, with a log line.
 const ENTRIES_MAX: usize = 10_000;
 const FILE: &str = "journal.json";
+/// Where the disk is bounded, the journal takes one part of so many.
+const JOURNAL_SHARE: usize = 2;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Content {
     seq: u64,
     /// A newer version's entries stay as they are, and are sent so.
     entries: Vec<Heard<JournalEntry>>,
+}
+
+impl Content {
+    /// Drops the oldest entries until the rest takes no more than `bytes` where it is kept.
+    fn shrink_to(&mut self, bytes: usize) {
+        // As it is written, with its spaces.
+        let size = |entry: &Heard<JournalEntry>| {
+            serde_json::to_vec_pretty(entry).map_or(0, |text| text.len().saturating_mul(3) / 2)
+        };
+        let mut total = 0;
+        let fits = |entry: &&Heard<JournalEntry>| {
+            total += size(entry);
+            total <= bytes
+        };
+        let kept = self.entries.iter().rev().take_while(fits).count();
+        let dropped = self.entries.len() - kept;
+        if dropped > 0 {
+            tracing::error!(dropped, "the journal is full: its oldest entries are dropped");
+            self.entries.drain(..dropped);
+        }
+    }
 }
 
 struct Inner {
@@ -127,7 +150,13 @@ async fn write_behind(
 ) {
     while watcher.changed().await.is_ok() {
         let Some(inner) = inner.upgrade() else { return };
-        let content = inner.content.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let content = {
+            let mut content = inner.content.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(room) = disk.room() {
+                content.shrink_to(room / JOURNAL_SHARE);
+            }
+            content.clone()
+        };
         drop(inner);
         if let Err(error) = disk::write_json(disk.as_ref(), FILE, &content).await {
             tracing::error!(%error, "the journal could not be written");
@@ -161,6 +190,23 @@ mod tests {
         let again = Journal::open(disk, Arc::new(BootClock)).await.unwrap();
         assert_eq!(again.seq(), 3);
         assert_eq!(again.after(2, 10).len(), 1);
+    }
+
+    #[test]
+    fn a_journal_that_has_little_room_keeps_its_newest_entries() {
+        let entry = |seq: u64| {
+            let pair = PairId::new("app").unwrap();
+            let fact = Fact::Released { reason: "r".repeat(100) };
+            JournalEntry { seq, at_ms: 1, pair, epoch: Epoch(1), operation: None, fact }.into()
+        };
+        let mut content = Content { seq: 50, entries: (1..=50).map(entry).collect() };
+        content.shrink_to(4_000);
+        assert!(serde_json::to_vec_pretty(&content).unwrap().len() <= 4_000);
+        assert_eq!(content.entries.last().unwrap().seq(), Some(50));
+        let kept = content.entries.len();
+        assert!((5..50).contains(&kept), "{kept}");
+        content.shrink_to(1_000_000);
+        assert_eq!(content.entries.len(), kept);
     }
 
     #[tokio::test]

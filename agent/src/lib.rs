@@ -24,6 +24,7 @@ pub mod edges;
 mod effects;
 mod health;
 mod journal;
+pub mod kubernetes;
 mod members;
 mod metrics;
 mod names;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use continuum_cnpg_pair::kubernetes::plane::{CnpgConfig, CnpgPlane};
@@ -10,10 +9,10 @@ use continuum_cnpg_pair::{DataPlane, PlaneConfig, PostgresPlane};
 use continuum_domain::PairId;
 use continuum_domain::spec::PairSpec;
 use continuum_runtime::SharedClock;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 
 use crate::config::{AgentConfig, ClusterMember};
+use crate::kubernetes::Cluster;
 
 /// Makes the data plane of a member, if it is one of these.
 type Planes = Box<dyn Fn(&PairSpec) -> Option<Arc<dyn DataPlane>> + Send + Sync>;
@@ -40,7 +39,10 @@ pub(crate) async fn clusters(config: &AgentConfig, clock: &SharedClock) -> io::R
     let timing = config.timing.timing().map_err(|(_, why)| io::Error::other(why))?;
     let mut members: BTreeMap<PairId, (CnpgConfig, Client)> = BTreeMap::new();
     for member in &config.clusters {
-        let client = client(member.kubeconfig.as_deref()).await?;
+        // Its own file first, then that of the agent's cluster.
+        let agents = config.kubernetes.as_ref().and_then(|cluster| cluster.kubeconfig.clone());
+        let kubeconfig = member.kubeconfig.clone().or(agents);
+        let client = Cluster::connect(kubeconfig.as_deref()).await?;
         let ClusterMember { id, namespace, clusters, host, port, user, .. } = member.clone();
         let plane = CnpgConfig {
             region: config.region.clone(),
@@ -61,22 +63,4 @@ pub(crate) async fn clusters(config: &AgentConfig, clock: &SharedClock) -> io::R
         let (config, client) = members.get(&spec.id)?.clone();
         Some(Arc::new(CnpgPlane::new(config, client, clock.clone())))
     }))
-}
-
-/// A client of one API server; every request is tried once, what tries again knows what it does.
-async fn client(kubeconfig: Option<&Path>) -> io::Result<Client> {
-    let mut settings = match kubeconfig {
-        None => Config::incluster().map_err(io::Error::other)?,
-        Some(file) => {
-            let bad = |error: &dyn std::fmt::Display| {
-                io::Error::other(format!("{}: {error}", file.display()))
-            };
-            let read = Kubeconfig::read_from(file).map_err(|error| bad(&error))?;
-            let options = KubeConfigOptions::default();
-            let settings = Config::from_custom_kubeconfig(read, &options).await;
-            settings.map_err(|error| bad(&error))?
-        }
-    };
-    settings.default_retry = false;
-    Client::try_from(settings).map_err(io::Error::other)
 }

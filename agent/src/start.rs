@@ -23,9 +23,12 @@ use crate::config::AgentConfig;
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
 use crate::directives::DirectiveDesk;
 use crate::driver::{self, Parts};
-use crate::edges::{Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory, Witness};
+use crate::edges::{self, Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory, Witness};
 use crate::health;
 use crate::journal::Journal;
+use crate::kubernetes::controller::Controller;
+use crate::kubernetes::desk::CoreDesk;
+use crate::kubernetes::replica;
 use crate::metrics::Scraped;
 use crate::names::NameProviders;
 use crate::peer_server::PeerService;
@@ -78,6 +81,11 @@ pub enum AgentError {
     /// Another agent of this region runs; this one has let go of everything.
     #[error("another agent of region {0} took over; this one stops")]
     Superseded(String),
+    /// Another replica of this agent acts in the cluster.
+    #[error(
+        "the Lease is held by {0}: another replica acts; this one stops, and waits when started"
+    )]
+    AnotherReplica(String),
 }
 
 pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> AgentError {
@@ -96,7 +104,11 @@ pub async fn run(
 ) -> Result<(), AgentError> {
     check_timing(&config)?;
     check_certificate(&config)?;
-    let edges = Edges::open(&config, witness, network, clock).await?;
+    if let Some(kubernetes) = config.kubernetes.clone() {
+        return replica::run(config, kubernetes, (network, witness, clock), shutdown).await;
+    }
+    let disk = edges::state_directory(&config)?;
+    let edges = Edges::open(&config, disk, witness, network, clock).await?;
     run_on(config, edges, shutdown).await
 }
 
@@ -123,6 +135,7 @@ pub async fn run_on(
         health,
         onlooker,
         dialect,
+        cluster,
     } = edges;
     let region = config.region.clone();
     let state = StateDisk::new(disk);
@@ -150,6 +163,13 @@ pub async fn run_on(
     let traffic = TrafficDesk::start(&region, traffic, &pairs, &peers, &journal, &clock);
     let rest = RestDesk::start(&config.at_rest, &pairs, &clock).map_err(io_error("at_rest"))?;
     let handle = CoreHandle::new();
+    let desk = cluster.as_ref().map(|_| CoreDesk::new(handle.clone()));
+    if let (Some(cluster), Some(desk)) = (cluster, &desk) {
+        let (region, clock) = (region.clone(), clock.clone());
+        let (desk, pairs) = (desk.clone(), pairs.clone());
+        let controller = Controller { cluster, region, timing, clock, desk, pairs };
+        seed::spawn(controller.run());
+    }
     let (spec_sender, spec_inbox) = mpsc::channel(8);
     let (behind_sender, behind) = watch::channel(Behind::default());
     let manager = Manager {
@@ -204,6 +224,7 @@ pub async fn run_on(
         behind,
         dialect: dialect.clone(),
         directives: directives.clone(),
+        desk,
     };
     seed::spawn(link.run());
     let edge = EdgeLayer::new(&clock);

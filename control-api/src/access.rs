@@ -49,7 +49,7 @@ pub struct GrantView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantBody {
-    /// For whom: `user:NAME`, `group:NAME`, `certificate:NAME`.
+    /// For whom: `user:NAME`, `group:NAME`, `certificate:NAME`, `region:NAME`.
     pub subjects: Vec<Subject>,
     /// How much.
     pub tier: Tier,

@@ -89,6 +89,11 @@ fn from_agent() -> Vec<Value> {
     let state = json!({ "code": "c", "meaning": "m", "action": "a" });
     vec![
         json!({ "type": "hello", "region": "fsn", "version": "1", "journal_seq": 3 }),
+        json!({ "type": "follow" }),
+        json!({
+            "type": "ask", "request": 1, "key": "k", "pair": "app", "reason": "r",
+            "wish": { "wish": "switchover", "to": "hel" },
+        }),
         json!({
             "type": "report", "members": { "app": report() }, "not_understood": { "app": state },
             "acceptors": { "w1": {
@@ -116,6 +121,7 @@ fn to_agent() -> Vec<Value> {
             "type": "directive", "operation": "op-1", "pair": "app", "epoch": 7, "order": order,
         })
     };
+    let told = |answer: Value| json!({ "type": "answer", "request": 1, "answer": answer });
     vec![
         json!({ "type": "not-leader", "leader": "c1" }),
         json!({
@@ -132,6 +138,11 @@ fn to_agent() -> Vec<Value> {
         directive(json!({ "order": "hold-traffic", "drain_ms": 1, "hold_ms": 2 })),
         directive(json!({ "order": "release-traffic" })),
         json!({ "type": "journal-ack", "seq": 4 }),
+        told(json!({ "answer": "applied", "version": 2 })),
+        told(json!({ "answer": "started", "operation": "op-1" })),
+        told(json!({ "answer": "kept", "approval": "apr-1" })),
+        told(json!({ "answer": "refused", "code": "c", "text": "t", "again": false })),
+        json!({ "type": "standings", "whole": true, "pairs": { "shop": null } }),
     ]
 }
 
@@ -280,13 +291,15 @@ fn what_the_samples_say_is_understood_in_full() {
                 assert_eq!(acceptors.map(|acceptors| acceptors.len()), Some(1));
                 assert_eq!(traffic.map(|switches| switches.len()), Some(1));
             }
-            FromAgent::Hello { .. } | FromAgent::GrantRequest { .. } => {}
+            FromAgent::Ask(ask) => assert!(ask.wish.understood().is_some()),
+            FromAgent::Hello { .. } | FromAgent::GrantRequest { .. } | FromAgent::Follow => {}
         }
     }
     for message in to_agent() {
         match read(&message) {
             ToAgent::Specs { specs, .. } => assert!(specs[&pair()].1.understood().is_some()),
             ToAgent::Grant { answer, .. } => assert!(answer.understood().is_some()),
+            ToAgent::Answer { answer, .. } => assert!(answer.understood().is_some()),
             _ => {}
         }
     }

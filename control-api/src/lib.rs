@@ -15,6 +15,7 @@ pub mod openapi;
 mod posture;
 pub mod problem;
 mod reference;
+pub mod region;
 pub mod rest;
 pub mod routes;
 pub mod sinks;

@@ -18,6 +18,9 @@ pub use crate::dialect::{Dialect, pack};
 use crate::heard::{Heard, by_pair, understood_by_name, understood_by_pair};
 pub use crate::name_report::{AuthorityReport, NameReport, NameStanding, PlaceReport};
 use crate::pb::LinkFrame;
+pub use crate::region::{
+    MoveStanding, OperationStanding, PairStanding, RegionAnswer, RegionAsk, RegionWish, Standings,
+};
 
 /// From an agent to the core.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +91,11 @@ pub enum FromAgent {
         /// Entries with rising sequence numbers.
         entries: Vec<Heard<JournalEntry>>,
     },
+    /// Tell from now on how the region's pairs stand: for an agent that writes it into a Kubernetes
+    /// cluster.
+    Follow,
+    /// A request that came to the region through its Kubernetes cluster.
+    Ask(RegionAsk),
 }
 
 /// From the core to an agent.
@@ -126,6 +134,21 @@ pub enum ToAgent {
     JournalAck {
         /// Newest acknowledged sequence number.
         seq: u64,
+    },
+    /// How pairs stand, to who asked to follow: first all of the region, then what changed.
+    Standings {
+        /// These are all there are.
+        whole: bool,
+        /// By pair; nothing where there is none any more.
+        #[serde(deserialize_with = "by_pair")]
+        pairs: Standings,
+    },
+    /// Answer to [`FromAgent::Ask`].
+    Answer {
+        /// The request.
+        request: u64,
+        /// What became of it.
+        answer: Heard<RegionAnswer>,
     },
 }
 

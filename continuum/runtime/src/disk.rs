@@ -51,6 +51,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
 
     /// The file's name for people.
     fn describe(&self, name: &str) -> String;
+
+    /// Most bytes that all files may have, where that is little.
+    fn room(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A file open for writing in place.

@@ -43,6 +43,7 @@ pub(super) async fn run(host: &Host) -> Result<(), String> {
         peer,
         health,
         onlooker: Some(onlooker(host)),
+        cluster: None,
         dialect: host.dialect(),
     };
     let ran = continuum_agent::run_on(config, edges, std::future::pending()).await;
@@ -101,5 +102,6 @@ fn config(host: &Host) -> AgentConfig {
         name_provider: Vec::new(),
         traffic: Vec::new(),
         traces: None,
+        kubernetes: None,
     }
 }

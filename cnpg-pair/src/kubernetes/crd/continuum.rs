@@ -384,6 +384,8 @@ pub enum ContinuumPhase {
     FailedOver,
     /// Not writable.
     Failed,
+    /// Stopped everywhere, on purpose.
+    Paused,
     /// Not known.
     Unknown,
 }
@@ -413,6 +415,9 @@ pub struct ContinuumStatus {
     /// Whether a standby could take over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standby_available: Option<bool>,
+    /// The operation under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// Whether a move is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switchover_in_progress: Option<bool>,
@@ -425,6 +430,16 @@ pub struct ContinuumStatus {
     /// What became of the last request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_request: Option<RequestOutcome>,
+    /// Requests that were taken up, the newest last: none of them is asked for again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub handled_requests: Vec<String>,
+    /// What of this object the core has last taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<Admitted>,
+    /// The newest version of the pair's spec that the core was seen to have, whoever made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core_version: Option<u64>,
     /// The generation of the spec that this is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -464,15 +479,33 @@ pub struct LastSwitchover {
     pub rpo_observed_bytes: Option<u64>,
 }
 
+/// What of an object the core has taken over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Admitted {
+    /// The generation of the object.
+    pub generation: i64,
+    /// The version of the pair's spec it is at the core.
+    pub version: u64,
+    /// What was asked for then, as a digest: tells a change by somebody from one of anything else.
+    pub digest: String,
+}
+
 /// What became of a request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestOutcome {
     /// The request.
     pub id: String,
+    /// What was asked for, as a digest, for as long as it stands in the spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stanza: Option<String>,
     /// The operation it became.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// What a person has to approve first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
     /// Why it became none, with what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

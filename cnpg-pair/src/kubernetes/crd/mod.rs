@@ -16,9 +16,9 @@ pub use cnpg_pair::{
     PairTopology, PoolMode, PoolerOptions, S3Credentials, SecretKeyReference,
 };
 pub use continuum::{
-    CnpgPairReference, Continuum, ContinuumPhase, ContinuumSpec, ContinuumStatus, LastSwitchover,
-    LeaseClient, LeaseConfig, LossApproval, LuaRecord, Mechanism, NamedRecord, Region,
-    RequestOutcome, Switchover,
+    Admitted, CnpgPairReference, Continuum, ContinuumPhase, ContinuumSpec, ContinuumStatus,
+    LastSwitchover, LeaseClient, LeaseConfig, LossApproval, LuaRecord, Mechanism, NamedRecord,
+    Region, RequestOutcome, Switchover,
 };
 
 use kube::CustomResourceExt as _;

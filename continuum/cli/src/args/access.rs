@@ -41,7 +41,7 @@ pub enum AccessVerb {
     Grant {
         /// Its name
         name: AccessName,
-        /// For whom: user:NAME, group:NAME or certificate:NAME; may be repeated
+        /// For whom: user:NAME, group:NAME, certificate:NAME or region:NAME; may be repeated
         #[arg(long = "to", required = true, value_name = "SUBJECT")]
         subjects: Vec<Subject>,
         /// viewer, developer, operator, admin or owner

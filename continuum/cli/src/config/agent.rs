@@ -71,7 +71,18 @@ fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
     traffic::check(config, checks);
     at_rest::check(config, checks);
     traces::check(config.traces.as_ref(), checks);
+    check_kubernetes(config, checks);
     checks.tls("tls", &config.tls, Role::Region, Some(config.region.as_str()));
+}
+
+fn check_kubernetes(config: &AgentConfig, checks: &mut Checks<'_>) {
+    let Some(kubernetes) = &config.kubernetes else { return };
+    if let Err((key, problem)) = kubernetes.check() {
+        checks.fail(&format!("kubernetes.{key}"), problem);
+    }
+    if let Some(file) = &kubernetes.kubeconfig {
+        checks.readable("kubernetes.kubeconfig", file);
+    }
 }
 
 fn servers(list: &str, servers: &[ServerAddress], checks: &mut Checks<'_>) {

@@ -44,6 +44,9 @@ const BAD: &[Bad] = &[
     bad(Kind::Dns, "ttl = \"1s\"", "ttl = \"1s\"\ntlt = \"1s\"", "tlt", "names[0].tlt: unknown key; known here: name, pair, ttl, addresses"),
     bad(Kind::Client, "output = \"table\"", "output = \"table\"\ncolour = true", "colour", "colour: unknown key"),
     bad(Kind::Pair, "priority = 100", "priority = 100\nweight = 1", "weight", "members.fsn.weight: unknown key"),
+    bad(Kind::Agent, "[timing]", "[kubernetes]\nnamespace = \"db\"\nleese = \"a\"\n\n[timing]", "leese", "kubernetes.leese: unknown key; known here: kubeconfig, namespace, lease, state"),
+    bad(Kind::Agent, "[timing]", "[kubernetes]\nnamespace = \"db\"\nstate = \"a\"\n\n[timing]", "state = \"a\"", "kubernetes.state: needs a lease: two replicas must not keep one state"),
+    bad(Kind::Agent, "[timing]", "[kubernetes]\nnamespace = \"\"\n\n[timing]", "namespace = ", "kubernetes.namespace: \"\" is no name of a Kubernetes object"),
     // Missing keys.
     bad(Kind::Agent, "region = \"fsn\"\n", "", "", "region: is needed and not set"),
     bad(Kind::Agent, "name = \"w1\"\n", "", "[witness]", "witness.name: is needed and not set"),

@@ -60,7 +60,7 @@ pub(crate) fn service(core: &Arc<Core>) -> Router {
 }
 
 /// The routes as this node answers them itself, each behind the gate.
-pub(super) fn answering(core: &Arc<Core>) -> Router {
+pub(crate) fn answering(core: &Arc<Core>) -> Router {
     routes::router(Arc::new(Service { core: core.clone() }))
         .route_layer(middleware::from_fn_with_state(core.clone(), gate::gate))
 }

@@ -39,7 +39,7 @@ impl Core {
             Via::Certificate => {
                 self.config.access.operator_certificates.tier() == Some(Tier::Owner)
             }
-            Via::Token(_) | Via::Provider => false,
+            Via::Token(_) | Via::Provider | Via::Region => false,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD};
@@ -16,14 +17,16 @@ use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, RegionId, Tick};
 use continuum_runtime::net::Caller;
 use continuum_runtime::{Role, seed};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::{Status, Streaming};
 
 use crate::core::Core;
 use crate::state::{Change, Reply};
 
 mod grant;
+mod region;
 pub mod registry;
+mod standing;
 
 pub(crate) use grant::Asks;
 use registry::{OUTBOUND_MAX, Outbound, millis};
@@ -34,6 +37,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const SPECS_INTERVAL: Duration = Duration::from_secs(1);
 /// Journal entries per proposal.
 const ENTRIES_MAX: usize = 64;
+/// Requests of a region that are answered at once; an agent has one for each object on its way.
+const ASKS_MAX: usize = 128;
 
 /// What an agent was told last: specs by pair with their versions, and until when (wall clock,
 /// milliseconds) each paused pair is paused.
@@ -54,7 +59,9 @@ pub(crate) fn accept(
         .map_err(|error| Status::permission_denied(error.to_string()))?;
     let (outbound, frames) = mpsc::channel(OUTBOUND_MAX);
     seed::spawn(async move {
-        let session = Session { core, region, ends_ms, outbound };
+        let followed = AtomicBool::new(false);
+        let asks = Arc::new(Semaphore::new(ASKS_MAX));
+        let session = Session { core, region, ends_ms, outbound, followed, asks };
         if let Err(status) = session.run(inbound).await {
             tracing::info!(region = %session.region, %status, "agent link ended");
             // A stream whose reader is gone needs no status any more.
@@ -70,6 +77,10 @@ struct Session {
     /// When the agent's certificate ends.
     ends_ms: Option<i64>,
     outbound: Outbound,
+    /// Whether the agent asked to be told how its pairs stand.
+    followed: AtomicBool,
+    /// Requests for its Kubernetes cluster that may still be begun.
+    asks: Arc<Semaphore>,
 }
 
 impl Session {
@@ -116,6 +127,7 @@ impl Session {
         let mut ticks = tokio::time::interval(SPECS_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sent = None;
+        let mut told = standing::Told::default();
         loop {
             let leads = leadership.borrow_and_update().i_lead;
             // A leader that was deposed and elected again has forgotten its streams; to go on here would
@@ -124,6 +136,11 @@ impl Session {
                 return self.not_leader().await;
             }
             self.send_specs(&mut sent).await?;
+            if self.followed.load(Ordering::Relaxed)
+                && let Some((whole, pairs)) = told.news(&self.core, &self.region)
+            {
+                self.send(&ToAgent::Standings { whole, pairs }).await?;
+            }
             tokio::select! {
                 message = inbound.message() => match message? {
                     Some(frame) => match link::unpack(&frame) {
@@ -225,6 +242,29 @@ impl Session {
                 Ok(())
             }
             FromAgent::Journal { entries } => self.take_journal(entries).await,
+            FromAgent::Follow => {
+                self.followed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            FromAgent::Ask(ask) => {
+                let (core, region) = (self.core.clone(), self.region.clone());
+                let outbound = self.outbound.clone();
+                let place = self.asks.clone().try_acquire_owned().ok();
+                // Beside the stream, as with wishes to fail over.
+                seed::spawn(async move {
+                    let request = ask.request;
+                    let answer = match &place {
+                        Some(_place) => region::answer(&core, &region, ask).await,
+                        None => region::too_many(&region),
+                    };
+                    let answer = answer.into();
+                    let answer = ToAgent::Answer { request, answer };
+                    if say(&core, &outbound, &answer).await.is_err() {
+                        tracing::debug!(%region, "the agent left before its answer");
+                    }
+                });
+                Ok(())
+            }
         }
     }
 

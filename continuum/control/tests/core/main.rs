@@ -14,6 +14,7 @@ mod core_cluster;
 mod grpc;
 mod raft_crash;
 mod raft_storage;
+mod region_asks;
 mod rest;
 mod sinks;
 mod state;

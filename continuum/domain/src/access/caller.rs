@@ -19,6 +19,8 @@ pub enum Via {
     Token(String),
     /// The word of the identity provider.
     Provider,
+    /// A region's agent, for an object in its Kubernetes cluster.
+    Region,
 }
 
 /// An authenticated caller.
@@ -47,6 +49,11 @@ impl Caller {
     /// A control node.
     pub fn core(name: impl Into<String>) -> Self {
         Self::plain(name.into(), Via::Core)
+    }
+
+    /// A region's agent, for an object in its Kubernetes cluster.
+    pub fn region(name: impl Into<String>) -> Self {
+        Self::plain(name.into(), Via::Region)
     }
 
     fn plain(name: String, via: Via) -> Self {
@@ -81,6 +88,7 @@ impl fmt::Display for Caller {
             Via::Core => "core",
             Via::Token(_) => "token",
             Via::Provider => "user",
+            Via::Region => "region",
         };
         write!(f, "{kind}/{}", self.name)
     }

@@ -62,7 +62,7 @@ impl FromStr for Tier {
     }
 }
 
-/// Whom a grant is for: `user:ann@example.org`, `group:dba`, `certificate:alice`.
+/// Whom a grant is for: `user:ann@example.org`, `group:dba`, `certificate:alice`, `region:hel`.
 ///
 /// A token is no subject: what it may do was fixed when it was made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +75,8 @@ pub enum Subject {
     Group(String),
     /// The name in a client certificate of the role operator.
     Certificate(String),
+    /// Whoever may write objects in the Kubernetes cluster of that region's agent.
+    Region(String),
 }
 
 impl Subject {
@@ -84,6 +86,7 @@ impl Subject {
             (Subject::User(name), Via::Provider) => *name == caller.name,
             (Subject::Group(name), Via::Provider) => caller.groups.contains(name),
             (Subject::Certificate(name), Via::Certificate) => *name == caller.name,
+            (Subject::Region(name), Via::Region) => *name == caller.name,
             _ => false,
         }
     }
@@ -95,6 +98,7 @@ impl fmt::Display for Subject {
             Subject::User(name) => write!(f, "user:{name}"),
             Subject::Group(name) => write!(f, "group:{name}"),
             Subject::Certificate(name) => write!(f, "certificate:{name}"),
+            Subject::Region(name) => write!(f, "region:{name}"),
         }
     }
 }
@@ -102,8 +106,12 @@ impl fmt::Display for Subject {
 impl FromStr for Subject {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no subject; write user:NAME, group:NAME or certificate:NAME");
+        let wrong = || {
+            format!(
+                "{text:?} is no subject; write user:NAME, group:NAME, certificate:NAME or \
+                     region:NAME"
+            )
+        };
         let (kind, name) = text.split_once(':').ok_or_else(wrong)?;
         let length = name.chars().count();
         if !(1..=NAME_CHARS_MAX).contains(&length) || name.chars().any(char::is_control) {
@@ -113,6 +121,7 @@ impl FromStr for Subject {
             "user" => Ok(Subject::User(name.into())),
             "group" => Ok(Subject::Group(name.into())),
             "certificate" => Ok(Subject::Certificate(name.into())),
+            "region" => Ok(Subject::Region(name.into())),
             _ => Err(wrong()),
         }
     }

@@ -76,6 +76,12 @@ impl Power {
         Self { break_glass: true, ..self }
     }
 
+    /// The same, and it may not.
+    #[must_use]
+    pub fn without_break_glass(self) -> Self {
+        Self { break_glass: false, ..self }
+    }
+
     /// Whether it may break the glass.
     pub fn may_break_glass(&self) -> bool {
         self.break_glass

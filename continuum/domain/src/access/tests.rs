@@ -33,6 +33,7 @@ fn subject() -> impl Strategy<Value = Subject> {
         "[uv]".prop_map(Subject::User),
         "[gh]".prop_map(Subject::Group),
         "[uv]".prop_map(Subject::Certificate),
+        "[uv]".prop_map(Subject::Region),
     ]
 }
 

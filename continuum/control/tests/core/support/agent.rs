@@ -8,7 +8,7 @@ use std::time::Duration;
 use continuum_control_api::heard::Heard;
 use continuum_control_api::link::{
     self, Blocked, Directive, Fact, FromAgent, GrantAnswer, JournalEntry, MemberReport, MemberRole,
-    Order, ToAgent,
+    Order, PairStanding, RegionAnswer, RegionAsk, ToAgent,
 };
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::agent_link_client::AgentLinkClient;
@@ -16,7 +16,7 @@ use continuum_domain::observation::{SqlView, StandbyView};
 use continuum_domain::operation::{Step, StepOutcome};
 use continuum_domain::record::pair_key;
 use continuum_domain::{
-    DataDirectoryId, Epoch, Lsn, OperationId, PairRecord, RegionId, TimelineId, Version,
+    DataDirectoryId, Epoch, Lsn, OperationId, PairId, PairRecord, RegionId, TimelineId, Version,
 };
 use continuum_runtime::net::channel;
 use continuum_runtime::{Identity, Role, seed};
@@ -44,6 +44,10 @@ struct Inner {
     ask: Option<(Epoch, String)>,
     unlisted: bool,
     answers: Vec<GrantAnswer>,
+    follows: bool,
+    asks: Vec<RegionAsk>,
+    told: BTreeMap<u64, RegionAnswer>,
+    standings: BTreeMap<PairId, PairStanding>,
 }
 
 pub struct Agent {
@@ -125,6 +129,28 @@ impl Agent {
         .await;
         self.inner.lock().unwrap().ask = None;
         answer
+    }
+
+    /// Asks for its Kubernetes cluster and waits for the answer. It is asked once on each stream.
+    pub async fn ask_core(&self, ask: RegionAsk) -> RegionAnswer {
+        let request = ask.request;
+        {
+            let mut inner = self.inner.lock().unwrap();
+            inner.told.remove(&request);
+            inner.asks.push(ask);
+        }
+        eventually("an answer", || async { self.inner.lock().unwrap().told.get(&request).cloned() })
+            .await
+    }
+
+    /// Asks to be told how its pairs stand, and waits until one is told to stand so.
+    pub async fn stands(&self, pair: &PairId, so: impl Fn(&PairStanding) -> bool) -> PairStanding {
+        self.inner.lock().unwrap().follows = true;
+        eventually("the standing", || async {
+            let inner = self.inner.lock().unwrap();
+            inner.standings.get(pair).filter(|standing| so(standing)).cloned()
+        })
+        .await
     }
 
     /// Plays an acquisition that the core did not take part in.
@@ -347,6 +373,7 @@ impl Agent {
         let mut inbound = answer.into_inner();
         let mut ticks = tokio::time::interval(TICK * 2);
         let mut request = 0;
+        let mut followed = false;
         loop {
             tokio::select! {
                 message = inbound.next() => match message {
@@ -372,7 +399,11 @@ impl Agent {
                     };
                     let mut messages = vec![report];
                     {
-                        let inner = self.inner.lock().unwrap();
+                        let mut inner = self.inner.lock().unwrap();
+                        if inner.follows && !std::mem::replace(&mut followed, true) {
+                            messages.push(FromAgent::Follow);
+                        }
+                        messages.extend(inner.asks.drain(..).map(FromAgent::Ask));
                         let entries: Vec<_> = inner.journal.iter().cloned().collect();
                         if !entries.is_empty() {
                             messages.push(FromAgent::Journal { entries });
@@ -414,6 +445,22 @@ impl Agent {
             ToAgent::Directive(directive) => {
                 inner.directives.push(directive.clone());
                 inner.directive = Some(directive);
+            }
+            ToAgent::Answer { request, answer } => {
+                inner.told.insert(request, answer.understood().unwrap().clone());
+            }
+            ToAgent::Standings { whole, pairs } => {
+                if whole {
+                    inner.standings.clear();
+                }
+                for (pair, standing) in pairs {
+                    match standing {
+                        Some(standing) => {
+                            inner.standings.insert(pair, standing.understood().unwrap().clone());
+                        }
+                        None => drop(inner.standings.remove(&pair)),
+                    }
+                }
             }
             ToAgent::JournalAck { seq } => {
                 inner.journal.retain(|entry| entry.seq() > Some(seq));

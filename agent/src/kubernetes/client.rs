@@ -1,0 +1,149 @@
+//! The one client of the cluster's API server that an agent has.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::USER_AGENT;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, Error};
+
+use super::KubernetesConfig;
+
+/// Longest time of one request; a watch begins within it.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Under which name the agent owns fields.
+pub const MANAGER: &str = "continuum";
+const AGENT: &str = concat!("continuum-agent/", env!("CARGO_PKG_VERSION"));
+
+/// A cluster, and the namespace in it.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Its client.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cluster({})", self.namespace)
+    }
+}
+
+/// Why a request brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The API server refused it; nothing was changed.
+    #[error("the API server refused it: {message} ({code})")]
+    Refused {
+        /// The HTTP status.
+        code: u16,
+        /// In its words.
+        message: String,
+        /// When it is to be asked again, if it says so.
+        after: Option<Duration>,
+    },
+    /// There was no answer, or none that counts: it may have taken effect.
+    #[error("no answer of the API server: {0}")]
+    Unanswered(String),
+}
+
+impl Failure {
+    /// The HTTP status of a refusal.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Failure::Refused { code, .. } => Some(*code),
+            Failure::Unanswered(_) => None,
+        }
+    }
+
+    /// When the server wants to be asked again.
+    pub fn after(&self) -> Option<Duration> {
+        match self {
+            Failure::Refused { after, .. } => *after,
+            Failure::Unanswered(_) => None,
+        }
+    }
+}
+
+impl From<&kube::core::Status> for Failure {
+    fn from(status: &kube::core::Status) -> Self {
+        let after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+        let after = (after > 0).then(|| Duration::from_secs(after.into()));
+        // An answer of 5xx does not say that nothing was done.
+        if status.code >= 500 && status.code != 503 {
+            return Failure::Unanswered(format!("{} ({})", status.message, status.code));
+        }
+        Failure::Refused { code: status.code, message: status.message.clone(), after }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Api(status) => Failure::from(&*status),
+            other => Failure::Unanswered(causes(&other)),
+        }
+    }
+}
+
+/// An error with what is below it: kube tells the outermost only.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+impl Cluster {
+    /// The cluster of the configuration; it is connected to at the first request.
+    pub async fn open(config: &KubernetesConfig) -> io::Result<Self> {
+        let client = Self::connect(config.kubeconfig.as_deref()).await?;
+        Ok(Self { client, namespace: config.namespace.clone() })
+    }
+
+    /// A client for the cluster of a kubeconfig, or for that of this pod.
+    pub async fn connect(kubeconfig: Option<&Path>) -> io::Result<Client> {
+        let settings = match kubeconfig {
+            None => Config::incluster().map_err(io::Error::other)?,
+            Some(file) => {
+                let bad = |error: &dyn std::error::Error| {
+                    io::Error::other(format!("{}: {}", file.display(), causes(error)))
+                };
+                let read = Kubeconfig::read_from(file).map_err(|error| bad(&error))?;
+                let options = KubeConfigOptions::default();
+                Config::from_custom_kubeconfig(read, &options).await.map_err(|error| bad(&error))?
+            }
+        };
+        Self::with(settings, "").map(|cluster| cluster.client)
+    }
+
+    /// The cluster of these settings.
+    pub fn with(mut settings: Config, namespace: &str) -> io::Result<Self> {
+        // A write that is repeated unseen may find its own first attempt there and take it for
+        // somebody else's.
+        settings.default_retry = false;
+        settings.connect_timeout = Some(DEADLINE);
+        settings.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
+        let client =
+            Client::try_from(settings).map_err(|error| io::Error::other(causes(&error)))?;
+        Ok(Self { client, namespace: namespace.to_owned() })
+    }
+}
+
+/// Ends a request at its deadline.
+pub async fn bounded<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(DEADLINE, request).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Failure::Unanswered(format!("nothing came within {DEADLINE:?}"))),
+    }
+}
