@@ -276,6 +276,14 @@ fn order(directive: Directive) -> Option<Event> {
         Order::TakeOver { deadline_ms } => {
             Event::TakeOver { operation, epoch, deadline: Duration::from_millis(deadline_ms) }
         }
+        Order::KeepOut { region, hold_ms } => {
+            let hold = Duration::from_millis(hold_ms);
+            Event::KeepOut { operation, epoch, region, hold }
+        }
+        Order::Rejoin { clone, deadline_ms } => {
+            let deadline = Duration::from_millis(deadline_ms);
+            Event::Rejoin { operation, epoch, clone, deadline }
+        }
         Order::FailOver { allow_data_loss } => {
             Event::FailOver { operation, epoch, allow_data_loss }
         }

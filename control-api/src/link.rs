@@ -214,6 +214,22 @@ pub enum Order {
         /// Milliseconds from receipt.
         deadline_ms: u64,
     },
+    /// To the holder: do without a member in the ledger, because it is to be cloned (R13). After
+    /// `hold_ms` from receipt the member may be listed again.
+    KeepOut {
+        /// The member.
+        region: RegionId,
+        /// Milliseconds from receipt.
+        hold_ms: u64,
+    },
+    /// To a member that is not the holder: rejoin at once. A copy that has not begun after `deadline_ms`
+    /// from receipt is not begun.
+    Rejoin {
+        /// By a fresh copy of the holder, whatever stands there.
+        clone: bool,
+        /// Milliseconds from receipt.
+        deadline_ms: u64,
+    },
     /// To the holder: write a checkpoint while clients are still served, and say in the journal that it
     /// is written. Changes nothing of the pair.
     Checkpoint,

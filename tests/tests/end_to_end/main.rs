@@ -8,6 +8,7 @@ mod divergent_rejoin;
 mod haproxy;
 mod lab_command;
 mod ledger_takeover;
+mod member_rejoin;
 mod names_elsewhere;
 mod pair_pause;
 mod planned_switchover;
