@@ -208,6 +208,7 @@ impl Asked<'_> {
                 | "failBack"
                 | "pausePair"
                 | "resumePair"
+                | "rejoinMember"
                 | "pauseAutomation"
                 | "createToken"
         )

@@ -29,7 +29,7 @@ pub const REJOIN_ORDER_MS: u64 = 60_000;
 pub const RETRY_MS_MAX: i64 = 10 * 60_000;
 /// A clone must stream within this time.
 pub const CLONE_MS_MAX: i64 = 24 * 60 * 60_000;
-/// The orders are repeated this often.
+/// Orders that were taken up are repeated this often, for an agent that starts anew.
 const REPEAT_MS: u64 = 5_000;
 
 /// What to do next for the rejoin of `region`.
@@ -76,7 +76,9 @@ pub(super) fn decide(
         return failed(texts::not_rejoined(region));
     }
     let over = said(operation, region, |outcome| *outcome == StepOutcome::Done);
-    if over || !repeat(facts) {
+    let taken_up = said(operation, region, |_| true);
+    let due = if taken_up { facts.directive_age_ms >= Some(REPEAT_MS) } else { super::due(facts) };
+    if over || !(due || facts.directive_age_ms.is_none()) {
         return Vec::new();
     }
     let clone = method == RejoinMethod::Clone;
@@ -137,10 +139,6 @@ fn late(
     let taken_up = said(operation, region, |_| true);
     let over = now_ms >= ordered_ms.saturating_add(REJOIN_BEGIN_MS_MAX);
     (!taken_up && over).then(|| failed(texts::rejoin_not_begun(region, method)))
-}
-
-fn repeat(facts: &MoveFacts) -> bool {
-    facts.directive_age_ms.is_none_or(|age| age >= REPEAT_MS)
 }
 
 fn said(operation: &Operation, region: &RegionId, what: impl Fn(&StepOutcome) -> bool) -> bool {
