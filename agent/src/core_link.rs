@@ -218,6 +218,11 @@ impl CoreLink {
                 }
             }
             ToAgent::Grant { pair, epoch, answer, .. } => {
+                if let Some(granted) =
+                    answer.understood().and_then(|one| carried_out(&pair, epoch, one))
+                {
+                    self.directives.taken(&granted);
+                }
                 self.tell(&pair, Event::Granted { epoch, grant: grant(answer) }).await;
             }
             ToAgent::Directive(directive) => {
@@ -249,9 +254,9 @@ impl CoreLink {
 /// An answer that is not understood allows nothing.
 fn grant(answer: Heard<GrantAnswer>) -> Grant {
     match answer {
-        Heard::Understood(GrantAnswer::Granted { operation, allow_data_loss, by_person }) => {
-            Grant::Granted { operation, allow_data_loss, by_person }
-        }
+        Heard::Understood(GrantAnswer::Granted {
+            operation, allow_data_loss, by_person, ..
+        }) => Grant::Granted { operation, allow_data_loss, by_person },
         Heard::Understood(GrantAnswer::Denied { reasons }) => Grant::Denied(reasons),
         Heard::Understood(GrantAnswer::WaitForApproval { reason }) => Grant::Denied(vec![reason]),
         Heard::Other(other) => {
@@ -259,6 +264,20 @@ fn grant(answer: Heard<GrantAnswer>) -> Grant {
             Grant::Denied(vec![reason])
         }
     }
+}
+
+/// A grant is told of as the order that it is as good as.
+fn carried_out(pair: &PairId, epoch: Epoch, answer: &GrantAnswer) -> Option<Directive> {
+    let GrantAnswer::Granted { operation, allow_data_loss, trace, .. } = answer else {
+        return None;
+    };
+    Some(Directive {
+        operation: operation.clone(),
+        pair: pair.clone(),
+        epoch,
+        order: Order::FailOver { allow_data_loss: *allow_data_loss },
+        trace: *trace,
+    })
 }
 
 /// What a directive is to the pair's machine; nothing, where it is about traffic switches.

@@ -142,6 +142,13 @@ pub enum GrantAnswer {
         /// A person ordered or approved it, so that no second opinion holds it back.
         #[serde(default)]
         by_person: bool,
+        /// Below which span it is told what comes of it; absent where nothing is.
+        #[serde(
+            default,
+            deserialize_with = "understood_or_none",
+            skip_serializing_if = "Option::is_none"
+        )]
+        trace: Option<TraceContext>,
     },
     /// Do not.
     Denied {

@@ -52,6 +52,7 @@ impl CoreState {
                     OperationKind::Failover { allow_data_loss: true, .. }
                 ),
                 by_person: was_a_persons(operation),
+                trace: None,
             });
         }
         let verdict = self.verdict(now_ms, ask, spec);
@@ -182,6 +183,7 @@ impl CoreState {
                     operation,
                     allow_data_loss: false,
                     by_person: false,
+                    trace: None,
                 })
             }
             Judgement::Wait { reason, data_loss } => {

@@ -39,13 +39,13 @@ impl Place {
         })
     }
 
-    fn at(&self, span: SpanId) -> TraceContext {
+    pub(super) fn at(&self, span: SpanId) -> TraceContext {
         TraceContext { trace: self.trace, span, sampled: self.sampled }
     }
 }
 
 /// A name that everybody finds who knows the parts.
-fn derived<const N: usize>(parts: &[&str]) -> [u8; N] {
+pub(super) fn derived<const N: usize>(parts: &[&str]) -> [u8; N] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update(part.as_bytes());
@@ -55,7 +55,7 @@ fn derived<const N: usize>(parts: &[&str]) -> [u8; N] {
     std::array::from_fn(|index| digest[index])
 }
 
-fn root(id: &OperationId) -> SpanId {
+pub(super) fn root(id: &OperationId) -> SpanId {
     SpanId(derived(&["operation", id.as_str()]))
 }
 
