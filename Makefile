@@ -8,7 +8,7 @@ SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 # Where it is depends on the machine's kind; where it is not, the second name is missing too.
 PDNS_BIND := $(firstword $(wildcard /usr/lib/*/pdns/libbindbackend.so) /usr/lib/pdns/libbindbackend.so)
 
-.PHONY: alerts contract crds nats openssl pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
+.PHONY: alerts contract schemathesis crds nats openssl pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -114,6 +114,10 @@ study-names: powerdns ## time until every resolver answers with a new primary, b
 contract: ## writes the protobuf contract anew from the table of routes; numbers of fields stay
 	CONTINUUM_WRITE_CONTRACT=1 $(CARGO) test -p continuum-control-api --lib --quiet the_contract_is_the_table_of_routes
 	$(CARGO) test -p continuum-control-api --lib --quiet contract_tests::
+
+schemathesis: ## asks the core of a lab that stays everything its OpenAPI document allows; paste the lab's export line first
+	@./scripts/ensure-programs.sh curl:curl python3:python3 /usr/share/doc/python3-venv:python3-venv
+	./scripts/schemathesis.sh
 
 crds: ## writes the custom resources' definitions anew from their types
 	CONTINUUM_WRITE_CRDS=1 $(CARGO) test -p continuum-cnpg-pair --lib --quiet the_definitions_are_what_the_types_generate
