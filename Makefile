@@ -8,7 +8,7 @@ SQLITE_SCHEMA := /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 # Where it is depends on the machine's kind; where it is not, the second name is missing too.
 PDNS_BIND := $(firstword $(wildcard /usr/lib/*/pdns/libbindbackend.so) /usr/lib/pdns/libbindbackend.so)
 
-.PHONY: alerts helm contract crds nats openssl pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube footprint-kube bench verify fix doc postgres
+.PHONY: alerts helm contract schemathesis crds nats openssl pgbouncer npm-parts study study-names namespaces etcd powerdns sim sim-meta sim-planted sim-coverage sim-table sim-table-check sim-alarms help lab check fmt fmt-check clippy test test-long test-cut test-kube footprint-kube bench verify fix doc postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -120,6 +120,10 @@ contract: ## writes the protobuf contract anew from the table of routes; numbers
 
 footprint-kube: ## memory, processor time and requests of an agent that watches a hundred pairs in Kubernetes
 	$(CARGO) test -p continuum-agent --lib the_footprint_of_a_hundred_pairs -- --ignored --nocapture
+
+schemathesis: ## asks the core of a lab that stays everything its OpenAPI document allows; paste the lab's export line first
+	@./scripts/ensure-programs.sh curl:curl python3:python3 /usr/share/doc/python3-venv:python3-venv
+	./scripts/schemathesis.sh
 
 crds: ## writes the custom resources' definitions anew from their types
 	CONTINUUM_WRITE_CRDS=1 $(CARGO) test -p continuum-cnpg-pair --lib --quiet the_definitions_are_what_the_types_generate

@@ -233,6 +233,11 @@ impl CoreLink {
                 }
             }
             ToAgent::Grant { pair, epoch, answer, .. } => {
+                if let Some(granted) =
+                    answer.understood().and_then(|one| carried_out(&pair, epoch, one))
+                {
+                    self.directives.taken(&granted);
+                }
                 self.tell(&pair, Event::Granted { epoch, grant: grant(answer) }).await;
             }
             ToAgent::Directive(directive) => {
@@ -274,9 +279,9 @@ impl CoreLink {
 /// An answer that is not understood allows nothing.
 fn grant(answer: Heard<GrantAnswer>) -> Grant {
     match answer {
-        Heard::Understood(GrantAnswer::Granted { operation, allow_data_loss, by_person }) => {
-            Grant::Granted { operation, allow_data_loss, by_person }
-        }
+        Heard::Understood(GrantAnswer::Granted {
+            operation, allow_data_loss, by_person, ..
+        }) => Grant::Granted { operation, allow_data_loss, by_person },
         Heard::Understood(GrantAnswer::Denied { reasons }) => Grant::Denied(reasons),
         Heard::Understood(GrantAnswer::WaitForApproval { reason }) => Grant::Denied(vec![reason]),
         Heard::Other(other) => {
@@ -284,6 +289,20 @@ fn grant(answer: Heard<GrantAnswer>) -> Grant {
             Grant::Denied(vec![reason])
         }
     }
+}
+
+/// A grant is told of as the order that it is as good as.
+fn carried_out(pair: &PairId, epoch: Epoch, answer: &GrantAnswer) -> Option<Directive> {
+    let GrantAnswer::Granted { operation, allow_data_loss, trace, .. } = answer else {
+        return None;
+    };
+    Some(Directive {
+        operation: operation.clone(),
+        pair: pair.clone(),
+        epoch,
+        order: Order::FailOver { allow_data_loss: *allow_data_loss },
+        trace: *trace,
+    })
 }
 
 /// What a directive is to the pair's machine; nothing, where it is about traffic switches.
@@ -300,6 +319,14 @@ fn order(directive: Directive) -> Option<Event> {
         Order::AbortSwitchOver => Event::AbortSwitchOver { operation },
         Order::TakeOver { deadline_ms } => {
             Event::TakeOver { operation, epoch, deadline: Duration::from_millis(deadline_ms) }
+        }
+        Order::KeepOut { region, hold_ms } => {
+            let hold = Duration::from_millis(hold_ms);
+            Event::KeepOut { operation, epoch, region, hold }
+        }
+        Order::Rejoin { clone, deadline_ms } => {
+            let deadline = Duration::from_millis(deadline_ms);
+            Event::Rejoin { operation, epoch, clone, deadline }
         }
         Order::FailOver { allow_data_loss } => {
             Event::FailOver { operation, epoch, allow_data_loss }

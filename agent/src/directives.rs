@@ -177,6 +177,8 @@ fn label(order: &Order) -> &'static str {
         Order::AbortSwitchOver => "abort-switch-over",
         Order::TakeOver { .. } => "take-over",
         Order::FailOver { .. } => "fail-over",
+        Order::KeepOut { .. } => "keep-out",
+        Order::Rejoin { .. } => "rejoin",
         Order::Checkpoint => "checkpoint",
         Order::HoldTraffic { .. } => "hold-traffic",
         Order::ReleaseTraffic => "release-traffic",
@@ -208,6 +210,8 @@ fn ending(order: &Order, fact: &Fact) -> Option<Option<&'static str>> {
             let mine = matches!(step, Step::StopWrites | Step::Commit | Step::Promote);
             (mine && wrong.is_some()) || (step == Step::Promote && done)
         }
+        Order::KeepOut { .. } => step == Step::Bar && (done || wrong.is_some()),
+        Order::Rejoin { .. } => step == Step::Rejoin && (done || wrong.is_some()),
         Order::HoldTraffic { .. } => step == Step::Drain && (done || wrong.is_some()),
         // Its line begins the drain, and says how long it took.
         Order::Checkpoint => step == Step::Drain && took_us.is_some(),

@@ -358,12 +358,15 @@ fn by_curl(lab: &Lab) -> Option<String> {
     let node = manifest.parts.iter().find(|part| part.ports.contains_key("api"))?;
     let port = node.ports.get("api")?;
     let tls = lab.operator();
+    // The names that the pages of the API use.
     Some(format!(
-        "  curl --cacert {} --cert {} --key {} --connect-to ::127.0.0.1:{port} \\\n    \
+        "  export CA={} CERT={} KEY={} NODE=127.0.0.1:{port} NAME={}\n  \
+         curl --cacert $CA --cert $CERT --key $KEY --connect-to ::$NODE \\\n    \
          https://{}/api/v1/fleet   # /api/v1/reference tells of the rest\n",
         tls.authority.display(),
         tls.certificate.display(),
         tls.key.display(),
+        node.name,
         Identity::new(Role::Core, &node.name).dns_name(),
     ))
 }

@@ -23,8 +23,8 @@ use crate::rest::{
     API, AddCoreNode, ApplyPair, AuditQuery, AuditRecord, AuditVerdict, AutomationPause, CoreView,
     DiffQuery, ExportQuery, FailbackRequest, FailoverRequest, Fleet, FleetQuery, HistoryEntry,
     HistoryQuery, LeaseView, OperationsQuery, PairView, PairsQuery, PausePairRequest, PauseQuery,
-    PauseRequest, ReasonBody, ResumePairRequest, RollbackRequest, SpecDiff, SpecVersion, Started,
-    Status, SwitchoverRequest, VerifyQuery,
+    PauseRequest, ReasonBody, RejoinRequest, ResumePairRequest, RollbackRequest, SpecDiff,
+    SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
 };
 use crate::routes::IDEMPOTENCY_KEY;
 use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
@@ -307,6 +307,15 @@ impl ApiClient {
         body: &ResumePairRequest,
     ) -> Result<Started, ClientError> {
         self.call(Method::POST, &format!("/pairs/{pair}/resume"), Some(body)).await
+    }
+
+    /// `POST /pairs/{id}/rejoin`.
+    pub async fn rejoin(
+        &self,
+        pair: &PairId,
+        body: &RejoinRequest,
+    ) -> Result<Started, ClientError> {
+        self.call(Method::POST, &format!("/pairs/{pair}/rejoin"), Some(body)).await
     }
 
     /// `GET /operations`.

@@ -165,6 +165,13 @@ pub enum GrantAnswer {
         /// A person ordered or approved it, so that no second opinion holds it back.
         #[serde(default)]
         by_person: bool,
+        /// Below which span it is told what comes of it; absent where nothing is.
+        #[serde(
+            default,
+            deserialize_with = "understood_or_none",
+            skip_serializing_if = "Option::is_none"
+        )]
+        trace: Option<TraceContext>,
     },
     /// Do not.
     Denied {
@@ -234,6 +241,22 @@ pub enum Order {
     /// To the holder of a pair whose challengers are barred: stop PostgreSQL cleanly and let go of the
     /// lease for a pause. After `deadline_ms` from receipt it goes on by itself.
     Rest {
+        /// Milliseconds from receipt.
+        deadline_ms: u64,
+    },
+    /// To the holder: do without a member in the ledger, because it is to be cloned (R13). After
+    /// `hold_ms` from receipt the member may be listed again.
+    KeepOut {
+        /// The member.
+        region: RegionId,
+        /// Milliseconds from receipt.
+        hold_ms: u64,
+    },
+    /// To a member that is not the holder: rejoin at once. A copy that has not begun after `deadline_ms`
+    /// from receipt is not begun.
+    Rejoin {
+        /// By a fresh copy of the holder, whatever stands there.
+        clone: bool,
         /// Milliseconds from receipt.
         deadline_ms: u64,
     },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use continuum_domain::operation::{Method, Operation};
+use continuum_domain::operation::{Method, Operation, RejoinMethod};
 use continuum_domain::{Epoch, RegionId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,23 @@ pub struct ResumePairRequest {
     /// The region that is to hold the pair; left out: the one that did when it was paused.
     #[serde(default)]
     pub to: Option<RegionId>,
+    /// Only plan: nothing is touched.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /pairs/{id}/rejoin`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RejoinRequest {
+    /// The member that does not follow as it should.
+    pub region: RegionId,
+    /// How; left out: it tries again.
+    #[serde(default)]
+    pub method: RejoinMethod,
     /// Only plan: nothing is touched.
     #[serde(default)]
     pub dry_run: bool,

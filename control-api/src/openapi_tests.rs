@@ -63,7 +63,7 @@ fn queries_become_parameters() {
 fn examples_are_what_their_routes_take() {
     use crate::rest::{
         AddCoreNode, ApplyPair, FailbackRequest, FailoverRequest, PausePairRequest, PauseRequest,
-        ResumePairRequest, RollbackRequest, SwitchoverRequest,
+        RejoinRequest, ResumePairRequest, RollbackRequest, SwitchoverRequest,
     };
     for endpoint in endpoints() {
         let text = endpoint.example;
@@ -73,6 +73,7 @@ fn examples_are_what_their_routes_take() {
             "switchOver" => serde_json::from_str::<SwitchoverRequest>(text).map(drop),
             "failBack" => serde_json::from_str::<FailbackRequest>(text).map(drop),
             "pausePair" => serde_json::from_str::<PausePairRequest>(text).map(drop),
+            "rejoinMember" => serde_json::from_str::<RejoinRequest>(text).map(drop),
             "resumePair" => serde_json::from_str::<ResumePairRequest>(text).map(drop),
             "failOver" => serde_json::from_str::<FailoverRequest>(text).map(drop),
             "rollBackPair" => serde_json::from_str::<RollbackRequest>(text).map(drop),

@@ -16,8 +16,8 @@ pub use crate::audit::{
 };
 use crate::link::{AcceptorReport, Blocked, MemberReport, SwitchReport};
 pub use crate::moves::{
-    FailbackRequest, FailoverRequest, PausePairRequest, Plan, ResumePairRequest, Started,
-    SwitchoverRequest,
+    FailbackRequest, FailoverRequest, PausePairRequest, Plan, RejoinRequest, ResumePairRequest,
+    Started, SwitchoverRequest,
 };
 pub use crate::posture::{
     Fleet, PairPosture, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,

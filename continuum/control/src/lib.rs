@@ -27,6 +27,7 @@ mod metrics;
 pub mod outbox;
 mod plan;
 pub mod raft;
+mod rejoin;
 #[cfg(test)]
 mod reported;
 mod rest;

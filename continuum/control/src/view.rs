@@ -90,6 +90,22 @@ impl Reports {
         self.fresh(region, REPORT_AGE_MS_MAX)?.takeover_refusals.as_deref()
     }
 
+    /// Whether a region's member receives WAL, as its own PostgreSQL says; unknown without a fresh look.
+    pub fn streams(&self, region: &RegionId) -> Option<bool> {
+        Some(self.sql(region)?.receiver_streaming)
+    }
+
+    /// The named state that a region's member stands in; unknown without a fresh report.
+    pub fn blocked(&self, region: &RegionId) -> Option<Option<&str>> {
+        let report = self.fresh(region, REPORT_AGE_MS_MAX)?;
+        Some(report.blocked.as_ref().map(|blocked| blocked.code.as_str()))
+    }
+
+    /// Whether an operator keeps a region's PostgreSQL stopped; unknown without a fresh report.
+    pub fn is_fenced(&self, region: &RegionId) -> Option<bool> {
+        Some(self.fresh(region, REPORT_AGE_MS_MAX)?.fenced.is_some())
+    }
+
     /// The epoch a region's agent acts by.
     pub fn epoch_seen(&self, region: &RegionId) -> Option<continuum_domain::Epoch> {
         let (_, record, _) = self.get(region)?.1.record.as_ref()?;

@@ -92,6 +92,8 @@ pub enum Bug {
     HandOverToStranger,
     /// R13: a member that is listed with the very directory it has is cloned anew.
     CloneWhileListed,
+    /// R13: a clone that a person ordered does not wait for the ledger to do without the member.
+    OrderedCloneWhileListed,
     /// An order to take over counts for the epoch it finds, not for the one it was decided at.
     OrderForAnyEpoch,
     /// I7: a resolver that said nothing counts as one that said there is no address.
@@ -113,6 +115,8 @@ pub enum Bug {
     VacantIsReturned,
     /// Core, R9: a pause is called off while a write that bars challengers may land yet.
     BarUnresolved,
+    /// Core, R13: a member is told to take a fresh clone before the ledger does without it.
+    ClonedUnasked,
     /// Core: a pair is resumed without taking its pause back.
     ResumedPaused,
     /// Core: a failover is granted for an epoch that was superseded.

@@ -88,6 +88,17 @@ pub enum Method {
     Hot,
 }
 
+/// How a member is brought back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RejoinMethod {
+    /// It tries again at once what it would try by itself, without waiting and as if for the first time.
+    #[default]
+    Retry,
+    /// Its data directory is replaced by a fresh copy of the holder's.
+    Clone,
+}
+
 /// What kind of operation it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -119,6 +130,13 @@ pub enum OperationKind {
     Pause {
         /// The holder when it was asked for.
         from: RegionId,
+    },
+    /// A member is brought back behind its holder, on a person's word.
+    Rejoin {
+        /// The member.
+        region: RegionId,
+        /// How.
+        method: RejoinMethod,
     },
     /// The end of a pause.
     Resume {

@@ -32,6 +32,7 @@ use crate::traffic::DrainFailure;
 
 pub mod drain;
 pub mod failover;
+pub mod rejoin;
 pub mod rest;
 mod switchover;
 mod texts;
@@ -101,6 +102,8 @@ pub struct MoveFacts {
     /// This runner has seen a write that takes `paused` back accepted, so that no earlier one of its
     /// kind can land any more (R9).
     pub unbarred: bool,
+    /// Whether the member that is to rejoin streams, by its own fresh report.
+    pub member_streams: Option<bool>,
     /// Since this runner last asked agents to hold clients back for the operation.
     pub drain_age_ms: Option<u64>,
 }
@@ -166,6 +169,20 @@ pub enum CoreOrder {
         /// Milliseconds from receipt.
         deadline_ms: u64,
     },
+    /// Do without a member in the ledger for so long.
+    KeepOut {
+        /// The member.
+        region: RegionId,
+        /// Milliseconds from receipt.
+        hold_ms: u64,
+    },
+    /// Rejoin at once.
+    Rejoin {
+        /// By a fresh copy of the holder.
+        clone: bool,
+        /// Milliseconds from receipt within which a copy may begin.
+        deadline_ms: u64,
+    },
     /// Write a checkpoint, so that the stop that follows is short.
     Checkpoint,
     /// Hold clients back at the traffic switches.
@@ -212,13 +229,15 @@ pub fn position(operation: &Operation, register: Option<&PairRecord>) -> Positio
     }
 }
 
-/// The region an operation moves the pair to; of a pause, the one that is stopped.
+/// The region an operation moves the pair to; of a pause, the one that is stopped; of a rejoin, the one
+/// that rejoins.
 pub fn target(operation: &Operation) -> &RegionId {
     match &operation.kind {
         OperationKind::Switchover { to, .. }
         | OperationKind::Failover { to, .. }
         | OperationKind::Resume { to } => to,
         OperationKind::Pause { from } => from,
+        OperationKind::Rejoin { region, .. } => region,
     }
 }
 
@@ -226,7 +245,7 @@ pub fn target(operation: &Operation) -> &RegionId {
 pub fn origin(operation: &Operation) -> Option<&RegionId> {
     match &operation.kind {
         OperationKind::Switchover { from, .. } | OperationKind::Pause { from } => Some(from),
-        OperationKind::Resume { .. } => None,
+        OperationKind::Resume { .. } | OperationKind::Rejoin { .. } => None,
         OperationKind::Failover { from, .. } => from.as_ref(),
     }
 }
@@ -238,6 +257,7 @@ pub fn kind_label(kind: &OperationKind) -> &'static str {
         OperationKind::Failover { .. } => "failover",
         OperationKind::Pause { .. } => "pause",
         OperationKind::Resume { .. } => "resume",
+        OperationKind::Rejoin { .. } => "rejoin",
     }
 }
 
@@ -256,6 +276,9 @@ fn next(operation: &Operation, facts: &MoveFacts, now_ms: i64) -> Vec<CoreEffect
         (Position::Unknown, _) => unknown(operation, now_ms),
         (_, OperationKind::Pause { from }) => {
             rest::pause(operation, from, facts, &position, now_ms)
+        }
+        (_, OperationKind::Rejoin { region, method }) => {
+            rejoin::decide(operation, (region, *method), facts, &position, now_ms)
         }
         (Position::Moved(_), _) if operation.cancel_requested && planted(Bug::UndoneAfterMove) => {
             undone(texts::CANCELLED_UNTOUCHED.into())
@@ -325,7 +348,7 @@ fn redundant(operation: &Operation, facts: &MoveFacts) -> bool {
     let Some(record) = &facts.register else { return false };
     match &operation.kind {
         OperationKind::Switchover { from, .. } => record.in_sync.contains_key(from),
-        OperationKind::Pause { .. } => false,
+        OperationKind::Pause { .. } | OperationKind::Rejoin { .. } => false,
         OperationKind::Failover { to, .. } | OperationKind::Resume { to } => {
             record.in_sync.keys().any(|region| region != to)
         }
@@ -366,6 +389,8 @@ fn unknown(operation: &Operation, now_ms: i64) -> Vec<CoreEffect> {
         .unwrap_or(operation.created_ms);
     let limit = match operation.state {
         OperationState::Moved => RESTORE_MS_MAX,
+        // Nothing of a rejoin waits for the register, and a copy takes long.
+        _ if matches!(operation.kind, OperationKind::Rejoin { .. }) => rejoin::CLONE_MS_MAX,
         _ => UNKNOWN_MS_MAX,
     };
     if now_ms < newest.saturating_add(limit) {
@@ -404,6 +429,9 @@ pub fn overtaken(epoch: Epoch, by: &OperationId) -> String {
 /// Whether the journal proves that the target became holder: the core saw it, or the target's agent
 /// says so.
 pub fn was_moved(operation: &Operation) -> bool {
+    if matches!(operation.kind, OperationKind::Rejoin { .. }) {
+        return false;
+    }
     if matches!(operation.kind, OperationKind::Pause { .. }) {
         return core_line(operation, Step::Verify, &StepOutcome::Started).is_some();
     }
@@ -435,6 +463,9 @@ pub fn announced(operation: &Operation) -> bool {
         | OperationKind::Pause { .. }
         | OperationKind::Resume { .. } => {
             core_line(operation, Step::Bar, &StepOutcome::Started).is_some()
+        }
+        OperationKind::Rejoin { .. } => {
+            core_line(operation, Step::Rejoin, &StepOutcome::Started).is_some()
         }
     };
     granted
@@ -529,10 +560,14 @@ pub fn record(operation: &mut Operation, line: StepRecord) -> Recorded {
 pub fn transition(operation: &mut Operation, state: OperationState, now_ms: i64) -> bool {
     let allowed = match (&operation.state, &state) {
         (_, OperationState::Running) => false,
-        // A pause moves nothing, and neither does a resumption that another member was quicker with.
-        (OperationState::Running, OperationState::Done) => {
-            matches!(operation.kind, OperationKind::Pause { .. } | OperationKind::Resume { .. })
-        }
+        // A pause and a rejoin move nothing, and neither does a resumption that another member was
+        // quicker with.
+        (OperationState::Running, OperationState::Done) => matches!(
+            operation.kind,
+            OperationKind::Pause { .. }
+                | OperationKind::Resume { .. }
+                | OperationKind::Rejoin { .. }
+        ),
         (OperationState::Running, _) => true,
         // The pair moved: there is no way back (R14), and nothing left to refuse.
         (OperationState::Moved, OperationState::Done | OperationState::Failed { .. }) => true,

@@ -5,11 +5,11 @@ mod core_world;
 
 use continuum_domain::Epoch;
 use continuum_domain::operation::{
-    Method, Operation, OperationState, Step, StepOutcome, StepRecord,
+    Method, Operation, OperationState, RejoinMethod, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::sequence::{self, CoreEffect, CoreOrder, TRIGGER_ORDERED, decide};
 use continuum_domain::traffic::DrainFailure;
-use core_world::{Event, World, event, failover, method, region, rest, switchover};
+use core_world::{Event, World, event, failover, method, region, rejoin, rest, switchover};
 use proptest::prelude::*;
 
 proptest! {
@@ -45,6 +45,18 @@ proptest! {
         }
         world.run_out();
         prop_assert_eq!(world.orders_sent, 0, "a failover stops nobody by directive");
+    }
+
+    /// A rejoin ends with the member following, or with a reason; a listed one is never cloned.
+    #[test]
+    fn a_rejoin_ends_as_the_member_does(
+        clone in any::<bool>(),
+        events in prop::collection::vec(rejoin::event(), 0..80),
+    ) {
+        let method = if clone { RejoinMethod::Clone } else { RejoinMethod::Retry };
+        let mut world = rejoin::Rejoining::new(method);
+        events.into_iter().for_each(|event| world.happen(event));
+        world.run_out();
     }
 
     /// A pause ends with the pair at rest, or with whoever holds it and challengers let in again.
@@ -112,6 +124,47 @@ proptest! {
 
 fn lines(operation: &Operation) -> Vec<(Step, StepOutcome)> {
     operation.steps.iter().map(|line| (line.step, line.outcome.clone())).collect()
+}
+
+#[test]
+fn a_member_is_brought_back_in_good_weather() {
+    for method in [RejoinMethod::Retry, RejoinMethod::Clone] {
+        let mut world = rejoin::Rejoining::new(method);
+        world.run_out();
+        assert_eq!(world.operation.state, OperationState::Done, "{:?}", world.operation);
+        assert_eq!(world.cloned, method == RejoinMethod::Clone);
+    }
+}
+
+/// An agent of an older version takes no notice: the operation ends by its deadline, and says so.
+#[test]
+fn an_agent_that_does_not_know_the_order_is_waited_for_no_longer_than_a_minute() {
+    let mut world = rejoin::Rejoining::new(RejoinMethod::Clone);
+    world.old = true;
+    for _ in 0..62 {
+        world.look();
+        world.happen(rejoin::Event::Obey);
+        world.now_ms += 1_000;
+    }
+    let OperationState::Failed { reason } = &world.operation.state else {
+        panic!("{:?}", world.operation)
+    };
+    assert!(reason.contains("older version"), "{reason}");
+}
+
+#[test]
+fn a_rejoin_called_off_after_its_order_says_that_the_member_goes_on() {
+    let mut world = rejoin::Rejoining::new(RejoinMethod::Clone);
+    world.look();
+    world.happen(rejoin::Event::Obey);
+    world.look();
+    world.happen(rejoin::Event::Obey);
+    world.happen(rejoin::Event::Cancel);
+    world.look();
+    let OperationState::Failed { reason } = &world.operation.state else {
+        panic!("{:?}", world.operation)
+    };
+    assert!(reason.contains("no longer waited for"), "{reason}");
 }
 
 #[test]
@@ -504,6 +557,18 @@ mod planted {
         let noticed = result.expect_err("unnoticed").to_string();
         println!("{bug:?}, {method:?}: {} runs, shrinking among them: {noticed}", ran.get());
         assert!(by.iter().any(|text| noticed.contains(text)), "{noticed}");
+    }
+
+    #[test]
+    fn cloned_unasked() {
+        plant(Some(Bug::ClonedUnasked));
+        let run = std::panic::catch_unwind(|| {
+            super::rejoin::Rejoining::new(super::RejoinMethod::Clone).run_out();
+        });
+        plant(None);
+        let panic = run.expect_err("unnoticed");
+        let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+        assert!(text.contains("R13"), "{text}");
     }
 
     #[test]

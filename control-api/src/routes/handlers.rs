@@ -21,8 +21,8 @@ use crate::reference;
 use crate::rest::{
     API, AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, DiffQuery, EventsQuery,
     ExportQuery, FailbackRequest, FailoverRequest, FleetQuery, HistoryQuery, OperationsQuery, Page,
-    PairsQuery, PausePairRequest, PauseQuery, PauseRequest, ReasonBody, ResumePairRequest,
-    RollbackRequest, SpecVersion, Started, SwitchoverRequest, VerifyQuery,
+    PairsQuery, PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RejoinRequest,
+    ResumePairRequest, RollbackRequest, SpecVersion, Started, SwitchoverRequest, VerifyQuery,
 };
 
 /// A client's library and whatever is between it and us take a silent stream for a dead one.
@@ -209,6 +209,14 @@ pub async fn resume_pair(
     order: Order<ResumePairRequest>,
 ) -> Response {
     started(api.resume_pair(order.ask, id, order.body).await)
+}
+
+pub async fn rejoin(
+    State(api): Handle,
+    Id(id): Id<PairId>,
+    order: Order<RejoinRequest>,
+) -> Response {
+    started(api.rejoin(order.ask, id, order.body).await)
 }
 
 pub async fn operations(

@@ -24,8 +24,9 @@ use crate::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
     AutomationPause, CoreView, DiffQuery, ExportQuery, FailbackRequest, FailoverRequest, Fleet,
     FleetQuery, HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery,
-    PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RegionView, ResumePairRequest,
-    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
+    PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RegionView, RejoinRequest,
+    ResumePairRequest, RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    VerifyQuery,
 };
 
 use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
@@ -134,6 +135,13 @@ pub trait Api: AccessApi + ApprovalApi + Send + Sync + 'static {
         ask: Ask,
         pair: PairId,
         body: ResumePairRequest,
+    ) -> Result<Started, ApiError>;
+    /// Plans or starts that a member rejoins at once.
+    async fn rejoin(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: RejoinRequest,
     ) -> Result<Started, ApiError>;
     /// Operations, newest first.
     async fn operations(

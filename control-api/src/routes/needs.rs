@@ -3,13 +3,14 @@
 //! `docs/SECURITY.md` has the same table, and a test holds every line of it against a running core.
 
 use continuum_domain::access::{Labels, Selector, Tier, Verb};
+use continuum_domain::operation::RejoinMethod;
 use continuum_domain::{AccessName, ApprovalId, OperationId, PairId};
 use serde::de::DeserializeOwned;
 
 use crate::access::TokenBody;
 use crate::rest::{
     ApplyPair, ApplyQuery, FailbackRequest, FailoverRequest, PausePairRequest, PauseQuery,
-    PauseRequest, ResumePairRequest, RollbackRequest, SwitchoverRequest,
+    PauseRequest, RejoinRequest, ResumePairRequest, RollbackRequest, SwitchoverRequest,
 };
 
 /// Over what a tier must be held.
@@ -96,7 +97,7 @@ pub fn needs(id: &str) -> &'static [Need] {
             const { &[need("", Tier::Admin, Place::Pair), need(DRY, Tier::Developer, Place::Pair)] }
         }
         "removePair" | "rollBackPair" => const { &[need("", Tier::Admin, Place::Pair)] },
-        "switchOver" | "failBack" | "pausePair" | "resumePair" => {
+        "switchOver" | "failBack" | "pausePair" | "resumePair" | "rejoinMember" => {
             const { &[need("", Tier::Operator, Place::Pair), need(DRY, Tier::Developer, Place::Pair)] }
         }
         "failOver" => {
@@ -172,6 +173,7 @@ pub fn verb(id: &str) -> Option<Verb> {
     match id {
         "switchOver" | "failBack" => Some(Verb::Switchover),
         "pausePair" => Some(Verb::Stop),
+        "rejoinMember" => Some(Verb::Clone),
         "failOver" => Some(Verb::Failover),
         "applyPair" | "rollBackPair" => Some(Verb::Change),
         "removePair" => Some(Verb::Remove),
@@ -206,6 +208,7 @@ impl Asked<'_> {
                 | "failBack"
                 | "pausePair"
                 | "resumePair"
+                | "rejoinMember"
                 | "pauseAutomation"
                 | "createToken"
         )
@@ -229,6 +232,7 @@ impl Asked<'_> {
             "failBack" => self.body::<FailbackRequest>().is_some_and(|body| body.dry_run),
             "pausePair" => self.body::<PausePairRequest>().is_some_and(|body| body.dry_run),
             "resumePair" => self.body::<ResumePairRequest>().is_some_and(|body| body.dry_run),
+            "rejoinMember" => self.body::<RejoinRequest>().is_some_and(|body| body.dry_run),
             _ => false,
         };
         match self.id {
@@ -245,7 +249,13 @@ impl Asked<'_> {
 
     /// What it wants to do to a pair, where a safety rule may keep it.
     pub fn verb(&self) -> Option<Verb> {
-        verb(self.id).filter(|_| self.case() != DRY)
+        verb(self.id).filter(|_| self.case() != DRY && !self.retries())
+    }
+
+    /// A member that tries again does nothing that it would not do by itself.
+    fn retries(&self) -> bool {
+        let retry = |body: RejoinRequest| body.method == RejoinMethod::Retry;
+        self.id == "rejoinMember" && self.body::<RejoinRequest>().is_some_and(retry)
     }
 
     /// The one pair whose automation is meant.

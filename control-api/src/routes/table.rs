@@ -10,8 +10,8 @@ use crate::rest::{
     AutomationPause, CoreView, DiffQuery, EventsQuery, ExportQuery, FailbackRequest,
     FailoverRequest, Fleet, FleetQuery, HistoryEntry, HistoryQuery, LeaseView, OperationsQuery,
     PairView, PairsQuery, PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RegionView,
-    ResumePairRequest, RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
-    VerifyQuery,
+    RejoinRequest, ResumePairRequest, RollbackRequest, SpecDiff, SpecVersion, Started, Status,
+    SwitchoverRequest, VerifyQuery,
 };
 
 use crate::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
@@ -136,6 +136,12 @@ fn moves() -> Vec<Endpoint> {
             .answers::<Started>(202, "It is under way; follow it at `Location`.")
             .answers::<Started>(200, "Only a plan.")
             .problems(&[NO_PAIR, (409, "move-refused"), UNDER_WAY]),
+        Endpoint::new(("POST", "/pairs/{pair}/rejoin"), ("rejoinMember", "Moves"), "Bring a member back", post(handle::rejoin))
+            .details("A member that does not follow tries again at once (`retry`), or has its data directory replaced by a fresh copy of the holder's (`clone`). Before a copy the ledger does without the member, which a `strict` pair refuses while it is listed. It bars no move, and whoever else becomes holder ends it.")
+            .body::<RejoinRequest>(r#"{"region": "hel", "method": "clone", "reason": "CHG-4716: its disk was repaired"}"#)
+            .answers::<Started>(202, "It is under way; follow it at `Location`.")
+            .answers::<Started>(200, "Only a plan.")
+            .problems(&[NO_PAIR, (409, "move-refused"), UNDER_WAY, (422, "not-a-member")]),
     ]
 }
 

@@ -132,6 +132,8 @@ impl Coverage {
                 CoreEffect::Send { order: CoreOrder::FailOver { .. }, .. } => {
                     "send fail-over".into()
                 }
+                CoreEffect::Send { order: CoreOrder::KeepOut { .. }, .. } => "send keep-out".into(),
+                CoreEffect::Send { order: CoreOrder::Rejoin { .. }, .. } => "send rejoin".into(),
                 CoreEffect::Send { order: CoreOrder::Rest { .. }, .. } => "send rest".into(),
                 CoreEffect::SetPaused { paused } => format!("paused {paused}"),
                 CoreEffect::Send { order: CoreOrder::HoldTraffic { .. }, .. } => {

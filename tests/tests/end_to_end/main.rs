@@ -9,6 +9,7 @@ mod haproxy;
 mod kubernetes;
 mod lab_command;
 mod ledger_takeover;
+mod member_rejoin;
 mod names_elsewhere;
 mod pair_pause;
 mod planned_switchover;

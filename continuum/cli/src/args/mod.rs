@@ -63,6 +63,8 @@ pub enum Command {
     Failback(FailbackArgs),
     /// Move the primary without its help
     Failover(FailoverArgs),
+    /// Bring a member back that does not follow: it tries again, or takes a fresh copy
+    Rejoin(RejoinArgs),
     /// List, show, watch, cancel and approve operations
     Operation(OperationArgs),
     /// Stop automatic failovers for a while

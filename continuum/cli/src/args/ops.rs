@@ -284,6 +284,31 @@ pub struct FailoverArgs {
     pub client: ClientFlags,
 }
 
+/// `rejoin`.
+#[derive(Debug, Args)]
+pub struct RejoinArgs {
+    /// The pair
+    pub pair: PairId,
+    /// The member that does not follow as it should
+    #[arg(long, value_name = "REGION")]
+    pub region: RegionId,
+    /// Replace its data directory by a fresh copy of the holder's
+    #[arg(long)]
+    pub clone: bool,
+    /// Only plan: checks everything, touches nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print each step as it happens and wait for the end
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
+    /// Why; kept in the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Connection and output.
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
 /// `operation`.
 #[derive(Debug, Args)]
 pub struct OperationArgs {

@@ -33,6 +33,7 @@ pub async fn run(command: Command, variables: &Variables) -> Result<Exit, Failur
         Command::Pair(args) => pairs::run(args, variables).await,
         Command::Switchover(args) => moves::switchover(args, variables).await,
         Command::Failback(args) => moves::failback(args, variables).await,
+        Command::Rejoin(args) => moves::rejoin(args, variables).await,
         Command::Failover(args) => moves::failover(args, variables).await,
         Command::Operation(args) => operations::run(args, variables).await,
         Command::PauseAutomation(args) => automation::pause(args, variables).await,

@@ -1,9 +1,12 @@
-//! `switchover`, `failback` and `failover`.
+//! `switchover`, `failback`, `failover` and `rejoin`.
 
-use continuum_control_api::rest::{FailbackRequest, FailoverRequest, Started, SwitchoverRequest};
+use continuum_control_api::rest::{
+    FailbackRequest, FailoverRequest, RejoinRequest, Started, SwitchoverRequest,
+};
 use continuum_domain::Epoch;
+use continuum_domain::operation::RejoinMethod;
 
-use crate::args::ops::{FailbackArgs, FailoverArgs, SwitchoverArgs};
+use crate::args::ops::{FailbackArgs, FailoverArgs, RejoinArgs, SwitchoverArgs};
 use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 use crate::ops::session::Session;
@@ -43,6 +46,16 @@ pub async fn failover(args: FailoverArgs, variables: &Variables) -> Result<Exit,
         reason: args.reason,
     };
     let started = session.ask(async || session.api.failover(&args.pair, &body).await).await?;
+    follow(&session, started, args.wait).await
+}
+
+/// Plans or starts that a member rejoins.
+pub async fn rejoin(args: RejoinArgs, variables: &Variables) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client, variables)?;
+    let RejoinArgs { region, clone, dry_run, reason, .. } = args;
+    let method = if clone { RejoinMethod::Clone } else { RejoinMethod::Retry };
+    let body = RejoinRequest { region, method, dry_run, reason };
+    let started = session.ask(async || session.api.rejoin(&args.pair, &body).await).await?;
     follow(&session, started, args.wait).await
 }
 

@@ -2,7 +2,7 @@
 
 use continuum_control_api::rest::Plan;
 use continuum_domain::operation::{
-    Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
+    Method, Operation, OperationKind, OperationState, RejoinMethod, Step, StepOutcome, StepRecord,
 };
 
 use super::style::{Style, Tone};
@@ -20,6 +20,12 @@ pub fn kind(operation: &Operation) -> String {
         }
         OperationKind::Pause { from } => format!("pause in {from}"),
         OperationKind::Resume { to } => format!("resume in {to}"),
+        OperationKind::Rejoin { region, method: RejoinMethod::Retry } => {
+            format!("rejoin of {region}, trying again")
+        }
+        OperationKind::Rejoin { region, method: RejoinMethod::Clone } => {
+            format!("rejoin of {region}, by a fresh copy")
+        }
     }
 }
 

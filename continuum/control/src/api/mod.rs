@@ -9,8 +9,9 @@ use continuum_control_api::rest::{
     AddCoreNode, Applied, ApplyPair, ApplyQuery, AuditQuery, AuditRecord, AuditVerdict,
     AutomationPause, CoreView, DiffQuery, ExportQuery, FailbackRequest, FailoverRequest, Fleet,
     FleetQuery, HistoryEntry, HistoryQuery, LeaseView, OperationsQuery, Page, PairView, PairsQuery,
-    PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RegionView, ResumePairRequest,
-    RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest, VerifyQuery,
+    PausePairRequest, PauseQuery, PauseRequest, ReasonBody, RegionView, RejoinRequest,
+    ResumePairRequest, RollbackRequest, SpecDiff, SpecVersion, Started, Status, SwitchoverRequest,
+    VerifyQuery,
 };
 use continuum_control_api::routes::{Api, ApiError, Events, Export, Sight};
 use continuum_control_api::sinks::{DeadLetter, SinkRetried, SinkTested, SinkView};
@@ -233,6 +234,15 @@ impl Api for Service {
         body: ResumePairRequest,
     ) -> Result<Started, ApiError> {
         moves::resume_pair(&self.core, &ask, &pair, body).await
+    }
+
+    async fn rejoin(
+        &self,
+        ask: Ask,
+        pair: PairId,
+        body: RejoinRequest,
+    ) -> Result<Started, ApiError> {
+        moves::rejoin(&self.core, &ask, &pair, body).await
     }
 
     async fn operations(

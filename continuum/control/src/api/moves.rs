@@ -2,8 +2,8 @@
 
 use continuum_control_api::ask::Ask;
 use continuum_control_api::rest::{
-    FailbackRequest, FailoverRequest, PausePairRequest, Plan, ResumePairRequest, Started,
-    SwitchoverRequest,
+    FailbackRequest, FailoverRequest, PausePairRequest, Plan, RejoinRequest, ResumePairRequest,
+    Started, SwitchoverRequest,
 };
 use continuum_control_api::routes::ApiError;
 use continuum_domain::access::LOUD;
@@ -15,9 +15,9 @@ use continuum_domain::{Epoch, PairId, PairRecord, RegionId};
 use super::{operation_of, pair_not_found};
 use crate::core::{Core, new_operation_id};
 use crate::plan::{self, Inputs, Wish};
-use crate::rest;
 use crate::state::Change;
 use crate::view::Reports;
+use crate::{rejoin, rest};
 
 pub(super) async fn switchover(
     core: &Core,
@@ -130,7 +130,21 @@ pub(super) async fn resume_pair(
     stand(core, ask, pair, (body.dry_run, body.reason), wish).await
 }
 
-/// Plans or starts what stops a pair or starts it again.
+pub(super) async fn rejoin(
+    core: &Core,
+    ask: &Ask,
+    pair: &PairId,
+    body: RejoinRequest,
+) -> Result<Started, ApiError> {
+    let RejoinRequest { region, method, dry_run, reason } = body;
+    let wish = |inputs: &Inputs<'_>| {
+        let plan = rejoin::plan(inputs, &region, method);
+        (plan, Some(OperationKind::Rejoin { region, method }))
+    };
+    stand(core, ask, pair, (dry_run, reason), wish).await
+}
+
+/// Plans or starts what stops a pair, starts it again, or brings a member back.
 async fn stand(
     core: &Core,
     ask: &Ask,

@@ -11,9 +11,11 @@ use continuum_domain::corroborate::Corroboration;
 use continuum_domain::safety::Reason;
 use continuum_domain::{Epoch, PairId, RegionId, Tick};
 use continuum_runtime::Role;
+use continuum_runtime::traces::Began;
 
 use crate::core::{Core, new_operation_id};
 use crate::state::{Change, FailoverAsk, Judgement, Reply};
+use crate::traces::{Wish, grant_context, tell_grant};
 use crate::view::Reports;
 
 /// How long a better candidate is waited for. It is connected and asks by itself when it sees the
@@ -72,13 +74,22 @@ pub(super) async fn answer(core: &Core, region: &RegionId, ask: Ask) -> Option<T
         corroboration: ask.corroboration,
         failovers_max: core.config.max_failovers_at_once,
     };
-    let answer = decide(core, region, ask).await?;
+    let answer = traced(core, region, decide(core, region, ask).await?);
     tracing::info!(%region, %pair, %epoch, ?answer, "failover asked for");
     Some(ToAgent::Grant { request, pair, epoch, answer: answer.into() })
 }
 
+/// A grant says below which span what comes of it is told.
+fn traced(core: &Core, region: &RegionId, mut answer: GrantAnswer) -> GrantAnswer {
+    if let GrantAnswer::Granted { operation, trace, .. } = &mut answer {
+        let known = core.node.read(|state| state.operation(operation).cloned());
+        *trace = known.and_then(|operation| grant_context(core, &operation, region));
+    }
+    answer
+}
+
 async fn decide(core: &Core, region: &RegionId, ask: FailoverAsk) -> Option<GrantAnswer> {
-    let now_ms = core.now_ms();
+    let (now_ms, began) = (core.now_ms(), Began::now(&core.clock));
     let first_look = core.node.read(|state| {
         let judgement = state.judge(now_ms, &ask);
         let settled = match &judgement {
@@ -101,8 +112,13 @@ async fn decide(core: &Core, region: &RegionId, ask: FailoverAsk) -> Option<Gran
         };
     }
     let actor = format!("{}/{region}", Role::Region.label());
+    let (id, pair, epoch) = (ask.id.clone(), ask.pair.clone(), ask.epoch);
+    let wish = Wish { id, pair, epoch, region: region.clone(), began };
     match core.propose(&actor, Change::RequestFailover(ask)).await {
-        Ok(Reply::Grant(answer)) => Some(answer),
+        Ok(Reply::Grant(answer)) => {
+            tell_grant(core, wish, &answer);
+            Some(answer)
+        }
         Ok(other) => {
             tracing::error!(%other, "a failover request was answered with something else");
             None

@@ -12,8 +12,8 @@ use super::Ages;
 use crate::core::Core;
 use crate::link::registry::millis;
 use crate::plan::{self, Inputs, Wish};
-use crate::rest;
 use crate::view::Reports;
+use crate::{rejoin, rest};
 
 /// Facts for one operation, measured now. What cannot be measured stays unknown.
 pub(super) async fn measure(core: &Core, operation: &Operation, ages: &Ages) -> MoveFacts {
@@ -65,6 +65,7 @@ pub(super) async fn measure(core: &Core, operation: &Operation, ages: &Ages) -> 
         synchronous: spec.durability.is_synchronous(),
         switchover_deadline_ms: i64::try_from(spec.switchover_deadline.as_millis())
             .unwrap_or(i64::MAX),
+        member_streams: reports.streams(to),
         not_still: rest::not_still(&reports, &spec),
         switches: switches(core, &operation.pair, &spec),
         drain_ms: i64::try_from(spec.drain.as_millis()).unwrap_or(i64::MAX),
@@ -98,6 +99,9 @@ fn preflight(
     let wish = match &operation.kind {
         OperationKind::Pause { from } => return rest::pause(&inputs, Some(from)).refusals,
         OperationKind::Resume { to } => return rest::resume(&inputs, Some(to)).refusals,
+        OperationKind::Rejoin { region, method } => {
+            return rejoin::plan(&inputs, region, *method).refusals;
+        }
         OperationKind::Switchover { method, .. } => Wish::Switchover(Some(*method)),
         OperationKind::Failover { allow_data_loss, .. } => Wish::Failover {
             allow_data_loss: *allow_data_loss,

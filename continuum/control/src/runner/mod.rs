@@ -212,6 +212,8 @@ fn send(
         CoreOrder::SwitchOver { to, deadline_ms } => Order::SwitchOver { to, deadline_ms },
         CoreOrder::AbortSwitchOver => Order::AbortSwitchOver,
         CoreOrder::Rest { deadline_ms } => Order::Rest { deadline_ms },
+        CoreOrder::KeepOut { region, hold_ms } => Order::KeepOut { region, hold_ms },
+        CoreOrder::Rejoin { clone, deadline_ms } => Order::Rejoin { clone, deadline_ms },
         CoreOrder::TakeOver { deadline_ms } => Order::TakeOver { deadline_ms },
         CoreOrder::FailOver { allow_data_loss } => Order::FailOver { allow_data_loss },
     };

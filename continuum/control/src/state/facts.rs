@@ -252,6 +252,7 @@ impl CoreState {
             operation.pair == entry.pair
                 && sequence::target(operation) == region
                 && operation.at_epoch < entry.epoch
+                && !matches!(operation.kind, OperationKind::Rejoin { .. })
                 && (!operation.state.is_final() || sequence::was_moved(operation))
         };
         let named = entry.operation.as_ref().filter(|id| self.operations.get(id).is_some_and(fits));
@@ -261,7 +262,7 @@ impl CoreState {
                     OperationKind::Switchover { .. } | OperationKind::Resume { .. } => true,
                     OperationKind::Failover { .. } => false,
                     // Nobody becomes holder by it.
-                    OperationKind::Pause { .. } => return false,
+                    OperationKind::Pause { .. } | OperationKind::Rejoin { .. } => return false,
                 };
                 kind == planned
             };

@@ -10,7 +10,7 @@ use continuum_domain::sequence::TRIGGER_ORDERED;
 use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::spec::PairSpec;
 
-use super::{CoreState, Denial, FailoverAsk, Line, Reply, Waiting};
+use super::{CoreState, Denial, FailoverAsk, Line, Reply, Waiting, bars};
 
 /// The code of the refusal in mode observe-only: its operation is the record of what would have
 /// been done.
@@ -52,6 +52,7 @@ impl CoreState {
                     OperationKind::Failover { allow_data_loss: true, .. }
                 ),
                 by_person: was_a_persons(operation),
+                trace: None,
             });
         }
         let verdict = self.verdict(now_ms, ask, spec);
@@ -137,9 +138,7 @@ impl CoreState {
     /// What bars an ask: as [`CoreState::barring`], but for what gives way to it.
     fn barred_by(&self, ask: &FailoverAsk) -> Option<&Operation> {
         self.running(&ask.pair).find(|operation| {
-            !waits_for_approval(operation)
-                && operation.at_epoch >= ask.epoch
-                && !gives_way(operation, ask)
+            bars(operation) && operation.at_epoch >= ask.epoch && !gives_way(operation, ask)
         })
     }
 
@@ -184,6 +183,7 @@ impl CoreState {
                     operation,
                     allow_data_loss: false,
                     by_person: false,
+                    trace: None,
                 })
             }
             Judgement::Wait { reason, data_loss } => {

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use continuum_control_api::ask::RequestKey;
 use continuum_control_api::rest::{AuditRecord, AuditVerdict, AutomationPause, SpecVersion};
 use continuum_control_api::routes::ApiError;
-use continuum_domain::operation::{Method, Operation, OperationKind, OperationState, StepRecord};
+use continuum_domain::operation::{
+    Method, Operation, OperationKind, OperationState, RejoinMethod, StepRecord,
+};
 use continuum_domain::safety::Pause;
 use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::spec::PairSpec;
@@ -304,8 +306,16 @@ impl CoreState {
     /// The operation that bars a move from `epoch`: one that runs from it. What runs from an earlier
     /// one has had its epoch, and whoever won the lease by it may be dead before it took writes.
     pub fn barring(&self, pair: &PairId, epoch: Epoch) -> Option<&Operation> {
-        self.running(pair)
-            .find(|operation| !waits_for_approval(operation) && operation.at_epoch >= epoch)
+        self.running(pair).find(|operation| bars(operation) && operation.at_epoch >= epoch)
+    }
+
+    /// A rejoin that runs on a pair from `epoch`. It bars another one, and no move: whoever moves the
+    /// pair ends it.
+    pub fn rejoining(&self, pair: &PairId, epoch: Epoch) -> Option<&Operation> {
+        let rejoins = |one: &&Operation| {
+            matches!(one.kind, OperationKind::Rejoin { .. }) && one.at_epoch >= epoch
+        };
+        self.running(pair).find(rejoins)
     }
 
     /// A failover of a pair that an agent asked for and nobody has approved yet. It bars nothing:
@@ -435,6 +445,11 @@ fn state_word(state: &OperationState) -> String {
     }
 }
 
+/// Whether an operation that runs keeps others from the pair.
+fn bars(operation: &Operation) -> bool {
+    !waits_for_approval(operation) && !matches!(operation.kind, OperationKind::Rejoin { .. })
+}
+
 /// From where to where, for the audit chain.
 fn kind_text(kind: &OperationKind) -> String {
     match kind {
@@ -448,5 +463,11 @@ fn kind_text(kind: &OperationKind) -> String {
         }
         OperationKind::Pause { from } => format!("{from} -> nobody (pause)"),
         OperationKind::Resume { to } => format!("nobody -> {to} (resume)"),
+        OperationKind::Rejoin { region, method: RejoinMethod::Retry } => {
+            format!("{region} (rejoin: try again)")
+        }
+        OperationKind::Rejoin { region, method: RejoinMethod::Clone } => {
+            format!("{region} (rejoin: fresh clone)")
+        }
     }
 }

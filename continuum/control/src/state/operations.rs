@@ -25,7 +25,10 @@ impl CoreState {
             let text = "the target is not a member of the pair; nothing was changed";
             return Reply::Refused(ApiError::new(422, "not-a-member", text));
         }
-        if let Some(running) = self.barring(&operation.pair, operation.at_epoch) {
+        let (pair, epoch) = (&operation.pair, operation.at_epoch);
+        let rejoins = matches!(operation.kind, OperationKind::Rejoin { .. });
+        let rejoining = self.rejoining(pair, epoch).filter(|_| rejoins);
+        if let Some(running) = self.barring(pair, epoch).or(rejoining) {
             let same = running.kind == operation.kind
                 && running.at_epoch == operation.at_epoch
                 && running.actor == operation.actor;

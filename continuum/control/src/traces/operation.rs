@@ -5,7 +5,7 @@
 
 use continuum_control_api::link::Order;
 use continuum_domain::operation::{
-    Method, Operation, OperationKind, OperationState, Step, StepOutcome, StepRecord,
+    Method, Operation, OperationKind, OperationState, RejoinMethod, Step, StepOutcome, StepRecord,
 };
 use continuum_domain::sequence::{kind_label, origin, target};
 use continuum_domain::trace::{SpanId, TraceContext, TraceId};
@@ -39,13 +39,13 @@ impl Place {
         })
     }
 
-    fn at(&self, span: SpanId) -> TraceContext {
+    pub(super) fn at(&self, span: SpanId) -> TraceContext {
         TraceContext { trace: self.trace, span, sampled: self.sampled }
     }
 }
 
 /// A name that everybody finds who knows the parts.
-fn derived<const N: usize>(parts: &[&str]) -> [u8; N] {
+pub(super) fn derived<const N: usize>(parts: &[&str]) -> [u8; N] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update(part.as_bytes());
@@ -55,7 +55,7 @@ fn derived<const N: usize>(parts: &[&str]) -> [u8; N] {
     std::array::from_fn(|index| digest[index])
 }
 
-fn root(id: &OperationId) -> SpanId {
+pub(super) fn root(id: &OperationId) -> SpanId {
     SpanId(derived(&["operation", id.as_str()]))
 }
 
@@ -80,6 +80,8 @@ pub(crate) fn directive_context(
     let step = match order {
         Order::SwitchOver { .. } | Order::Rest { .. } => Some(Step::StopWrites),
         Order::TakeOver { .. } | Order::FailOver { .. } => Some(Step::Commit),
+        Order::KeepOut { .. } => Some(Step::Bar),
+        Order::Rejoin { .. } => Some(Step::Rejoin),
         Order::AbortSwitchOver
         | Order::Checkpoint
         | Order::HoldTraffic { .. }
@@ -144,6 +146,7 @@ fn unanswered(operation: &Operation, place: Place, ended_ms: i64) -> Option<Span
         OperationKind::Switchover { to, method: Method::Hot, .. }
         | OperationKind::Failover { to, .. }
         | OperationKind::Resume { to } => (Step::Commit, to),
+        OperationKind::Rejoin { region, .. } => (Step::Rejoin, region),
     };
     let announced = |line: &&StepRecord| line.step == step && line.region.is_none();
     let announced = operation.steps.iter().find(announced)?;
@@ -200,6 +203,13 @@ fn whole(operation: &Operation, place: Place, ended_ms: i64) -> Span {
         OperationKind::Failover { trigger, autonomous, .. } => {
             attributes.push(("continuum.trigger", trigger.as_str().into()));
             attributes.push(("continuum.autonomous", Value::Truth(*autonomous)));
+        }
+        OperationKind::Rejoin { method, .. } => {
+            let method = match method {
+                RejoinMethod::Retry => "retry",
+                RejoinMethod::Clone => "clone",
+            };
+            attributes.push(("continuum.method", method.into()));
         }
         OperationKind::Pause { .. } | OperationKind::Resume { .. } => {}
     }

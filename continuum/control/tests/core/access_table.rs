@@ -140,6 +140,9 @@ fn request(world: &World, line: &Line) -> (String, Option<Value>) {
         ("PUT", "/pairs/{pair}") => json!({ "spec": labelled(pair, environment) }),
         (_, "/pairs/{pair}/rollback") => json!({ "version": 1 }),
         (_, "/pairs/{pair}/switchover") => json!({ "to": "hel", "dry_run": dry }),
+        (_, "/pairs/{pair}/rejoin") => {
+            json!({ "region": "hel", "method": "clone", "dry_run": dry })
+        }
         (_, "/pairs/{pair}/failover") => {
             json!({ "to": "hel", "dry_run": dry, "allow_data_loss": loss, "epoch": 1 })
         }

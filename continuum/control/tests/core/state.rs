@@ -191,7 +191,7 @@ fn a_grant_is_one_operation_however_often_it_is_asked_for() {
     let again = core.ask("op-two", 1);
     assert_eq!(first, again);
     assert!(
-        matches!(&first, GrantAnswer::Granted { operation, allow_data_loss: false, by_person: false } if operation.as_str() == "op-one")
+        matches!(&first, GrantAnswer::Granted { operation, allow_data_loss: false, by_person: false, .. } if operation.as_str() == "op-one")
     );
     assert_eq!(core.only_operation().at_epoch, Epoch(1));
 }
@@ -243,7 +243,7 @@ fn semi_automatic_waits_and_an_approval_lets_it_go() {
     assert!(matches!(core.apply(change.clone()), Reply::Operation(_)));
     assert_eq!(
         core.ask("op-three", 1),
-        GrantAnswer::Granted { operation, allow_data_loss: false, by_person: true }
+        GrantAnswer::Granted { operation, allow_data_loss: false, by_person: true, trace: None }
     );
     assert!(
         matches!(core.apply(change), Reply::Refused(error) if error.problem.code == "nothing-to-approve")
@@ -322,7 +322,7 @@ fn an_async_pair_over_its_bound_waits_for_an_approval_of_the_loss() {
     core.apply(Change::Approve { operation: operation.clone(), reason: "ok".into() });
     assert_eq!(
         core.ask_with_lag("op-two", 1, Some(101)),
-        GrantAnswer::Granted { operation, allow_data_loss: true, by_person: true }
+        GrantAnswer::Granted { operation, allow_data_loss: true, by_person: true, trace: None }
     );
 }
 

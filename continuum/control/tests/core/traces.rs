@@ -5,10 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_control_api::client::ApiClient;
-use continuum_control_api::link::Order;
-use continuum_control_api::rest::{API, Started, SwitchoverRequest};
+use continuum_control_api::link::{GrantAnswer, Order};
+use continuum_control_api::rest::{API, PauseQuery, PauseRequest, Started, SwitchoverRequest};
 use continuum_domain::operation::{Operation, OperationState};
+use continuum_runtime::seed;
 use continuum_runtime::traces::TracesConfig;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::core_cluster::{at_rest, ended};
 use crate::support::agent::Agent;
@@ -203,4 +208,116 @@ async fn a_trace_that_the_caller_does_not_keep_is_not_told() {
     assert_eq!(refused.attribute("error.type"), "pair-not-found");
     assert_eq!(refused.error, None, "a caller's mistake is no error of the server");
     assert_eq!(collector.trace(TRACE), []);
+}
+
+/// TLS before a collector, as a gateway of the collector's operator does it; its own certificate.
+async fn behind_tls(collector: &Collector) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    let plain = collector.endpoint.trim_start_matches("http://").to_owned();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    seed::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let (acceptor, plain) = (acceptor.clone(), plain.clone());
+            seed::spawn(async move {
+                // Who does not trust the certificate goes away again.
+                let Ok(mut tls) = acceptor.accept(tcp).await else { return };
+                let mut inside = TcpStream::connect(plain).await.unwrap();
+                let _closed = tokio::io::copy_bidirectional(&mut tls, &mut inside).await;
+            });
+        }
+    });
+    (endpoint, made.cert.pem())
+}
+
+/// A request of a kept trace, told or not.
+async fn looked_at(cluster: &Cluster) {
+    let leader = cluster.leader().await;
+    let path = format!("{API}/pairs/nowhere");
+    call(cluster, &leader, ("GET", &path), Some(&parent()), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_behind_tls_is_told_by_who_trusts_its_authority() {
+    let collector = Collector::start().await;
+    let (endpoint, certificate) = behind_tls(&collector).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("collector.pem");
+    std::fs::write(&file, certificate).unwrap();
+    let trusting = TracesConfig { authority: Some(file.clone()), ..traces(&endpoint) };
+    let cluster = Cluster::start_with(move |config| config.traces = Some(trusting.clone())).await;
+    looked_at(&cluster).await;
+    eventually("the request is told over TLS", || async {
+        (!collector.trace(TRACE).is_empty()).then_some(())
+    })
+    .await;
+
+    // Another authority's word for the same name is none.
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&file, other.cert.pem()).unwrap();
+    let quiet = Collector::start().await;
+    let (endpoint, _) = behind_tls(&quiet).await;
+    let doubting = TracesConfig { authority: Some(file), ..traces(&endpoint) };
+    let cluster = Cluster::start_with(move |config| config.traces = Some(doubting.clone())).await;
+    looked_at(&cluster).await;
+    let leader = cluster.leader().await;
+    eventually("what was not taken is counted", || async {
+        let (_, text) = call(&cluster, &leader, ("GET", "/metrics"), None, None).await;
+        let dropped = "continuum_trace_spans_dropped_total";
+        let line = text.lines().find(|line| line.starts_with(dropped))?;
+        (line.rsplit(' ').next()?.parse::<f64>().ok()? > 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(quiet.sent(), [], "told to who could not show whom it is");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_is_part_of_the_trace_of_its_failover() {
+    let collector = Collector::start().await;
+    let (cluster, client, _fsn, hel) = traced(&collector.endpoint).await;
+    let pause = PauseRequest { pair: Some(shop()), reason: "work".into(), for_ms: 600_000 };
+    client.pause(&pause).await.unwrap();
+    eventually("the agent told of the pause", || async { hel.automation_paused().then_some(()) })
+        .await;
+    assert!(matches!(hel.ask(1).await, GrantAnswer::Denied { .. }));
+    let grants = |decision: &'static str| {
+        let all = collector.sent().into_iter().map(|(_, span)| span);
+        all.filter(move |span| {
+            span.name == "grant" && span.attribute("continuum.decision") == decision
+        })
+        .collect::<Vec<Seen>>()
+    };
+    let denied = eventually("the denial is told", || async { grants("denied").pop() }).await;
+    assert_eq!((denied.parent, denied.error.as_deref()), (None, Some("failover-denied")));
+    client.resume(&PauseQuery { pair: Some(shop()) }, "done").await.unwrap();
+
+    let GrantAnswer::Granted { operation, trace, .. } = hel.ask(1).await else { panic!("denied") };
+    let below = trace.expect("the grant says where it belongs");
+    let GrantAnswer::Granted { trace: again, .. } = hel.ask(1).await else { panic!("denied") };
+    assert_eq!(again, Some(below), "asked again, it is the same grant");
+    hel.take_over("expired", false).await;
+    let done = ended(&client, &operation).await;
+    assert_eq!(done.state, OperationState::Done, "{done:?}");
+    let spans = eventually("the failover is told", || async {
+        let spans = collector.trace(&below.trace.to_string());
+        spans.iter().any(|span| span.name == "failover").then_some(spans)
+    })
+    .await;
+    let (grant, whole) = (named(&spans, "grant"), named(&spans, "failover"));
+    assert_eq!(grant.span, below.span.to_string());
+    assert_eq!(grant.parent.as_deref(), Some(whole.span.as_str()));
+    assert_eq!((grant.attribute("continuum.region"), &grant.error), ("hel", &None));
+    assert_eq!(named(&spans, "commit").parent, grant.parent);
+    assert_eq!(grants("granted").len(), 1, "told once");
+    drop(cluster);
 }

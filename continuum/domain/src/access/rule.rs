@@ -27,6 +27,8 @@ pub enum Verb {
     Pause,
     /// To stop it everywhere until it is resumed.
     Stop,
+    /// To replace a member's data directory by a fresh copy.
+    Clone,
 }
 
 impl Verb {
@@ -39,19 +41,29 @@ impl Verb {
             Verb::Remove => "remove",
             Verb::Pause => "pause",
             Verb::Stop => "stop",
+            Verb::Clone => "clone",
         }
     }
 
     /// All of them.
-    pub const ALL: [Verb; 6] =
-        [Verb::Switchover, Verb::Failover, Verb::Change, Verb::Remove, Verb::Pause, Verb::Stop];
+    pub const ALL: [Verb; 7] = [
+        Verb::Switchover,
+        Verb::Failover,
+        Verb::Change,
+        Verb::Remove,
+        Verb::Pause,
+        Verb::Stop,
+        Verb::Clone,
+    ];
 }
 
 impl std::str::FromStr for Verb {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|verb| verb.label() == text).ok_or_else(|| {
-            format!("{text:?} is none of switchover, failover, change, remove, pause and stop")
+            format!(
+                "{text:?} is none of switchover, failover, change, remove, pause, stop and clone"
+            )
         })
     }
 }

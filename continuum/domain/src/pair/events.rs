@@ -84,6 +84,12 @@ impl PairMachine {
             Event::Rest { operation, epoch, deadline } => {
                 self.begin_rest(now, operation, epoch, deadline);
             }
+            Event::KeepOut { operation, epoch, region, hold } => {
+                self.begin_keeping_out(now, (operation, epoch), region, hold);
+            }
+            Event::Rejoin { operation, epoch, clone, deadline } => {
+                self.begin_ordered_rejoin(now, (operation, epoch), clone, deadline);
+            }
             Event::TakeOver { operation, epoch, deadline } => {
                 self.begin_hot_switchover(now, operation, epoch, deadline);
             }

@@ -186,8 +186,8 @@ impl PairMachine {
             let keeps_up = self.growth.marks.get(region).is_some_and(|mark| {
                 standby.replay.is_some_and(|replay| replay >= *mark) || planted(Bug::GrowUnreplayed)
             });
-            (new && standby.streaming && keeps_up && self.spec.members.contains_key(region))
-                .then(|| (region.clone(), id.clone()))
+            let wanted = self.spec.members.contains_key(region) && !self.ordered.keeps_out(region);
+            (new && standby.streaming && keeps_up && wanted).then(|| (region.clone(), id.clone()))
         });
         let Some((member, id)) = candidate else { return };
         // The next try has to show it anew.

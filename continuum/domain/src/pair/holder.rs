@@ -217,6 +217,7 @@ impl PairMachine {
             self.growth.abandon();
         }
         self.decide_shrink(now, record);
+        self.keep_out(now, record);
         self.decide_premise(now, record);
         self.warn_of_waiting(record);
         self.restore_noted(now);

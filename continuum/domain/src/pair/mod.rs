@@ -31,6 +31,7 @@ mod events;
 mod growth;
 mod handover;
 mod holder;
+mod ordered;
 mod premise;
 mod promise;
 mod register;
@@ -149,6 +150,7 @@ pub struct PairMachine {
     stall: stall::State,
     handover: Option<handover::Handover>,
     rejoin: rejoin::State,
+    ordered: ordered::State,
     rest: rest::State,
     promise: promise::State,
     takeover: takeover::State,
@@ -232,6 +234,7 @@ impl PairMachine {
             stall: stall::State::default(),
             handover: None,
             rejoin: rejoin::State::new(now),
+            ordered: ordered::State::default(),
             rest: rest::State::default(),
             promise: promise::State::new(promised_until),
             takeover: takeover::State::default(),

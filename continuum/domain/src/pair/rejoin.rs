@@ -17,7 +17,7 @@ use super::types::{Effect, Note, PlaneCommand, PlaneOutcome};
 use crate::ids::{Epoch, Lsn, RegionId, TimelineId};
 use crate::mutation::{Bug, planted};
 use crate::observation::Lineage;
-use crate::operation::{Step, StepOutcome};
+use crate::operation::StepOutcome;
 use crate::record::PairRecord;
 use crate::time::Tick;
 
@@ -143,20 +143,29 @@ impl PairMachine {
             // Another holder's silence, or this one's in another tenure.
             self.rejoin.unanswered_since = None;
         }
+        let clone = self.clone_is_due(now, record);
+        self.tell_of_failed_clone();
         // Listed with this very directory: it streamed as a standby when it was listed and was
         // never primary since, so it follows as it is.
         let listed = self.my_directory().is_some_and(|id| record.lists(&self.me, id));
-        if listed && !planted(Bug::CloneWhileListed) {
+        let clone_listed =
+            planted(Bug::CloneWhileListed) || (clone && planted(Bug::OrderedCloneWhileListed));
+        if listed && !clone_listed {
             return self.start_following(now, record, holder);
         }
         self.tell_of_silence(now);
-        if now < self.rejoin.not_before {
+        let looks_once_more = self.ordered.clone_awaited() && !clone;
+        if now < self.rejoin.not_before || looks_once_more {
             return;
         }
         let epoch = record.epoch;
         match self.rejoin.phase.clone() {
             _ if (self.my_directory().is_none() || listed) && self.rejoin.phase != Phase::Ready => {
-                self.rejoin.phase = Phase::Clone;
+                // Not before it is asked for: the status that names the directory may be under way.
+                if self.plane_free() && now >= self.plane_not_before {
+                    self.rejoin.phase = Phase::Clone;
+                    self.ordered_clone_begins();
+                }
                 self.command(now, epoch, PlaneCommand::Reclone(holder.clone()));
             }
             Phase::Look if self.holder_is_gone(now) => {
@@ -225,11 +234,14 @@ impl PairMachine {
         }
         if self.plane_free() && now >= self.plane_not_before {
             self.rejoin.destroyed_at = Some(record.epoch);
+            if matches!(command, PlaneCommand::Reclone(_)) {
+                self.ordered_clone_begins();
+            }
             let detail = match &command {
                 PlaneCommand::Rewind(holder) => format!("rewinding to where {holder} took over"),
                 _ => "copying the data directory anew".to_owned(),
             };
-            self.step_note(Step::Rejoin, StepOutcome::Started, None, detail);
+            self.rejoin_line(StepOutcome::Started, detail);
         }
         self.command(now, record.epoch, command);
     }
@@ -255,8 +267,7 @@ impl PairMachine {
             self.rejoin.proven(record, holder);
             return true;
         }
-        let alive =
-            self.window.silent_since().is_some_and(|at| now.since(at) < self.timing.renew * 2);
+        let alive = self.holder_lives(now);
         if self.sql().is_none() {
             return false;
         }
@@ -278,8 +289,31 @@ impl PairMachine {
         }
     }
 
-    /// The epoch for whose holder this standby's WAL is proven.
+    /// Whether the holder's session beats, as far as this member sees it.
+    pub(super) fn holder_lives(&self, now: Tick) -> bool {
+        self.window.silent_since().is_some_and(|at| now.since(at) < self.timing.renew * 2)
+    }
+
+    /// What a person ordered begins from a look at the lineage, without the pauses of earlier tries,
+    /// and is told of once more when the member streams.
+    pub(super) fn rejoin_anew(&mut self, now: Tick) {
+        // What is under way goes on: its outcome decides.
+        if self.plane_free() && self.rejoin.phase != Phase::Ready {
+            self.rejoin.phase = Phase::Look;
+        }
+        self.rejoin.destroyed_at = None;
+        self.rejoin.not_before = now;
+        self.rejoin.unanswered_since = None;
+        self.rejoin.patience = PATIENCE;
+        self.rejoin.streaming_noted = None;
+    }
+
+    /// The epoch for whose holder this standby's WAL is proven; none while its directory is about to
+    /// be replaced (R13).
     pub(super) fn proven_at(&self) -> Option<Epoch> {
+        if self.ordered.clone_awaited() {
+            return None;
+        }
         let (record, proof) = (self.record()?, self.rejoin.proof.as_ref()?);
         let held = record.held_by(&proof.holder) && record.epoch == proof.epoch;
         held.then_some(proof.epoch)
@@ -304,6 +338,18 @@ impl PairMachine {
         if failed {
             self.rejoin.not_before = now + LOOK_AGAIN;
         }
+        if matches!(command, PlaneCommand::Reclone(_)) {
+            let problem = match &outcome {
+                PlaneOutcome::Failed(reason) | PlaneOutcome::Unknown(reason) => {
+                    Some(reason.as_str())
+                }
+                _ => None,
+            };
+            if self.ordered_clone_ended(now, problem) {
+                return;
+            }
+        }
+        let clone = self.ordered.clone_awaited();
         if epoch != self.epoch() && !planted(Bug::LineageOfAnotherEpoch) {
             // It was asked of, or copied from, whoever held the lease then.
             self.rejoin.look_anew();
@@ -313,12 +359,13 @@ impl PairMachine {
             (_, PlaneOutcome::Lineage(lineage), _) => {
                 self.rejoin.unanswered_since = None;
                 self.rejoin.phase = match lineage {
+                    Lineage::Follows if clone => Phase::Clone,
                     Lineage::Follows => {
                         self.rejoin.how = "followed";
                         Phase::Ready
                     }
                     Lineage::Diverged { fork, end, timeline } => {
-                        Phase::Save { fork, end, timeline, apart: false }
+                        Phase::Save { fork, end, timeline, apart: clone }
                     }
                     Lineage::Apart { fork, end, timeline } => {
                         Phase::Save { fork, end, timeline, apart: true }
@@ -345,7 +392,7 @@ impl PairMachine {
             (PlaneCommand::Rewind(_), PlaneOutcome::Failed(reason), _) => {
                 self.rejoin.phase = Phase::Clone;
                 let detail = format!("it can not be rewound and is cloned: {reason}");
-                self.step_note(Step::Rejoin, StepOutcome::Started, None, detail);
+                self.rejoin_line(StepOutcome::Started, detail);
             }
             (PlaneCommand::Lineage(_), PlaneOutcome::Failed(_), _) => {
                 self.rejoin.unanswered_since.get_or_insert(now);
@@ -363,12 +410,14 @@ impl PairMachine {
         if streaming {
             self.rejoin.since = now;
             self.rejoin.patience = PATIENCE;
+            self.ordered_rejoin_streams();
             return self.note_rejoined(record);
         }
-        let alive =
-            self.window.silent_since().is_some_and(|at| now.since(at) < self.timing.renew * 2);
+        self.tell_of_failed_clone();
+        let alive = self.holder_lives(now);
         let asked = self.sql().is_some_and(|(at, _)| *at > self.rejoin.since);
-        if alive && asked && now.since(self.rejoin.since) >= self.rejoin.patience {
+        let patient = now.since(self.rejoin.since) < self.rejoin.patience;
+        if alive && asked && (!patient || self.ordered.take_hurry()) {
             self.rejoin.since = now;
             self.rejoin.patience = (self.rejoin.patience * 2).min(PATIENCE_MAX);
             self.rejoin.phase = Phase::Look;
@@ -383,14 +432,15 @@ impl PairMachine {
     }
 
     fn note_rejoined(&mut self, record: &PairRecord) {
-        if self.rejoin.streaming_noted == Some(record.epoch) {
+        // Who is about to be cloned has not come back, although it streams until then.
+        if self.rejoin.streaming_noted == Some(record.epoch) || self.ordered.clone_awaited() {
             return;
         }
         self.rejoin.streaming_noted = Some(record.epoch);
         let (artefact, span) = (self.rejoin.artefact.take(), self.rejoin.span.take());
         self.note(Note::Rejoined { how: self.rejoin.how, artefact, span });
         let detail = format!("{}, streaming", self.rejoin.how);
-        self.step_note(Step::Rejoin, StepOutcome::Done, None, detail);
+        self.rejoin_line(StepOutcome::Done, detail);
         self.rejoin.how = "followed";
         // The holder can list it from now on.
         self.out.push(Effect::NudgePeers);

@@ -1,6 +1,6 @@
 //! Shrinking the in-sync ledger: the register first, only then the names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::PairMachine;
@@ -95,7 +95,9 @@ impl PairMachine {
             Durability::Available => {
                 let limit = self.spec.stall_timeout;
                 let why = format!("no commit held for {}", humantime::format_duration(limit));
-                (self.shrink.stalled(limit).into_iter().collect(), why)
+                let stalled: BTreeSet<_> = self.shrink.stalled(limit).into_iter().collect();
+                let ordered = self.leaves_by_order().filter(|_| stalled.is_empty());
+                ordered.map_or((stalled, why), |(region, why)| ([region].into(), why))
             }
         };
         leaving.retain(|region| record.in_sync.contains_key(region));

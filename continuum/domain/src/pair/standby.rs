@@ -54,7 +54,7 @@ impl PairMachine {
     }
 
     fn keep_following(&mut self, now: Tick, record: &PairRecord, holder: &RegionId) {
-        if !self.may_follow(now, record, holder) {
+        if self.stop_to_be_cloned(now, record) || !self.may_follow(now, record, holder) {
             return;
         }
         if self.following.as_ref() != Some(&Some(holder.clone())) {

@@ -175,6 +175,28 @@ pub enum Event {
         /// From now; a holder that was not stopped by then goes on.
         deadline: Duration,
     },
+    /// The core asked the holder to do without a member in the ledger, decided at `epoch`.
+    KeepOut {
+        /// The operation.
+        operation: OperationId,
+        /// The epoch it was decided at.
+        epoch: Epoch,
+        /// The member.
+        region: RegionId,
+        /// From now; after it the member may be listed again.
+        hold: Duration,
+    },
+    /// The core ordered this member to rejoin at once, decided at `epoch`.
+    Rejoin {
+        /// The operation.
+        operation: OperationId,
+        /// The epoch it was decided at.
+        epoch: Epoch,
+        /// By a fresh copy, whatever its own history is.
+        clone: bool,
+        /// From now; a copy that has not begun by then is not begun.
+        deadline: Duration,
+    },
     /// The core ordered this standby to take over, decided at `epoch`.
     FailOver {
         /// The operation.
@@ -280,6 +302,8 @@ impl Event {
             Self::Rest { .. } => "rest",
             Self::FailOver { .. } => "fail-over",
             Self::TakeOver { .. } => "take-over",
+            Self::KeepOut { .. } => "keep-out",
+            Self::Rejoin { .. } => "rejoin",
             Self::PeerHeard { .. } => "peer-heard",
             Self::PeerRefused { .. } => "peer-refused",
             Self::PeerReplayed { .. } => "peer-replayed",

@@ -3,7 +3,7 @@
 
 use super::{origin, target};
 use crate::ids::{Epoch, OperationId, RegionId};
-use crate::operation::Operation;
+use crate::operation::{Operation, RejoinMethod};
 use crate::record::PairRecord;
 
 pub(super) const CANCELLED_UNTOUCHED: &str =
@@ -197,5 +197,56 @@ pub(super) fn not_resumed(to: &RegionId) -> String {
         "the pause is taken back, and {to} was asked to resume the pair and did not. Nothing is lost; \
          nobody can write. Another in-sync member takes over by itself where the pair is automatic; \
          otherwise `continuum failover` to one that `continuum status` lists as in sync"
+    )
+}
+
+pub(super) fn not_kept_out(region: &RegionId, holder: &RegionId) -> String {
+    format!(
+        "{holder} did not say in time that the ledger does without {region}, so nothing was cloned and \
+         {region} stands as it stood; within two minutes it is listed again by itself. Look at the agent \
+         in {holder}: it may be of an older version"
+    )
+}
+
+pub(super) fn rejoin_not_begun(region: &RegionId, method: RejoinMethod) -> String {
+    let what = match method {
+        RejoinMethod::Retry => "try again",
+        RejoinMethod::Clone => "take a fresh clone",
+    };
+    format!(
+        "{region} was asked to {what} and its agent did not take the order up in time: it is away, or of \
+         an older version that does not know the order. Nothing is known to have changed there; look at \
+         the agent in {region}, upgrade it if it is older, and ask again"
+    )
+}
+
+pub(super) fn rejoin_failed(region: &RegionId, reason: &str) -> String {
+    format!(
+        "{region} did not rejoin: {reason}. The pair goes on without it, and no acknowledged write is \
+         lost; see what `continuum status` says of {region}, mend the cause and ask again"
+    )
+}
+
+pub(super) fn not_rejoined(region: &RegionId) -> String {
+    format!(
+        "{region} has not come back in time. It goes on trying by itself and the pair goes on without \
+         it; see what `continuum status` says of {region}"
+    )
+}
+
+pub(super) fn rejoin_overtaken(region: &RegionId, record: &PairRecord) -> String {
+    let holder = record.holder.as_ref().map_or("nobody", RegionId::as_str);
+    format!(
+        "the pair went on to epoch {}, holder {holder}, while {region} was rejoining. What was asked for \
+         counts no more; the members rejoin behind the new holder by themselves. Look at `continuum \
+         status` and ask again if {region} does not follow",
+        record.epoch
+    )
+}
+
+pub(super) fn rejoin_unwatched(region: &RegionId) -> String {
+    format!(
+        "cancelled after {region} was asked: it is no longer waited for. What it has begun it ends by \
+         itself, and the pair goes on meanwhile; see what `continuum status` says of {region}"
     )
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it goes wrong")]
 
 mod event;
+pub mod rejoin;
 pub mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,6 +162,7 @@ impl World {
             drain_age_ms: age(self.drain_sent_ms),
             checkpoint_age_ms: age(self.checkpoint_sent_ms),
             not_still: None,
+            member_streams: None,
             bar_age_ms: None,
             unbarred: false,
             register,

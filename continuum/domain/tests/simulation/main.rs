@@ -13,6 +13,7 @@ mod named_states;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod random_worlds;
+mod rejoin_stories;
 mod rest_stories;
 mod rules;
 mod stories;

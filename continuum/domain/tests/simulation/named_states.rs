@@ -105,21 +105,26 @@ pub const I5_REWIND_UNDER_WAY: Story = Story {
 };
 
 /// It was rewound, and somebody puts the directory back that it had before.
+pub fn diverged_twice(w: &mut World) {
+    rewound(w);
+    let (wal, histories) = {
+        let pg = &w.regions[0].pg;
+        (pg.wal.clone(), pg.histories.clone())
+    };
+    w.run_until(ms(25_000), |w| w.judge.count("rejoined:rewound") > 0);
+    w.strike(Fault::PgCrash { r: 0 });
+    let id = w.fresh_directory();
+    let pg = &mut w.regions[0].pg;
+    (pg.wal, pg.histories, pg.directory) = (wal, histories, Some(id));
+    w.notify(0);
+}
+
+/// Nothing that happens by itself makes it right.
 pub const I5_DIVERGED_TWICE: Story = Story {
     name: "i5_a_member_that_diverged_twice_waits_for_a_person",
     plan: approved_by_hand,
     tell: |w| {
-        rewound(w);
-        let (wal, histories) = {
-            let pg = &w.regions[0].pg;
-            (pg.wal.clone(), pg.histories.clone())
-        };
-        w.run_until(ms(25_000), |w| w.judge.count("rejoined:rewound") > 0);
-        w.strike(Fault::PgCrash { r: 0 });
-        let id = w.fresh_directory();
-        let pg = &mut w.regions[0].pg;
-        (pg.wal, pg.histories, pg.directory) = (wal, histories, Some(id));
-        w.notify(0);
+        diverged_twice(w);
         let named = w.run_until(ms(9_000), |w| shown(w, 0) == Some("rejoin-exhausted"));
         wrong(w, !named, format!("I5: it shows {:?}", shown(w, 0)));
         w.lose_disk(0);

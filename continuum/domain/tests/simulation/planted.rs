@@ -9,6 +9,7 @@ use crate::corroboration_stories::*;
 use crate::fork_stories::*;
 use crate::ledger_stories::*;
 use crate::named_states::*;
+use crate::rejoin_stories::*;
 use crate::rest_stories::*;
 use crate::stories::*;
 use crate::story::Story;
@@ -134,6 +135,7 @@ planted! {
     grow_without_canary: GrowWithoutCanary by R12_BUSY_CHECKPOINTER and within 20 worlds;
     grow_unreplayed: GrowUnreplayed by I5_REPLAY_STALLS;
     clone_while_listed: CloneWhileListed by R13_LISTED_RESTARTS;
+    ordered_clone_while_listed: OrderedCloneWhileListed by CLONE_OF_A_LISTED_MEMBER;
     ignore_data_directory: IgnoreDataDirectory by R13_HOLDER_LOSES_ITS_DISK;
     acquire_outside_ledger: AcquireOutsideLedger by I2_OUTSIDE_THE_LEDGER;
     hand_over_before_stop: HandOverBeforeStop by R15_THERE_AND_BACK and within 20 worlds;

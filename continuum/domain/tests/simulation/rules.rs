@@ -4,6 +4,7 @@ use crate::corroboration_stories::*;
 use crate::fork_stories::*;
 use crate::ledger_stories::*;
 use crate::named_states::*;
+use crate::rejoin_stories::*;
 use crate::rest_stories::*;
 use crate::stories::*;
 use crate::story::Story;
@@ -37,7 +38,7 @@ macro_rules! stories {
         #[test]
         fn every_story_has_its_test() {
             let told = [$($story.name),*];
-            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).chain(&CORROBORATED).chain(&RESTS).map(|story| story.name).collect();
+            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).chain(&CORROBORATED).chain(&RESTS).chain(&REJOINS).map(|story| story.name).collect();
             assert_eq!(all, told);
         }
     };
@@ -113,4 +114,11 @@ stories! {
     rest_outlives_every_restart => REST_THROUGH_RESTARTS,
     rest_is_resumed_by_another_where_the_first_is_gone => REST_AND_THE_FIRST_IS_GONE,
     rest_is_asked_for_again_after_the_agent_died => REST_AND_THE_AGENT_DIES,
+    rejoin_by_a_fresh_copy_leaves_the_ledger_first => CLONED_ANEW,
+    r13_an_ordered_clone_of_a_listed_member_is_not_begun => CLONE_OF_A_LISTED_MEMBER,
+    rejoin_by_a_fresh_copy_takes_no_copy_from_strict => CLONE_IN_STRICT,
+    rejoin_ordered_at_another_epoch_or_of_the_holder_changes_nothing => CLONE_OF_ANOTHER_TIME,
+    rejoin_by_a_copy_that_fails_is_told_and_not_repeated => CLONE_FAILS,
+    rejoin_by_a_fresh_copy_is_ordered_again_after_the_agent_died => CLONE_AND_THE_AGENT_DIES,
+    rejoin_by_trying_again_ends_a_named_state => TRIES_AGAIN,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use continuum_domain::pair::types::{Event, Grant};
-use continuum_domain::{Epoch, OperationId, PairRecord, RegionId, Tick};
+use continuum_domain::{DataDirectoryId, Epoch, OperationId, PairRecord, RegionId, Tick};
 
 use super::{Fault, Host, World, ms};
 
@@ -157,6 +157,41 @@ impl World {
             self.direct(r, Event::Rest { operation, epoch, deadline: ms(3_000) });
             self.after(ms(400), Host::World, move |w| w.ask_to_rest(rest));
         }
+    }
+
+    /// As the core does it: the holder is asked to do without `r` and, once the ledger does, `r` is told
+    /// to take a fresh copy; both again and again until it has one.
+    pub fn order_clone(&mut self, r: usize) {
+        let operation = self.next_operation();
+        let before = self.regions[r].pg.directory.clone();
+        let Some(record) = self.register.record().cloned() else { return };
+        self.ask_to_clone(r, (operation, record.epoch), before, 60);
+    }
+
+    fn ask_to_clone(
+        &mut self,
+        r: usize,
+        (operation, epoch): (OperationId, Epoch),
+        before: Option<DataDirectoryId>,
+        left: u32,
+    ) {
+        let Some(record) = self.register.record().cloned() else { return };
+        let gave_up = self.judge.notes.keys().any(|note| note.starts_with("step:Rejoin:Failed"));
+        let over = record.epoch != epoch || self.regions[r].pg.directory != before;
+        if left == 0 || over || gave_up {
+            return;
+        }
+        let (Some(holder), region) = (&record.holder, self.regions[r].name.clone()) else { return };
+        let listed = record.in_sync.contains_key(&region);
+        let (order, hold) = (operation.clone(), ms(8_000));
+        self.direct(self.index(holder), Event::KeepOut { operation: order, epoch, region, hold });
+        if !listed {
+            let (operation, deadline) = (operation.clone(), ms(5_000));
+            self.direct(r, Event::Rejoin { operation, epoch, clone: true, deadline });
+        }
+        self.after(ms(400), Host::World, move |w| {
+            w.ask_to_clone(r, (operation, epoch), before, left - 1);
+        });
     }
 
     /// Takes the pause back; who put the pair to rest is asked to go first.

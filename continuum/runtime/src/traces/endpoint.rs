@@ -39,8 +39,13 @@ pub(super) fn parts(endpoint: &str) -> Result<(bool, String, u16), String> {
 pub(super) fn channel(config: &TracesConfig) -> io::Result<Channel> {
     let (secure, host, port) = parts(&config.endpoint).map_err(io::Error::other)?;
     let tls = secure.then(|| tls(config.authority.as_deref())).transpose()?;
-    let endpoint = Endpoint::from_shared(config.endpoint.clone())
+    let origin: http::Uri = config.endpoint.parse().map_err(io::Error::other)?;
+    let authority = origin.authority().map_or("", http::uri::Authority::as_str);
+    // The library refuses an https endpoint whose TLS it does not speak itself: here the dialler does. What
+    // requests say of their scheme is the origin's.
+    let endpoint = Endpoint::from_shared(format!("http://{authority}"))
         .map_err(io::Error::other)?
+        .origin(origin)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .executor(SeamExecutor);
