@@ -151,6 +151,7 @@ fn kind(operation: &Operation) -> &'static str {
         OperationKind::Switchover { .. } => "switchover",
         OperationKind::Failover { .. } => "failover",
         OperationKind::Pause { .. } => "pause",
+        OperationKind::Rejoin { .. } => "rejoin",
         OperationKind::Resume { .. } => "resume",
     }
 }
@@ -181,7 +182,9 @@ fn of_move(operation: &Operation, history: Option<&HistoryEntry>) -> Option<Move
     let (from, to) = match &operation.kind {
         OperationKind::Switchover { from, to, .. } => (Some(from.clone()), to),
         OperationKind::Failover { from, to, .. } => (from.clone(), to),
-        OperationKind::Pause { .. } | OperationKind::Resume { .. } => return None,
+        OperationKind::Pause { .. }
+        | OperationKind::Rejoin { .. }
+        | OperationKind::Resume { .. } => return None,
     };
     let (result, why) = match &operation.state {
         OperationState::Running | OperationState::Moved => return None,
