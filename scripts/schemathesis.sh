@@ -48,7 +48,9 @@ run() {
         --continue-on-failure --warnings off
 }
 cd "$work"
+failed=0
 echo "without credentials"
-run
+run || failed=1
 echo "with the operator's certificate"
-run --request-cert "$CERT" --request-cert-key "$KEY"
+run --request-cert "$CERT" --request-cert-key "$KEY" || failed=1
+exit "$failed"
