@@ -174,7 +174,7 @@ fn check_clusters(config: &AgentConfig, checks: &mut Checks<'_>) {
     let guarded = config.pairs.iter().map(|pair| &pair.id);
     let ids: Vec<_> = guarded.chain(config.clusters.iter().map(|member| &member.id)).collect();
     let before = config.pairs.len();
-    checks.distinct("pair", ids.into_iter(), |index| match index.checked_sub(before) {
+    checks.distinct("pair", ids, |index| match index.checked_sub(before) {
         Some(index) => format!("clusters.{index}.id"),
         None => format!("pairs.{index}.id"),
     });

@@ -9,15 +9,15 @@ use super::{kind, list, name, objects, of_kind, values};
 /// Namespace, group, resource, the name that it is bound to (empty: all of the namespace), verbs.
 type Need = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
 
-const READ: &[&str] = &["get", "list", "watch"];
+const FOLLOW: &[&str] = &["list", "watch"];
 const MEMBER: &[&str] = &["get", "list", "watch", "patch"];
 /// By websocket: GET, which newer servers hold against create too.
 const COMMAND: &[&str] = &["get", "create"];
 
 /// What every agent asks for: the controller, the election, the state.
 const ALWAYS: [Need; 8] = [
-    ("db", "dr.openova.io", "continuums", "", READ),
-    ("db", "dr.openova.io", "cnpgpairs", "", READ),
+    ("db", "dr.openova.io", "continuums", "", FOLLOW),
+    ("db", "dr.openova.io", "cnpgpairs", "", FOLLOW),
     ("db", "dr.openova.io", "continuums/status", "", &["patch"]),
     ("db", "dr.openova.io", "cnpgpairs/status", "", &["patch"]),
     ("db", "coordination.k8s.io", "leases", "", &["create"]),
