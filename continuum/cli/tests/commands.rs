@@ -1,5 +1,6 @@
 //! The binary as a person runs it: what it prints and how it exits. Nothing here needs a server.
 
+#[cfg(test)]
 mod chart;
 
 use std::path::Path;

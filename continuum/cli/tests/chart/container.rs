@@ -10,8 +10,11 @@ use super::{project, values};
 const LIBRARIES: [&str; 5] =
     ["linux-vdso.so.1", "libgcc_s.so.1", "libm.so.6", "libc.so.6", "libpthread.so.0"];
 
+/// An instruction and its arguments.
+type Instruction = (String, Vec<String>);
+
 /// Instructions with their arguments, continued lines joined.
-fn instructions() -> Vec<(String, Vec<String>)> {
+fn instructions() -> Vec<Instruction> {
     let text = std::fs::read_to_string(project().join("Containerfile")).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
@@ -22,7 +25,7 @@ fn instructions() -> Vec<(String, Vec<String>)> {
     split.collect()
 }
 
-fn stages() -> Vec<(String, Vec<(String, Vec<String>)>)> {
+fn stages() -> Vec<(String, Vec<Instruction>)> {
     let mut stages: Vec<(String, Vec<_>)> = Vec::new();
     for (instruction, arguments) in instructions() {
         if instruction == "FROM" {
@@ -34,7 +37,7 @@ fn stages() -> Vec<(String, Vec<(String, Vec<String>)>)> {
     stages
 }
 
-fn arguments<'a>(stage: &'a [(String, Vec<String>)], wanted: &str) -> Vec<&'a [String]> {
+fn arguments<'a>(stage: &'a [Instruction], wanted: &str) -> Vec<&'a [String]> {
     let found = stage.iter().filter(|(instruction, _)| instruction == wanted);
     found.map(|(_, arguments)| arguments.as_slice()).collect()
 }
