@@ -49,6 +49,9 @@ pub(super) struct Formed {
     pub foreign: Option<String>,
 }
 
+/// What is wrong with another object, as it was read; `None`: there is none.
+pub(super) type Premise = fn(Option<&Value>) -> Result<(), String>;
+
 /// One kind of object. Everything in it is a decision over values that were read.
 pub(super) trait Shape: Debug + Send + Sync + 'static {
     /// What it notes beside whom it leads to.
@@ -63,7 +66,7 @@ pub(super) trait Shape: Debug + Send + Sync + 'static {
     fn path(&self) -> &str;
 
     /// What must be so beside it: another object's path, and what is wrong with what is there.
-    fn premise(&self) -> Option<(&str, fn(Option<&Value>) -> Result<(), String>)> {
+    fn premise(&self) -> Option<(&str, Premise)> {
         None
     }
 

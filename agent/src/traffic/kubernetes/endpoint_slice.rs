@@ -7,7 +7,7 @@ use continuum_domain::{RegionId, Tick};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::board::{Formed, Shape, Sight};
+use super::board::{Formed, Premise, Shape, Sight};
 use super::config::EndpointSliceConfig;
 use super::mark::{self, KEY, Mark};
 use crate::traffic::{Held, Pointing, SwitchError};
@@ -100,7 +100,7 @@ impl Shape for EndpointSlice {
         &self.path
     }
 
-    fn premise(&self) -> Option<(&str, fn(Option<&Value>) -> Result<(), String>)> {
+    fn premise(&self) -> Option<(&str, Premise)> {
         Some((&self.service_path, without_selector))
     }
 

@@ -24,6 +24,9 @@ const START_LIMIT: Duration = Duration::from_secs(600);
 const PROMOTE_LIMIT: Duration = Duration::from_secs(60);
 const NAMES_LIMIT: Duration = Duration::from_secs(10);
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
+/// How long the operator may take to begin a start, and how often that is looked at.
+const OPERATOR_LIMIT: Duration = Duration::from_secs(10);
+const OPERATOR_LOOK: Duration = Duration::from_secs(1);
 /// Pause before a PostgreSQL that still runs is held again.
 const HOLD_AGAIN: Duration = Duration::from_millis(50);
 /// How often PostgreSQL is asked whether a change is there.
@@ -183,9 +186,11 @@ impl Inner {
                 && status.switch_in_progress() == Some(false)
                 && status.condition(SWITCHED) == TruthValue::True;
             let token = status.token().filter(|token| is_new(token, &used));
-            token.filter(|_| over).map(str::to_owned)
+            let token = token.filter(|_| over).map(|token| Ok(token.to_owned()));
+            // Somebody could not wait for the operator.
+            token.or_else(|| known.stopping.then_some(Err("it is fenced meanwhile")))
         });
-        let token = token.await?;
+        let token = token.await?.map_err(|why| failed(what, &why))?;
         let decoded = DemotionToken::decode(&token, segment);
         let decoded = decoded.map_err(|error| failed(what, &error))?;
         *lock(&self.token) = Some((token, decoded));
@@ -234,7 +239,33 @@ impl Inner {
         });
         self.change("letting the Cluster go", |seen| patches::unfence(&seen.cluster, epoch))
             .await?;
-        self.wait(what, START_LIMIT, |known| known.up.clone()).await.map(drop)
+        self.wait_started(epoch).await
+    }
+
+    /// Waits until PostgreSQL answers. An operator that does not even begin is not waited for: the lease
+    /// may go to a region where one does.
+    async fn wait_started(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        let what = "starting";
+        let began = self.clock.now();
+        loop {
+            let answers = self.wait(what, OPERATOR_LOOK, |known| known.up.clone()).await;
+            let waited = self.clock.now().since(began);
+            if answers.is_ok() {
+                return Ok(());
+            }
+            if waited >= START_LIMIT {
+                return answers.map(drop);
+            }
+            let idle = async {
+                let (said, _) = self.tell(&self.pod().ok()?).await.ok()?;
+                (said.number("processes") == Some(0)).then_some(())
+            };
+            if waited >= OPERATOR_LIMIT && idle.await.is_some() {
+                self.learn(|known| known.stopping = true);
+                self.mark_fenced(epoch).await?;
+                return Err(failed(what, &"the operator does not start PostgreSQL"));
+            }
+        }
     }
 
     /// Makes a standby of what stands still. The operator may just be on its way to stop it.

@@ -22,6 +22,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const WATCH_SECONDS: u32 = 240;
 /// How often a write is tried that others were quicker than.
 const TRIES: usize = 10;
+/// How many answers may be lost on the way.
+const LOST_MAX: u32 = 3;
 /// Pause before the next try.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -80,8 +82,16 @@ impl Clusters {
         generation: Generation,
         make: impl Fn(&Seen) -> Result<ClusterPatch, PatchError> + Send + Sync,
     ) -> Result<Option<Seen>, PlaneError> {
+        let mut lost = 0;
         for _ in 0..TRIES {
-            let seen = self.get().await?;
+            let seen = match self.get().await {
+                Err(PlaneError::GuardLost(_)) if lost < LOST_MAX => {
+                    lost += 1;
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                seen => seen?,
+            };
             let patch = match make(&seen) {
                 Ok(patch) => patch,
                 Err(PatchError::Already) => return Ok(None),
@@ -93,6 +103,12 @@ impl Clusters {
             let patch = marks::under(patch, &seen.cluster, generation)?;
             match self.send(what, &patch).await {
                 Err(Unsent::Outrun) => tokio::time::sleep(AGAIN).await,
+                // It may have taken effect, which the next read shows; one that lands later than that
+                // finds another object than it tests for.
+                Err(Unsent::Other(PlaneError::GuardLost(_))) if lost < LOST_MAX => {
+                    lost += 1;
+                    tokio::time::sleep(AGAIN).await;
+                }
                 Err(Unsent::Other(error)) => return Err(error),
                 Ok(seen) => return Ok(Some(seen)),
             }

@@ -35,7 +35,7 @@ impl Inner {
         let generation = self.generation().to_string();
         match self.hands.run(&pod, &["take", &generation], COMMAND_LIMIT).await {
             Ok(_) => Ok(()),
-            Err(error) if error.to_string().contains("not found") => Ok(()),
+            Err(error) if tend::is_missing(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -243,7 +243,8 @@ impl Inner {
     async fn copy(&self, epoch: Epoch, primary: &Upstream) -> Result<DataDirectoryId, PlaneError> {
         let what = "copying the primary";
         self.mark_fenced(epoch).await?;
-        let (pod, system) = (self.pod()?, self.system()?);
+        let pod = self.pod()?;
+        let system = self.control(&pod).await?.data.system_identifier.to_string();
         // R13: without an identity until the copy is whole.
         let directory = |id| marks::Directory { id, instance: pod.clone(), system: system.clone() };
         self.mark_directory(&directory(None)).await?;
@@ -283,13 +284,6 @@ impl Inner {
         let id = fresh_identity();
         self.mark_directory(&directory(Some(id.clone()))).await?;
         Ok(id)
-    }
-
-    fn system(&self) -> Result<String, PlaneError> {
-        let known = self.known();
-        let status = known.seen.as_ref().and_then(|seen| seen.cluster.status.as_ref());
-        let system = status.and_then(|status| status.system_id.clone());
-        system.ok_or_else(|| failed("reading the Cluster", &"its status has no systemID"))
     }
 }
 

@@ -97,8 +97,10 @@ pub(crate) fn write<T: Serialize>(
 pub(crate) fn directory(cluster: &Cluster) -> Option<DataDirectoryId> {
     let kept: Directory = read(cluster, DIRECTORY).ok()??;
     let status = cluster.status.as_ref()?;
+    // An operator that was just started may not say which database it is; the instance is another where
+    // the Cluster was made anew, and so are the marks.
     let same = status.current_primary.as_deref() == Some(kept.instance.as_str())
-        && status.system_id.as_deref() == Some(kept.system.as_str());
+        && status.system_id.as_ref().is_none_or(|system| *system == kept.system);
     kept.id.filter(|_| same)
 }
 

@@ -86,6 +86,11 @@ impl Known {
         seen.is_some_and(|seen| seen.cluster.annotation(keys::HIBERNATION) == Some("on"))
     }
 
+    /// Whether the operator leaves it stopped.
+    pub fn may_not_start(&self) -> bool {
+        self.is_fenced() || self.is_hibernated()
+    }
+
     /// Takes in that PostgreSQL answers. Another life than before: the one before has ended.
     pub fn answers(&mut self, up: Up) {
         if self.last_life.as_ref().is_some_and(|last| *last != up.started) && !self.gone {
@@ -137,13 +142,13 @@ impl Known {
         if self.up.is_some() {
             return ProcessState::Running;
         }
-        let left_to_the_operator = !self.is_fenced()
+        let left_to_the_operator = !self.may_not_start()
             && !self.busy
             && self.down_since.is_none_or(|since| now.since(since) < SELF_RESTART);
         match self.gone {
             true if left_to_the_operator => ProcessState::Starting,
             true => ProcessState::Stopped,
-            false if self.is_fenced() => ProcessState::Stopping,
+            false if self.may_not_start() => ProcessState::Stopping,
             // It may well run, and only not let anybody in.
             false if self.last_life.is_some() => ProcessState::Running,
             false => ProcessState::Starting,

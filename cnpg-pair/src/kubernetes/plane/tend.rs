@@ -87,6 +87,11 @@ async fn tend(inner: Weak<Inner>, generation: Generation) {
     }
 }
 
+/// Whether the API server says that there is no such pod.
+pub(super) fn is_missing(error: &PlaneError) -> bool {
+    error.to_string().contains("not found")
+}
+
 impl Inner {
     /// Asks PostgreSQL how it is, and its container where it says nothing.
     pub(super) async fn feel(&self, round: u32) {
@@ -135,6 +140,10 @@ impl Inner {
                 self.learn(super::state::Known::is_gone);
             }
             Ok(_) => {}
+            // Without a pod there is no container, and none is made for a Cluster that may not start.
+            Err(error) if is_missing(&error) && self.known().may_not_start() => {
+                self.learn(super::state::Known::is_gone);
+            }
             Err(error) => tracing::debug!(%error, "the container is not seen"),
         }
     }
@@ -168,11 +177,13 @@ impl Inner {
         if !due {
             return Ok(());
         }
-        let _turn = self.turn.lock().await;
-        if !(self.known().held || self.known().stopping) {
-            return Ok(());
-        }
-        self.mark_fenced(epoch).await
+        // Who has the turn may be waiting for what is seen here.
+        let Ok(_turn) = self.turn.try_lock() else { return Ok(()) };
+        let stopped = {
+            let known = self.known();
+            known.held || known.stopping
+        };
+        if stopped { self.mark_fenced(epoch).await } else { Ok(()) }
     }
 
     /// R13: a directory without an identity gets a fresh one, which no ledger lists. Where the operator

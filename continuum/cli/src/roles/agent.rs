@@ -26,7 +26,7 @@ pub async fn run(args: RoleArgs, variables: &Variables) -> Result<Exit, Failure>
     let acceptors = role.witness.health(&clock);
     let store = role.witness.stores(&network, &me, timing.renew / 2, acceptors.clone());
     let witness = Witness { store, acceptors };
-    continuum_agent::run(role.config, network, witness, clock, super::shutdown())
+    Box::pin(continuum_agent::run(role.config, network, witness, clock, super::shutdown()))
         .await
         .map_err(|error| super::ended("agent", error))?;
     Ok(Exit::Done)

@@ -35,27 +35,12 @@ fn problems(kind: Kind, file: &Path) -> Vec<String> {
     checked.err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
-/// An agent's file without its section `[kubernetes]` and the switches that are objects of a cluster: the
-/// loader has no word for them, and refuses everything else that it does not know.
-fn with_what_is_read(kind: Kind, text: String) -> String {
-    if kind != Kind::Agent {
-        return text;
-    }
-    let mut table: toml::Table = toml::from_str(&text).unwrap();
-    assert!(table.remove("kubernetes").is_some());
-    if let Some(switches) = table.get_mut("traffic").and_then(toml::Value::as_array_mut) {
-        switches.retain(|switch| switch.get("namespace").is_none());
-    }
-    toml::to_string(&table).unwrap()
-}
-
 #[test]
 fn every_file_is_one_that_its_role_takes() {
     let directory = tempfile::tempdir().unwrap();
     let mut seen = Vec::new();
     for (case, objects) in cases() {
         for (kind, name, text) in files(&objects) {
-            let text = with_what_is_read(kind, text);
             let file = written(directory.path(), &name, &text);
             assert_eq!(problems(kind, &file), Vec::<String>::new(), "{case}: {name}\n{text}");
             seen.push(kind);

@@ -74,12 +74,7 @@ impl Instance {
     ///
     /// # Errors
     /// The directory could not be made.
-    pub fn new(
-        bin: &Path,
-        directory: &Path,
-        address: IpAddr,
-        port: u16,
-    ) -> io::Result<Self> {
+    pub fn new(bin: &Path, directory: &Path, address: IpAddr, port: u16) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
         if let Some((user, group)) = owner() {

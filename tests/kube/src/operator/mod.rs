@@ -188,14 +188,15 @@ async fn run(common: Arc<Common>, site: Site, command: Command, mut streams: Str
     let name = command.pod.rsplit_once('-').map_or("", |(name, _)| name);
     let directory = site.directory.join(&command.namespace).join(name);
     let port = common.port(&command.namespace, name);
-    let started = instance::Instance::new(&site.bin, &directory, site.address, port).and_then(|instance| {
-        let Some((program, arguments)) = command.line.split_first() else {
-            return Err(std::io::ErrorKind::InvalidInput.into());
-        };
-        let mut command = instance.command(program);
-        let piped = std::process::Stdio::piped;
-        command.args(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn()
-    });
+    let started =
+        instance::Instance::new(&site.bin, &directory, site.address, port).and_then(|instance| {
+            let Some((program, arguments)) = command.line.split_first() else {
+                return Err(std::io::ErrorKind::InvalidInput.into());
+            };
+            let mut command = instance.command(program);
+            let piped = std::process::Stdio::piped;
+            command.args(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn()
+        });
     let mut child = match started {
         Ok(child) => child,
         Err(error) => {

@@ -115,8 +115,8 @@ impl Reconciler {
             switching: false,
             token: text(&cluster["status"]["demotionToken"]),
             last_promotion: text(&cluster["status"]["lastPromotionToken"]),
-            timeline: 0,
-            system: String::new(),
+            timeline: cluster["status"]["timelineID"].as_i64().unwrap_or_default(),
+            system: text(&cluster["status"]["systemID"]),
             since: now(),
             wrote: Value::Null,
         })

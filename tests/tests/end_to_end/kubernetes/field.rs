@@ -11,8 +11,8 @@ use continuum_chaos::{Lab, LabOptions, NAMESPACE, cluster_name};
 use continuum_cnpg_pair::guard;
 use continuum_cnpg_pair::kubernetes::cnpg::Cluster;
 use continuum_domain::RegionId;
+use continuum_test_kube::{ApiServer, Misbehaviour, Operator, Options, Site};
 use continuum_tests::*;
-use continuum_test_kube::{ApiServer, Control, Misbehaviour, Operator, Options, Site};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client};
@@ -24,11 +24,10 @@ const NAMED_LIMIT: Duration = Duration::from_secs(30);
 /// One region's Kubernetes.
 pub struct Region {
     pub server: ApiServer,
-    pub operator: Operator,
-    pub clusters: Api<DynamicObject>,
-    pub name: String,
-    /// The directory of its instance.
-    pub place: PathBuf,
+    clusters: Api<DynamicObject>,
+    name: String,
+    operator: Option<Operator>,
+    site: Site,
 }
 
 impl Region {
@@ -43,13 +42,22 @@ impl Region {
         self.clusters.patch(&self.name, &parameters, &Patch::Merge(body)).await.unwrap();
     }
 
+    /// Has the operator behave so.
     pub fn misbehave(&self, how: Misbehaviour) {
-        self.operator.misbehave(how).unwrap();
+        let operator = self.operator.as_ref().expect("the operator runs");
+        operator.misbehave(how).unwrap();
     }
 
-    /// The faults of the API server as far as agents ask.
-    pub fn control(&self) -> &Control {
-        self.server.control()
+    /// The whole region but its agent is gone: PostgreSQL, operator, API server.
+    pub async fn lose(&mut self) {
+        self.operator.take();
+        self.server.down().await;
+    }
+
+    /// It is back, with what was on its disks.
+    pub async fn come_back(&mut self) {
+        self.server.up().await.unwrap();
+        self.operator = Some(Operator::start(&self.server, self.site.clone()).unwrap());
     }
 }
 
@@ -123,7 +131,8 @@ impl Field {
         let mut field = Self { lab, regions, _directory: directory };
         field.make_clusters().await;
         field.lab.apply_spec().await?;
-        let view = field.lab.wait_healthy(FIRST_HEALTH_LIMIT).await.inspect_err(|_| field.tell())?;
+        let view =
+            field.lab.wait_healthy(FIRST_HEALTH_LIMIT).await.inspect_err(|_| field.tell())?;
         if let Some(holder) = &view.holder {
             field.lab.wait_named(holder, NAMED_LIMIT).await?;
         }
@@ -136,12 +145,17 @@ impl Field {
     /// What the operators could not do, for a test that fails.
     pub fn tell(&self) {
         for region in self.regions.values() {
-            println!("{}: {:?}", region.name, region.operator.troubles());
+            let troubles = region.operator.as_ref().map(Operator::troubles);
+            println!("{}: {troubles:?}", region.name);
         }
     }
 
     pub fn region(&self, region: &RegionId) -> &Region {
         &self.regions[region]
+    }
+
+    pub fn region_mut(&mut self, region: &RegionId) -> &mut Region {
+        self.regions.get_mut(region).expect("a region of the field")
     }
 
     /// A pair as it is rendered, as far as the operator's stand-in looks.
@@ -203,15 +217,14 @@ async fn make_region(
     let client = server.client().map_err(other)?;
     define(&client).await.map_err(other)?;
     let name = cluster_name(region);
-    let place = directory.join(NAMESPACE).join(&name);
     fs::create_dir_all(directory.join(NAMESPACE))?;
     let bin = guard::locate_binaries(None).map_err(std::io::Error::other)?;
     let address = lab.address(region).map_err(std::io::Error::other)?;
     let site = Site { address, port: Some(lab.layout.postgres_port), ..Site::new(directory, bin) };
-    let operator = Operator::start(&server, site).map_err(other)?;
+    let operator = Some(Operator::start(&server, site.clone()).map_err(other)?);
     let resource = ApiResource::erase::<Cluster>(&());
     let clusters = Api::namespaced_with(client, NAMESPACE, &resource);
-    Ok(Region { server, operator, clusters, name, place })
+    Ok(Region { server, clusters, name, operator, site })
 }
 
 /// Makes the namespace and the definition of Clusters, and waits until they are served.
