@@ -435,8 +435,8 @@ fn traffic_switches_are_checked_one_by_one() {
             "traffic[1].name: name pooler is already given at traffic[0].name",
         ),
         (
-            "url = \"https://",
-            "url = \"ftp://",
+            "url = \"https://balancer",
+            "url = \"ftp://balancer",
             "traffic[1].url: must begin with http:// or https://",
         ),
         ("127.0.0.1:6432", "6432", "traffic[0].admin: \"6432\" is neither host:port"),

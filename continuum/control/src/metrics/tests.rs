@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 11] = [
     include_str!("certificates.rs"),
     include_str!("mod.rs"),
     include_str!("core_node.rs"),
     include_str!("objectives.rs"),
     include_str!("pairs.rs"),
     include_str!("sinks.rs"),
+    include_str!("traffic.rs"),
     include_str!("write_gaps.rs"),
     include_str!("../../../runtime/src/metrics.rs"),
     include_str!("../../../../agent/src/metrics.rs"),
+    include_str!("../../../../agent/src/metrics/at_rest.rs"),
 ];
 const EXAMPLES: [(&str, &str); 4] = [
     ("alerts", include_str!("../../../../docs/examples/prometheus-alerts.yaml")),
