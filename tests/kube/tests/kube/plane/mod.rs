@@ -51,7 +51,7 @@ impl Pair {
             })
             .await;
         }
-        a.arm(Epoch(1), now() + FAR).await.unwrap();
+        arm(&a, Epoch(1), now() + FAR).await;
         a.set_names(Epoch(1), &SyncNames::default()).await.unwrap();
         Some(Self { world, a, b })
     }
@@ -86,6 +86,12 @@ fn plane(world: &World, name: &str) -> Arc<dyn DataPlane> {
     };
     let client = kube::Client::try_from(it.server.config("agent")).unwrap();
     Arc::new(CnpgPlane::new(config, client, Arc::new(BootClock)))
+}
+
+/// Hands the guard a deadline, as an agent does with each renewal: a guard that is just put into the pod
+/// takes the next one.
+async fn arm(plane: &Arc<dyn DataPlane>, epoch: Epoch, deadline: Tick) {
+    until("the guard has the deadline", async || plane.arm(epoch, deadline).await.ok()).await;
 }
 
 async fn status(plane: &Arc<dyn DataPlane>) -> ActuatorStatus {

@@ -4,7 +4,7 @@ use continuum_cnpg_pair::plane::StopMode;
 use continuum_domain::observation::{Lineage, ProcessState};
 use continuum_domain::{Epoch, SyncNames};
 
-use super::{FAR, Pair, look, now, refused, status, until, until_streams};
+use super::{FAR, Pair, arm, look, now, refused, status, until, until_streams};
 
 /// The hand-over with its token, and back, without a rebuild.
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn the_role_moves_by_the_token_and_back() {
         let token = from.handover_evidence().await.expect("a token");
         to.take_evidence(Epoch(epoch), &token).await.unwrap();
         refused(to.promote(Epoch(epoch + 1), &names).await);
-        to.arm(Epoch(epoch + 1), now() + FAR).await.unwrap();
+        arm(to, Epoch(epoch + 1), now() + FAR).await;
         let promoted = to.promote(Epoch(epoch + 1), &names).await.unwrap();
         assert_eq!(promoted.timeline.0, epoch + 1);
 
@@ -50,7 +50,7 @@ async fn a_demoted_primary_comes_back() {
     let names = SyncNames::default();
     pair.a.stop(Epoch(1), StopMode::Fast).await.unwrap();
     pair.a.start(Epoch(2), &names, None).await.unwrap();
-    pair.a.arm(Epoch(2), now() + FAR).await.unwrap();
+    arm(&pair.a, Epoch(2), now() + FAR).await;
     pair.a.promote(Epoch(2), &names).await.unwrap();
     pair.a.commit_probe().await.unwrap();
     until_streams(&pair.a, "hel").await;
@@ -67,7 +67,7 @@ async fn a_loser_with_a_tail_is_copied_and_its_old_directory_kept() {
     pair.world.a.sql("CREATE TABLE tail AS SELECT 1 AS x").await;
     pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
     pair.b.start(Epoch(2), &names, None).await.unwrap();
-    pair.b.arm(Epoch(2), now() + FAR).await.unwrap();
+    arm(&pair.b, Epoch(2), now() + FAR).await;
     pair.b.promote(Epoch(2), &names).await.unwrap();
 
     let upstream = pair.upstream("hel");
@@ -97,7 +97,7 @@ async fn a_loser_without_a_tail_follows_as_it_is() {
     })
     .await;
     pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
-    pair.b.arm(Epoch(2), now() + FAR).await.unwrap();
+    arm(&pair.b, Epoch(2), now() + FAR).await;
     pair.b.promote(Epoch(2), &names).await.unwrap();
     let upstream = pair.upstream("hel");
     assert_eq!(pair.a.lineage(&upstream).await.unwrap(), Lineage::Follows);
