@@ -459,8 +459,8 @@ fn traffic_switches_are_checked_one_by_one() {
         ("service = \"db\"", "service = \"../db\"", "traffic[3].service: a name of lower case"),
         ("pooler = \"db-pooler\"", "pooler = \"\"", "traffic[4].pooler: a name of lower case"),
         (
-            "kind = \"webhook\"",
-            "kind = \"mail\"",
+            "kind = \"webhook\"\nname = \"balancer\"",
+            "kind = \"mail\"\nname = \"balancer\"",
             "traffic[1].kind: unknown variant 'mail', expected",
         ),
     ] {
