@@ -69,7 +69,7 @@ pub enum Verdict {
 pub fn digest(spec: &ContinuumSpec, pair: Option<&CnpgPairSpec>) -> String {
     let wanted = ContinuumSpec { switchover: None, ..spec.clone() };
     let objectives = pair.map(|pair| (pair.rto_seconds, pair.rpo_seconds));
-    let text = serde_json::to_vec(&(wanted, objectives)).unwrap_or_default();
+    let text = serde_json::to_vec(&(wanted, objectives)).expect("specs are plain data");
     hex(&Sha256::digest(text))
 }
 

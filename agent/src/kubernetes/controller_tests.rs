@@ -256,7 +256,8 @@ impl Site {
         self.until(reason, |status| condition(status, "Admitted").1 == reason).await
     }
 
-    /// As soon as whatever is under way has come to an end: no write is due any more.
+    /// As soon as whatever is under way has come to an end. That no write is due any more has no sign:
+    /// three looks, each longer apart than half of what writes of one object are.
     async fn quiet(&self) {
         let mut last = String::new();
         let mut same = 0;
@@ -433,7 +434,6 @@ async fn watches_survive_drops_410_and_an_outage() {
     site.server.control().disturb(Effect::Drop, Some(3), |call| call.verb == "watch");
     site.server.control().disturb(Effect::RetryAfter(1), Some(2), |call| call.verb == "watch");
     site.server.down().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
     site.server.up().await.unwrap();
     // Everything in between was forgotten.
     site.admin = site.server.client().unwrap();

@@ -213,6 +213,12 @@ impl DemotionToken {
         STANDARD.encode(json)
     }
 
+    /// Whether it can be of a stop after this moment of the primary that was stopped: its database system,
+    /// its timeline, and how far its WAL was flushed then. One that is left from an earlier stop is not.
+    pub fn is_of_a_stop_since(&self, (system, timeline, flushed): (&str, TimelineId, Lsn)) -> bool {
+        self.system_id.to_string() == system && self.timeline == timeline && self.redo >= flushed
+    }
+
     /// How `target` stands to it. What is ahead is found by its restart point, by what it has
     /// replayed and by what it has received: each of them may be the only one that shows it.
     pub fn fits(&self, target: &Position) -> Fit {

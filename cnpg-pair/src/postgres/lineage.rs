@@ -31,19 +31,27 @@ select json_build_object(
   'flushed', case when r.yes then '0/0' else pg_current_wal_flush_lsn() end
 )::text from (select pg_is_in_recovery() as yes offset 0) r";
 
+/// A primary at one moment.
 #[derive(Deserialize)]
-struct PrimaryNow {
-    system: String,
+pub(crate) struct PrimaryNow {
+    /// Its database system.
+    pub system: String,
     in_recovery: bool,
-    timeline: u64,
-    flushed: Lsn,
+    /// Its timeline.
+    pub timeline: u64,
+    /// How far its WAL is flushed.
+    pub flushed: Lsn,
 }
 
 /// A primary's history.
-struct PrimaryHistory {
-    timeline: TimelineId,
-    ancestors: Vec<Ancestor>,
-    flushed: Lsn,
+#[derive(Clone, Debug)]
+pub(crate) struct PrimaryHistory {
+    /// The timeline it is on.
+    pub timeline: TimelineId,
+    /// Those it has left, and where.
+    pub ancestors: Vec<Ancestor>,
+    /// How far its WAL is flushed.
+    pub flushed: Lsn,
 }
 
 impl PostgresPlane {
@@ -51,7 +59,7 @@ impl PostgresPlane {
         let session = Session::remote(&self.config, primary, ASK_LIMIT).await?;
         // Before anything is read here: while the new primary is still being promoted nothing can be
         // compared, and reading would only take disk and processor from what shares them with it.
-        self.primary_now(&session).await?;
+        primary_now(&session).await?;
         let what = "reading this member's history";
         let local = match self.ask(&self.bulk, what, None, Command::History, HISTORY_LIMIT).await? {
             Answer::History(history) => history,
@@ -59,7 +67,7 @@ impl PostgresPlane {
             other => return Err(unexpected(what, &other)),
         };
         // After what this member has: a standby that streams meanwhile must not seem to be ahead.
-        let now = self.primary_now(&session).await?;
+        let now = primary_now(&session).await?;
         if now.system != local.control.system_identifier.to_string() {
             let mine = local.control.system_identifier;
             let reason = format!("this is database system {mine}, the primary's is {}", now.system);
@@ -69,14 +77,15 @@ impl PostgresPlane {
         let asked = Asked { plane: self, session, local, history };
         asked.lineage().await
     }
+}
 
-    async fn primary_now(&self, session: &Session) -> Result<PrimaryNow, PlaneError> {
-        let what = "asking the primary";
-        let now: PrimaryNow = session.json(what, PRIMARY).await?;
-        match now.in_recovery {
-            true => Err(failed(what, &"it is a standby; ask the new holder")),
-            false => Ok(now),
-        }
+/// What a primary says of itself; a standby is refused.
+pub(crate) async fn primary_now(session: &Session) -> Result<PrimaryNow, PlaneError> {
+    let what = "asking the primary";
+    let now: PrimaryNow = session.json(what, PRIMARY).await?;
+    match now.in_recovery {
+        true => Err(failed(what, &"it is a standby; ask the new holder")),
+        false => Ok(now),
     }
 }
 
@@ -184,7 +193,8 @@ fn own_ancestors(local: &LocalHistory, primary: &PrimaryHistory) -> Vec<Ancestor
     })
 }
 
-async fn primary_history(
+/// The history of a primary that was just asked.
+pub(crate) async fn primary_history(
     session: &Session,
     now: &PrimaryNow,
 ) -> Result<PrimaryHistory, PlaneError> {

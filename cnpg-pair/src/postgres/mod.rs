@@ -3,10 +3,10 @@
 pub(crate) mod access;
 pub(crate) mod canary;
 mod heard;
-mod lineage;
+pub(crate) mod lineage;
 mod link;
 pub(crate) mod observe;
-mod plane;
+pub(crate) mod plane;
 pub(crate) mod replication;
 pub(crate) mod sql;
 pub(crate) mod tls;

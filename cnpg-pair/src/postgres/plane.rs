@@ -148,14 +148,20 @@ impl PostgresPlane {
         while session.value(what, "select pg_is_in_recovery()").await? != "f" {
             tokio::time::sleep(POLL).await;
         }
-        let now: PromotedNow = session.json(what, PROMOTED).await?;
-        let timeline = TimelineId(now.timeline);
-        let history = now.history.unwrap_or_default();
-        let history = parse_history(&history).map_err(|reason| failed(what, &reason))?;
-        let starts_at = history.last().map(|ancestor| ancestor.switch);
-        let missing = || failed(what, &format!("{} says no switch", history_name(timeline)));
-        Ok(Promoted { timeline, starts_at: starts_at.ok_or_else(missing)? })
+        promoted_now(session).await
     }
+}
+
+/// Where a primary that was just promoted has begun.
+pub(crate) async fn promoted_now(session: &Session) -> Result<Promoted, PlaneError> {
+    let what = "promoting";
+    let now: PromotedNow = session.json(what, PROMOTED).await?;
+    let timeline = TimelineId(now.timeline);
+    let history = now.history.unwrap_or_default();
+    let history = parse_history(&history).map_err(|reason| failed(what, &reason))?;
+    let starts_at = history.last().map(|ancestor| ancestor.switch);
+    let missing = || failed(what, &format!("{} says no switch", history_name(timeline)));
+    Ok(Promoted { timeline, starts_at: starts_at.ok_or_else(missing)? })
 }
 
 #[async_trait]

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use continuum_domain::observation::ProcessState;
-use continuum_domain::{Epoch, Lsn, SyncNames, Tick, TimelineId};
+use continuum_domain::{Epoch, Lsn, SyncNames, TimelineId};
 use serde::Deserialize;
 
 use super::clusters::{Seen, failed};
+use super::tend::Looked;
 use super::{Inner, lock, marks};
 use crate::kubernetes::cnpg::{TruthValue, keys, phase};
 use crate::kubernetes::patches::{self, ClusterPatch, PatchError};
-use crate::kubernetes::token::{DemotionToken, Fit, Position, TokenHash, is_new};
+use crate::kubernetes::token::{DemotionToken, Fit, TokenHash, is_new};
 use crate::plane::{PlaneError, Promoted, StopMode};
+use crate::postgres::plane::promoted_now;
 use crate::postgres::sql::Session;
-use crate::wal::{history_name, parse_history};
 
 const QUICK_LIMIT: Duration = Duration::from_secs(2);
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -23,52 +24,37 @@ const FAST_STOP_LIMIT: Duration = Duration::from_secs(300);
 const START_LIMIT: Duration = Duration::from_secs(600);
 const PROMOTE_LIMIT: Duration = Duration::from_secs(60);
 const NAMES_LIMIT: Duration = Duration::from_secs(10);
-const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
 /// How long the operator may take to begin a start, and how often that is looked at.
 const OPERATOR_LIMIT: Duration = Duration::from_secs(10);
 const OPERATOR_LOOK: Duration = Duration::from_secs(1);
+/// How long a Cluster that sleeps is waited for: its nodes may have to come first.
+const WAKE_LIMIT: Duration = Duration::from_secs(60);
 /// Pause before a PostgreSQL that still runs is held again.
 const HOLD_AGAIN: Duration = Duration::from_millis(50);
 /// How often PostgreSQL is asked whether a change is there.
 const POLL: Duration = Duration::from_millis(5);
 const SWITCHED: &str = "ReplicaClusterSwitch";
 
-const PROMOTED: &str = "\
-select json_build_object('timeline', t.id, 'history', case when t.id > 1 then
-  pg_read_file('pg_wal/' || lpad(upper(to_hex(t.id)), 8, '0') || '.history') end)::text
-from (select ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as id
-      offset 0) t";
-
-const POSITION: &str = "\
+const BEFORE: &str = "\
 select json_build_object(
   'system', (select system_identifier::text from pg_control_system()),
-  'timeline', coalesce((select received_tli from pg_stat_wal_receiver),
-    (select greatest(c.timeline_id, m.min_recovery_end_timeline)
-       from pg_control_checkpoint() c, pg_control_recovery() m)),
-  'replayed', pg_last_wal_replay_lsn(), 'received', pg_last_wal_receive_lsn(),
-  'redo', (select redo_lsn from pg_control_checkpoint()),
+  'timeline', ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int,
+  'flushed', pg_current_wal_flush_lsn(),
   'segment', (select setting::bigint from pg_settings where name = 'wal_segment_size')
 )::text";
 
+/// A primary right before it is told to stop.
 #[derive(Deserialize)]
-struct PromotedNow {
-    timeline: u64,
-    history: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Stands {
+struct Before {
     system: String,
     timeline: u64,
-    replayed: Option<Lsn>,
-    received: Option<Lsn>,
-    redo: Option<Lsn>,
+    flushed: Lsn,
     segment: u64,
 }
 
 impl Inner {
     /// Changes the Cluster, and remembers what it is then.
-    async fn change(
+    pub(super) async fn change(
         &self,
         what: &str,
         make: impl Fn(&Seen) -> Result<ClusterPatch, PatchError> + Send + Sync,
@@ -80,7 +66,7 @@ impl Inner {
     }
 
     /// A command counts for everything that comes later (R4).
-    fn raise(&self, epoch: Epoch) -> Result<(), PlaneError> {
+    pub(super) fn raise(&self, epoch: Epoch) -> Result<(), PlaneError> {
         let mut known = self.known();
         if epoch < known.epoch {
             let newest = known.epoch;
@@ -96,11 +82,7 @@ impl Inner {
     /// operator does not start it again. It returns when no process is left.
     pub(super) async fn stop_now(&self, epoch: Epoch) -> Result<(), PlaneError> {
         self.learn(|known| known.stopping = true);
-        let ended = async {
-            let pod = self.pod()?;
-            let (generation, share) = (self.generation().to_string(), self.quit_share());
-            self.hands.run(&pod, &["quit", &generation, &share], COMMAND_LIMIT).await
-        };
+        let ended = self.quit_everywhere();
         // Both at once: neither may wait for the other. The mark is made again if it fails.
         let (ended, marked) = tokio::join!(ended, self.mark_fenced(epoch));
         if let Err(error @ PlaneError::Refused(_)) = &ended {
@@ -112,11 +94,36 @@ impl Inner {
         }
         // Where the container ends with PostgreSQL, so does the command.
         match ended {
-            Ok(said) if said.number("processes") == Some(0) => self.learn(|k| k.is_gone()),
-            Ok(_) => {}
+            Ok(()) => self.prove_gone().await,
             Err(error) => tracing::warn!(%error, cluster = self.name, "the stop is not proven yet"),
         }
         self.wait_gone("stopping PostgreSQL", IMMEDIATE_STOP_LIMIT).await
+    }
+
+    /// Ends PostgreSQL in the pod of every instance: one that led before may still take itself for the
+    /// primary. What is told is how it went in the one that leads.
+    async fn quit_everywhere(&self) -> Result<(), PlaneError> {
+        let (generation, share) = (self.generation().to_string(), self.quit_share());
+        let quit = async |pod: &str| {
+            let words = ["quit", generation.as_str(), share.as_str()];
+            self.hands.run(pod, &words, COMMAND_LIMIT).await.map(drop)
+        };
+        let leading = self.pod()?;
+        let others = async {
+            let pods = self.hands.pods(&self.name).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, cluster = self.name, "the other instances are not seen");
+                Vec::new()
+            });
+            let others = pods.iter().filter(|pod| **pod != leading);
+            for (pod, ended) in
+                futures_util::future::join_all(others.map(async |pod| (pod, quit(pod).await))).await
+            {
+                if let Err(error) = ended {
+                    tracing::warn!(%error, pod, "an instance beside the primary is not ended");
+                }
+            }
+        };
+        tokio::join!(quit(&leading), others).0
     }
 
     async fn wait_gone(&self, what: &str, limit: Duration) -> Result<(), PlaneError> {
@@ -169,10 +176,13 @@ impl Inner {
     async fn demote(&self, epoch: Epoch) -> Result<(), PlaneError> {
         let what = "demoting the Cluster";
         let to = self.other()?.to_owned();
-        let session = self.session(QUICK_LIMIT).await?;
-        let segment = "select setting from pg_settings where name = 'wal_segment_size'";
-        let segment: u64 = session.json(what, segment).await?;
-        drop(session);
+        let before: Before = self.session(QUICK_LIMIT).await?.json(what, BEFORE).await?;
+        let (timeline, segment) = (TimelineId(before.timeline), before.segment);
+        let of_this_stop = move |token: &str| {
+            let token = DemotionToken::decode(token, segment).ok()?;
+            let since = (before.system.as_str(), timeline, before.flushed);
+            token.is_of_a_stop_since(since).then_some(token)
+        };
         let used: Vec<TokenHash> = {
             let known = self.known();
             let status = known.seen.as_ref().and_then(|seen| seen.cluster.status.as_ref());
@@ -185,15 +195,14 @@ impl Inner {
             let over = seen.cluster.asks_for_replica() == Some(true)
                 && status.switch_in_progress() == Some(false)
                 && status.condition(SWITCHED) == TruthValue::True;
-            let token = status.token().filter(|token| is_new(token, &used));
-            let token = token.filter(|_| over).map(|token| Ok(token.to_owned()));
+            let text = status.token().filter(|token| over && is_new(token, &used));
+            // One that is left from an earlier demotion says nothing of this stop.
+            let token = text.and_then(|text| Some(Ok((text.to_owned(), of_this_stop(text)?))));
             // Somebody could not wait for the operator.
             token.or_else(|| known.stopping.then_some(Err("it is fenced meanwhile")))
         });
         let token = token.await?.map_err(|why| failed(what, &why))?;
-        let decoded = DemotionToken::decode(&token, segment);
-        let decoded = decoded.map_err(|error| failed(what, &error))?;
-        *lock(&self.token) = Some((token, decoded));
+        *lock(&self.token) = Some(token);
         self.learn(super::state::Known::was_demoted);
         Ok(())
     }
@@ -210,12 +219,14 @@ impl Inner {
         let what = "starting";
         self.raise(epoch)?;
         let _turn = self.turn.lock().await;
+        // After a pause it is woken beside this, once its nodes are there.
+        let awake = |known: &super::state::Known| (!known.is_hibernated()).then_some(());
+        if self.wait(what, WAKE_LIMIT, awake).await.is_err() {
+            return Err(failed(what, &"the Cluster sleeps (cnpg.io/hibernation); wake it first"));
+        }
         let known = self.known().clone();
         if let Some(why) = known.foreign_fence() {
             return Err(failed(what, &why));
-        }
-        if known.is_hibernated() {
-            return Err(failed(what, &"the Cluster sleeps (cnpg.io/hibernation); wake it first"));
         }
         // One that is fenced is on its way down.
         let runs = known.up.as_ref().is_some_and(|up| up.in_recovery) && !known.is_fenced();
@@ -250,17 +261,18 @@ impl Inner {
         loop {
             let answers = self.wait(what, OPERATOR_LOOK, |known| known.up.clone()).await;
             let waited = self.clock.now().since(began);
+            if answers.as_ref().is_ok_and(|up| !up.in_recovery) {
+                // Somebody has made a primary of it in between; that takes a promotion of ours.
+                self.stop_now(epoch).await?;
+                return Err(failed(what, &"it came up as a primary, and was ended"));
+            }
             if answers.is_ok() {
                 return Ok(());
             }
             if waited >= START_LIMIT {
                 return answers.map(drop);
             }
-            let idle = async {
-                let (said, _) = self.tell(&self.pod().ok()?).await.ok()?;
-                (said.number("processes") == Some(0)).then_some(())
-            };
-            if waited >= OPERATOR_LIMIT && idle.await.is_some() {
+            if waited >= OPERATOR_LIMIT && self.look_into_pods().await == Looked::Stopped {
                 self.learn(|known| known.stopping = true);
                 self.mark_fenced(epoch).await?;
                 return Err(failed(what, &"the operator does not start PostgreSQL"));
@@ -275,7 +287,10 @@ impl Inner {
         let until = self.clock.now() + IMMEDIATE_STOP_LIMIT;
         loop {
             match self.hands.run(&pod, &["hold", &generation], COMMAND_LIMIT).await {
-                Err(PlaneError::Failed { .. }) if self.clock.now() < until => {
+                // No pod yet, or one that is on its way down.
+                Err(PlaneError::Failed { .. } | PlaneError::GuardLost(_))
+                    if self.clock.now() < until =>
+                {
                     tokio::time::sleep(HOLD_AGAIN).await;
                 }
                 Err(PlaneError::Failed { reason, .. }) => return Err(failed(what, &reason)),
@@ -320,7 +335,7 @@ impl Inner {
         let what = "promoting";
         self.raise(epoch)?;
         let _turn = self.turn.lock().await;
-        let deadline: Option<Tick> = self.known().deadline;
+        let deadline = self.known().deadline;
         if deadline.is_none_or(|deadline| self.clock.now() >= deadline) {
             return Err(PlaneError::Refused("no deadline in the future is armed (R5)".into()));
         }
@@ -359,12 +374,7 @@ impl Inner {
             }
             tokio::time::sleep(POLL).await;
         }
-        let now: PromotedNow = session.json(what, PROMOTED).await?;
-        let timeline = TimelineId(now.timeline);
-        let history = parse_history(&now.history.unwrap_or_default());
-        let history = history.map_err(|reason| failed(what, &reason))?;
-        let missing = || failed(what, &format!("{} says no switch", history_name(timeline)));
-        let starts_at = history.last().map(|ancestor| ancestor.switch).ok_or_else(missing)?;
+        let promoted = promoted_now(session).await?;
         if let Ok(mut slot) = self.sentinel.try_lock() {
             slot.take();
         }
@@ -373,7 +383,7 @@ impl Inner {
                 up.in_recovery = false;
             }
         });
-        Ok(Promoted { timeline, starts_at })
+        Ok(promoted)
     }
 
     fn is_unrecoverable(&self) -> bool {
@@ -385,70 +395,6 @@ impl Inner {
             status.is_some_and(|status| status.phase.as_deref() == Some(phase::UNRECOVERABLE))
                 && replica.is_some_and(|replica| replica.promotion_token.is_some())
         })
-    }
-
-    // ---- the token -------------------------------------------------------------------------------
-
-    /// The token for this epoch, if one was handed over and this member stands exactly there.
-    async fn fitting_token(
-        &self,
-        session: &Session,
-        epoch: Epoch,
-    ) -> Result<Option<String>, PlaneError> {
-        let handed: Option<marks::Handed> = {
-            let known = self.known();
-            let cluster = known.seen.as_ref().map(|seen| &seen.cluster);
-            cluster.map_or(Ok(None), |cluster| marks::read(cluster, marks::HANDED))?
-        };
-        let Some(handed) = handed.filter(|handed| handed.epoch.next() == epoch) else {
-            return Ok(None);
-        };
-        let (fit, _) = self.fit(session, &handed.token).await?;
-        if fit != Fit::Exact {
-            tracing::warn!(?fit, cluster = self.name, "the token does not fit any more");
-        }
-        Ok((fit == Fit::Exact).then_some(handed.token))
-    }
-
-    async fn fit(
-        &self,
-        session: &Session,
-        token: &str,
-    ) -> Result<(Fit, DemotionToken), PlaneError> {
-        let what = "comparing with the token";
-        let stands: Stands = session.json(what, POSITION).await?;
-        let token =
-            DemotionToken::decode(token, stands.segment).map_err(|error| failed(what, &error))?;
-        let unknown = || failed(what, &"where this member stands is not known");
-        let position = Position {
-            system_id: stands.system.parse().map_err(|_| unknown())?,
-            timeline: TimelineId(stands.timeline),
-            replayed: stands.replayed.ok_or_else(unknown)?,
-            received: stands.received,
-            checkpoint_redo: stands.redo,
-        };
-        Ok((token.fits(&position), token))
-    }
-
-    /// What the stopped primary hands to whom it hands the lease: its token.
-    pub(super) fn evidence(&self) -> Option<String> {
-        let token = lock(&self.token).clone().filter(|_| self.known().held);
-        token.map(|(text, _)| text)
-    }
-
-    /// Takes the token of the holder that stopped: this member must stand exactly there. It is written
-    /// to the Cluster before anything is built on it.
-    pub(super) async fn take_evidence(&self, epoch: Epoch, token: &str) -> Result<(), PlaneError> {
-        let what = "taking the token";
-        let session = self.session(CHECKPOINT_LIMIT).await?;
-        let (fit, _) = self.fit(&session, token).await?;
-        if fit != Fit::Exact {
-            return Err(failed(what, &format!("this member does not stand there: {fit:?}")));
-        }
-        // The operator compares with the last restart point; one that is there already costs nothing.
-        session.text(what, "checkpoint").await?;
-        let handed = marks::Handed { epoch, token: token.to_owned() };
-        self.change(what, |seen| marks::write(&seen.cluster, marks::HANDED, &handed)).await
     }
 
     // ---- names -----------------------------------------------------------------------------------

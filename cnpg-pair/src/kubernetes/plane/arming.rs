@@ -28,13 +28,16 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 impl Inner {
     /// Hands the guard a deadline.
     pub(super) async fn arm(&self, epoch: Epoch, deadline: Tick) -> Result<(), PlaneError> {
-        self.known().deadline = Some(deadline);
+        self.raise(epoch)?;
+        self.known().wanted = Some(deadline);
         let life = self.known().up.as_ref().map(|up| up.started.clone());
         let armed = match life {
             Some(life) => self.arm_by_sql(&life, epoch, deadline).await,
             None => self.arm_by_command(epoch, deadline).await,
         };
-        if armed.is_err() {
+        if armed.is_ok() {
+            self.known().deadline = Some(deadline);
+        } else {
             // It may be gone: the next look at it puts it back.
             lock(&self.guarded).take();
         }
@@ -140,7 +143,7 @@ impl Inner {
             let led = known.seen.as_ref().is_some_and(|seen| {
                 seen.cluster.annotation(crate::kubernetes::cnpg::keys::EPOCH).is_some()
             });
-            let deadline = match known.deadline {
+            let deadline = match known.wanted {
                 Some(deadline) => self.at_pod(&told, deadline)?.to_string(),
                 None if known.asks_for_primary() && !led => "-".to_owned(),
                 None if primary => {

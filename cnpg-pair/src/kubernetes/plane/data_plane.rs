@@ -1,5 +1,6 @@
 //! The trait, put together.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use continuum_domain::{DataDirectoryId, Epoch, Lsn, RegionId, SyncNames, Tick, T
 
 use super::clusters::failed;
 use super::{CnpgPlane, Inner, lock, marks, tend};
+use crate::kubernetes::cnpg::keys;
 use crate::kubernetes::patches::{PatchError, annotate};
 use crate::plane::{
     CanaryLook, DataPlane, PlaneError, Promoted, StopMode, TailArtefact, Taken, Upstream,
@@ -16,7 +18,6 @@ use crate::postgres::WRITE_RECORD;
 use crate::postgres::canary::{self, Canary};
 use crate::postgres::replication::{end_client_sessions, end_older_agents};
 use crate::postgres::sql::{Session, SessionOptions};
-use std::sync::atomic::Ordering;
 
 const QUICK_LIMIT: Duration = Duration::from_secs(2);
 const CHANGE_LIMIT: Duration = Duration::from_secs(10);
@@ -28,16 +29,19 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
 impl Inner {
-    /// Hands the container to this agent, where there is one: commands of older agents that land late
-    /// are refused there (R4). Where there is no pod none can land.
-    async fn take_container(&self) -> Result<(), PlaneError> {
-        let Ok(pod) = self.pod() else { return Ok(()) };
+    /// Hands the containers to this agent: commands of older agents that land late are refused there (R4).
+    /// The leading instance's must be; a container that is not ready does not take a late command either.
+    async fn take_containers(&self) -> Result<(), PlaneError> {
         let generation = self.generation().to_string();
-        match self.hands.run(&pod, &["take", &generation], COMMAND_LIMIT).await {
-            Ok(_) => Ok(()),
-            Err(error) if tend::is_missing(&error) => Ok(()),
-            Err(error) => Err(error),
+        let leading = self.pod().ok();
+        for pod in self.hands.pods(&self.name).await? {
+            match self.hands.run(&pod, &["take", &generation], COMMAND_LIMIT).await {
+                Err(error) if Some(&pod) == leading.as_ref() => return Err(error),
+                Err(error) => tracing::warn!(%error, pod, "an instance is not taken"),
+                Ok(_) => {}
+            }
         }
+        Ok(())
     }
 }
 
@@ -52,8 +56,12 @@ impl DataPlane for CnpgPlane {
         inner.observer.forget_sessions().await;
         lock(&inner.canary).take();
         lock(&inner.guarded).take();
-        inner.learn(|known| known.seen = Some(seen));
-        inner.take_container().await?;
+        inner.learn(|known| {
+            let newest = seen.cluster.annotation(keys::EPOCH).and_then(|text| text.parse().ok());
+            known.epoch = newest.map_or(known.epoch, |newest| known.epoch.max(Epoch(newest)));
+            known.seen = Some(seen);
+        });
+        inner.take_containers().await?;
         inner.feel(0).await;
         if inner.known().up.is_some() {
             let session = inner.session(QUICK_LIMIT).await?;

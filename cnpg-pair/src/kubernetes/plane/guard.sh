@@ -47,6 +47,16 @@ look_for_postgres() {
   return 0
 }
 
+# The postmaster into `postmaster`; empty where none runs here. The number in its file may be another
+# process's by now.
+look_for_postmaster() {
+  first_line "$PGDATA/postmaster.pid"
+  postmaster=
+  if [[ $line =~ ^[0-9]+$ && /proc/$line/cwd -ef $PGDATA ]]; then
+    postmaster=$line
+  fi
+}
+
 # R4: nothing is done for an agent that was replaced.
 admit() {
   exec 8>"$home/lock"
@@ -67,20 +77,20 @@ block() {
 end_now() {
   local postmaster until process
   block
-  first_line "$PGDATA/postmaster.pid"
-  postmaster=$line
-  [[ $postmaster =~ ^[0-9]+$ ]] && kill -QUIT "$postmaster" 2>/dev/null
+  look_for_postmaster
+  [[ -n $postmaster ]] && kill -QUIT "$postmaster" 2>/dev/null
   look_at_clock
   until=$((now + $1))
   look_for_postgres
   while ((${#found[@]} > 0)); do
     look_at_clock
     if ((now >= until)); then
-      [[ $postmaster =~ ^[0-9]+$ ]] && kill -STOP "$postmaster" 2>/dev/null
+      look_for_postmaster
+      [[ -n $postmaster ]] && kill -STOP "$postmaster" 2>/dev/null
       for process in "${found[@]}"; do
         [[ $process == "$postmaster" ]] || kill -KILL "$process" 2>/dev/null
       done
-      [[ $postmaster =~ ^[0-9]+$ ]] && kill -KILL "$postmaster" 2>/dev/null
+      [[ -n $postmaster ]] && kill -KILL "$postmaster" 2>/dev/null
     fi
     pause 0.01
     look_for_postgres
@@ -90,8 +100,9 @@ end_now() {
 # Whether PostgreSQL runs and is no standby. The signal file goes before the first write is let in.
 is_primary() {
   [[ -e $PGDATA/standby.signal ]] && return 1
-  first_line "$PGDATA/postmaster.pid"
-  [[ $line =~ ^[0-9]+$ ]] && kill -0 "$line" 2>/dev/null
+  local postmaster
+  look_for_postmaster
+  [[ -n $postmaster ]]
 }
 
 # The guard's loop: generation, epoch and deadline to begin with; "-" is no deadline yet.
@@ -146,6 +157,12 @@ tell() {
   [[ -e $PGDATA/standby.signal ]] && printf 'standby yes\n'
   [[ -e $PGDATA/recovery.conf ]] && printf 'blocked yes\n'
   first_line "$home/job"
+  # A job goes with its container.
+  if [[ $line == running ]] && { exec 7>"$home/job.lock"; flock -n 7; }; then
+    first_line "$home/job"
+    [[ $line == running ]] && line='failed: it was cut short'
+  fi
+  exec 7>&-
   [[ -n $line ]] && printf 'job %s\n' "$line"
   return 0
 }
@@ -227,10 +244,12 @@ clone() {
   admit "$1"
   look_for_postgres
   ((${#found[@]} == 0)) || fail "PostgreSQL runs"
+  # Held until the job has ended: two copies would spoil each other.
+  exec 7>"$home/job.lock"
+  flock -n 7 || fail "a copy is under way"
   printf 'running\n' >"$home/job"
   { declare -p home PGDATA; declare -f; printf 'cd /; copy "$@"\n'; } >"$home/job.sh"
   setsid bash "$home/job.sh" "$2" "$3" </dev/null >/dev/null 2>&1 8>&- 9>&- &
-  tell
 }
 
 # The copy is made beside the old directory and takes its place by renames, so that nobody who looks

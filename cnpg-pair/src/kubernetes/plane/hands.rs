@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{AttachParams, AttachedProcess};
+use kube::api::{AttachParams, AttachedProcess, ListParams};
 use kube::{Api, Client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::kubernetes::cnpg::keys;
 use crate::plane::PlaneError;
 
 /// The script of every verb, and of the guard that outlives them.
 const SCRIPT: &str = include_str!("guard.sh");
+/// The label that tells instances from poolers and jobs.
+const POD_ROLE: &str = "cnpg.io/podRole";
+/// Longest wait for a list of pods.
+const LIST_LIMIT: Duration = Duration::from_secs(5);
 /// The container that PostgreSQL runs in.
 const CONTAINER: &str = "postgres";
 /// Most that is read of a command's output.
@@ -53,6 +58,18 @@ pub(crate) struct Hands {
 impl Hands {
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { pods: Api::namespaced(client, namespace) }
+    }
+
+    /// The pods of a Cluster's instances, whichever of them leads.
+    pub async fn pods(&self, cluster: &str) -> Result<Vec<String>, PlaneError> {
+        let what = || format!("listing the pods of {cluster}");
+        let selector = format!("{}={cluster},{POD_ROLE}=instance", keys::CLUSTER);
+        let parameters = ListParams::default().labels(&selector);
+        let listed = tokio::time::timeout(LIST_LIMIT, self.pods.list(&parameters)).await;
+        let lost =
+            |reason: &dyn std::fmt::Display| PlaneError::GuardLost(format!("{}: {reason}", what()));
+        let listed = listed.map_err(|_| lost(&"no answer"))?.map_err(|error| lost(&error))?;
+        Ok(listed.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
     }
 
     /// Runs a verb and reads what it says.

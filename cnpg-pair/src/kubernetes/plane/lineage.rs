@@ -6,18 +6,17 @@
 
 use std::time::Duration;
 
-use continuum_domain::observation::{ControlData, Lineage};
-use continuum_domain::{DataDirectoryId, Epoch, Lsn, TimelineId};
-use serde::Deserialize;
-
 use super::clusters::failed;
 use super::hands::Said;
 use super::{Inner, lock, marks};
 use crate::guard::{Control, fresh_identity, parse_control, read_password};
 use crate::plane::{PlaneError, TailArtefact, Upstream};
 use crate::postgres::access::Access;
+use crate::postgres::lineage::{PrimaryHistory, primary_history, primary_now};
 use crate::postgres::sql::{Session, SessionOptions, literal};
-use crate::wal::{Ancestor, history_name, parse_history, segment_name};
+use crate::wal::segment_name;
+use continuum_domain::observation::{ControlData, Lineage};
+use continuum_domain::{DataDirectoryId, Epoch, Lsn, TimelineId};
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// It reads all WAL since the last checkpoint.
@@ -28,40 +27,13 @@ const COPY_POLL: Duration = Duration::from_millis(500);
 /// Bytes that are compared.
 const SAMPLE_BYTES: u64 = 4_096;
 
-const PRIMARY: &str = "\
-select json_build_object(
-  'system', (select system_identifier::text from pg_control_system()),
-  'in_recovery', r.yes,
-  'timeline', case when r.yes then 0
-    else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end,
-  'flushed', case when r.yes then '0/0' else pg_current_wal_flush_lsn() end
-)::text from (select pg_is_in_recovery() as yes offset 0) r";
-
-#[derive(Deserialize)]
-struct PrimaryNow {
-    system: String,
-    in_recovery: bool,
-    timeline: u64,
-    flushed: Lsn,
-}
-
-/// The primary's history.
-#[derive(Clone, Debug)]
-pub(super) struct History {
-    pub timeline: TimelineId,
-    pub ancestors: Vec<Ancestor>,
-    pub flushed: Lsn,
-}
-
-impl History {
-    /// Where the primary's history leaves a timeline; its end on the last one.
-    pub fn end_of(&self, timeline: TimelineId) -> Option<Lsn> {
-        if timeline == self.timeline {
-            return Some(self.flushed);
-        }
-        let left = self.ancestors.iter().find(|ancestor| ancestor.timeline == timeline);
-        left.map(|ancestor| ancestor.switch)
+/// Where a primary's history leaves a timeline; its end on the last one.
+pub(super) fn end_of(history: &PrimaryHistory, timeline: TimelineId) -> Option<Lsn> {
+    if timeline == history.timeline {
+        return Some(history.flushed);
     }
+    let left = history.ancestors.iter().find(|ancestor| ancestor.timeline == timeline);
+    left.map(|ancestor| ancestor.switch)
 }
 
 /// What the bytes before the end of this member's WAL say.
@@ -76,7 +48,7 @@ pub(super) enum Bytes {
 /// The judgement. `last` is where this member's last record begins; `standby` whether the directory is
 /// a standby's, whose WAL all came from a primary.
 pub(super) fn judge(
-    history: &History,
+    history: &PrimaryHistory,
     timeline: TimelineId,
     last: Lsn,
     standby: bool,
@@ -84,7 +56,7 @@ pub(super) fn judge(
 ) -> Lineage {
     let apart = |fork| Lineage::Apart { fork, end: last, timeline };
     let unprovable = |reason: String| Lineage::Unprovable { reason };
-    match history.end_of(timeline) {
+    match end_of(history, timeline) {
         None if standby => {
             unprovable(format!("timeline {timeline} is not in the primary's history"))
         }
@@ -124,33 +96,32 @@ impl Inner {
 
     /// Compares this member's history with the primary's.
     pub(super) async fn compare_with(&self, primary: &Upstream) -> Result<Lineage, PlaneError> {
-        let what = "comparing histories";
         let remote = self.config.remote(&primary.host, primary.port);
         let role = &self.config.replication_role;
         let access = Access::remote(remote, &self.config.clusters, role);
         let options = SessionOptions { local_commit: true, limit: ASK_LIMIT };
         let session = Session::local(&access, "continuum_lineage", options).await?;
-        let now: PrimaryNow = session.json(what, PRIMARY).await?;
-        if now.in_recovery {
-            return Err(failed(what, &"the holder's PostgreSQL is not promoted yet"));
-        }
+        // Before anything is read here: what is promoted meanwhile cannot be compared with yet.
+        primary_now(&session).await?;
         let pod = self.pod()?;
         let control = self.control(&pod).await?;
+        let told = self.tell(&pod).await?.0;
+        let standby = told.text("standby") == Some("yes");
+        let timeline = control.data.timeline.max(control.recovery_timeline);
+        let walked = self.walk(&pod, control.data.checkpoint, timeline).await?;
+        // After what this member has: a standby that streams meanwhile must not seem to be ahead.
+        let now = primary_now(&session).await?;
         if now.system != control.data.system_identifier.to_string() {
             let found = control.data.system_identifier;
             let reason = format!("system identifier {found}, and the primary's is {}", now.system);
             return Ok(Lineage::Foreign { reason });
         }
         let history = primary_history(&session, &now).await?;
-        let told = self.tell(&pod).await?.0;
-        let standby = told.text("standby") == Some("yes");
-        let timeline = control.data.timeline.max(control.recovery_timeline);
-        let walked = self.walk(&pod, control.data.checkpoint, timeline).await?;
         let Some(last) = walked.text("last").and_then(|text| text.parse::<Lsn>().ok()) else {
             let reason = format!("no record is found at {}", control.data.checkpoint);
             return Ok(Lineage::Unprovable { reason });
         };
-        let fork = history.end_of(timeline);
+        let fork = end_of(&history, timeline);
         let bytes = match fork {
             Some(fork) if last < fork => {
                 self.compare_bytes(&pod, &session, &history, (timeline, last), &control).await?
@@ -172,7 +143,7 @@ impl Inner {
         &self,
         pod: &str,
         session: &Session,
-        history: &History,
+        history: &PrimaryHistory,
         (timeline, at): (TimelineId, Lsn),
         control: &Control,
     ) -> Result<Bytes, PlaneError> {
@@ -285,20 +256,6 @@ impl Inner {
         self.mark_directory(&directory(Some(id.clone()))).await?;
         Ok(id)
     }
-}
-
-async fn primary_history(session: &Session, now: &PrimaryNow) -> Result<History, PlaneError> {
-    let what = "reading the primary's timeline history";
-    let timeline = TimelineId(now.timeline);
-    let ancestors = if now.timeline <= 1 {
-        Vec::new()
-    } else {
-        let file = literal(&format!("pg_wal/{}", history_name(timeline)));
-        let query = format!("select convert_from(pg_read_binary_file({file}), 'UTF8')");
-        let text = session.value(what, &query).await?;
-        parse_history(&text).map_err(|reason| failed(what, &reason))?
-    };
-    Ok(History { timeline, ancestors, flushed: now.flushed })
 }
 
 #[cfg(test)]

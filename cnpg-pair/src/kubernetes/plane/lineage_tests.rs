@@ -1,10 +1,11 @@
 //! The judgement over two histories.
 
 use super::*;
+use crate::wal::Ancestor;
 
-fn history() -> History {
+fn history() -> PrimaryHistory {
     let left = |timeline, switch| Ancestor { timeline: TimelineId(timeline), switch: Lsn(switch) };
-    History {
+    PrimaryHistory {
         timeline: TimelineId(3),
         ancestors: vec![left(1, 100), left(2, 500)],
         flushed: Lsn(900),
@@ -16,7 +17,7 @@ fn judged(timeline: u64, last: u64, standby: bool, bytes: Bytes) -> &'static str
         Lineage::Follows => "follows",
         Lineage::Apart { fork: Lsn(0), .. } => "apart from the start",
         Lineage::Apart { fork, .. } => {
-            assert_eq!(fork, history().end_of(TimelineId(timeline)).unwrap());
+            assert_eq!(fork, end_of(&history(), TimelineId(timeline)).unwrap());
             "apart"
         }
         Lineage::Unprovable { .. } => "unprovable",

@@ -20,6 +20,7 @@ mod acts;
 mod arming;
 mod clusters;
 mod data_plane;
+mod handed;
 mod hands;
 mod lineage;
 mod marks;

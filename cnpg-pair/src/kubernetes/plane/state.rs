@@ -42,8 +42,12 @@ pub(crate) struct Known {
     pub stopping: bool,
     /// The data directory is being replaced.
     pub busy: bool,
-    /// Deadline that was set last.
+    /// Deadline that the lease gives, whether the guard has it or not.
+    pub wanted: Option<Tick>,
+    /// Deadline that the guard has repeated last (R5).
     pub deadline: Option<Tick>,
+    /// Since when no instance of the Cluster has a pod.
+    pub missing_since: Option<Tick>,
     /// Newest epoch a command carried.
     pub epoch: Epoch,
     /// Lives of PostgreSQL that ended.
@@ -126,6 +130,7 @@ impl Known {
     }
 
     fn ended(&mut self, why: &str) {
+        self.wanted = None;
         self.deadline = None;
         self.exits += 1;
         self.last_exit = Some(why.to_owned());

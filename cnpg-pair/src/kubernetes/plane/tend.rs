@@ -87,9 +87,15 @@ async fn tend(inner: Weak<Inner>, generation: Generation) {
     }
 }
 
-/// Whether the API server says that there is no such pod.
-pub(super) fn is_missing(error: &PlaneError) -> bool {
-    error.to_string().contains("not found")
+/// What is seen in the pods of a Cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// No process of PostgreSQL is left in any of them.
+    Stopped,
+    /// There is no pod.
+    NoPod,
+    /// It runs, or not all of them could be looked into.
+    NotProven,
 }
 
 impl Inner {
@@ -132,20 +138,49 @@ impl Inner {
         }
     }
 
-    /// Looks into the container. Without an answer nothing is known.
-    pub(super) async fn prove_gone(&self) {
-        let Ok(pod) = self.pod() else { return };
-        match self.tell(&pod).await {
-            Ok((said, _)) if said.number("processes") == Some(0) => {
-                self.learn(super::state::Known::is_gone);
+    /// Looks into the pod of every instance. What was not seen stopped may run.
+    pub(super) async fn look_into_pods(&self) -> Looked {
+        let pods = match self.hands.pods(&self.name).await {
+            Ok(pods) => pods,
+            Err(error) => {
+                tracing::debug!(%error, "the pods are not seen");
+                return Looked::NotProven;
             }
-            Ok(_) => {}
-            // Without a pod there is no container, and none is made for a Cluster that may not start.
-            Err(error) if is_missing(&error) && self.known().may_not_start() => {
-                self.learn(super::state::Known::is_gone);
-            }
-            Err(error) => tracing::debug!(%error, "the container is not seen"),
+        };
+        if pods.is_empty() {
+            return Looked::NoPod;
         }
+        for pod in &pods {
+            match self.tell(pod).await {
+                Ok((said, _)) if said.number("processes") == Some(0) => {}
+                Ok(_) => return Looked::NotProven,
+                Err(error) => {
+                    tracing::debug!(%error, pod, "the container is not seen");
+                    return Looked::NotProven;
+                }
+            }
+        }
+        Looked::Stopped
+    }
+
+    /// Proves that PostgreSQL is gone, or does not. A pod may be taken out of the API although its node
+    /// cannot be reached and its container runs on: then the guard in it still has a deadline, of at most
+    /// one ttl, and the stop's budget after that.
+    pub(super) async fn prove_gone(&self) {
+        let looked = self.look_into_pods().await;
+        let now = self.clock.now();
+        let timing = self.config.timing;
+        self.learn(|known| match looked {
+            Looked::Stopped => known.is_gone(),
+            Looked::NotProven => known.missing_since = None,
+            Looked::NoPod => {
+                let since = *known.missing_since.get_or_insert(now);
+                let long = now.since(since) >= timing.ttl + timing.stop_budget + timing.guard;
+                if long && known.may_not_start() {
+                    known.is_gone();
+                }
+            }
+        });
     }
 
     /// Level by level: what should be so and is not.

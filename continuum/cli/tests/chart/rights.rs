@@ -26,15 +26,17 @@ const ALWAYS: [Need; 8] = [
     ("db", "", "configmaps", "dr-continuum-agent-state", &["get", "update"]),
 ];
 /// What the agent of the values `agent` asks for beside: one member.
-const ONE_MEMBER: [Need; 2] = [
+const ONE_MEMBER: [Need; 3] = [
     ("db", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
+    ("db", "", "pods", "", &["list"]),
     ("db", "", "pods/exec", "", COMMAND),
 ];
 /// What the agent of the values `full` asks for beside: two members and three switches; a fourth is in
 /// another cluster.
-const MEMBERS_AND_SWITCHES: [Need; 8] = [
+const MEMBERS_AND_SWITCHES: [Need; 9] = [
     ("data", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
     ("data", "postgresql.cnpg.io", "clusters", "other-fsn", MEMBER),
+    ("data", "", "pods", "", &["list"]),
     ("data", "", "pods/exec", "", COMMAND),
     ("data", "postgresql.cnpg.io", "poolers", "app-pooler", &["get", "patch"]),
     ("shop", "gateway.networking.k8s.io", "httproutes", "web", &["get", "patch"]),

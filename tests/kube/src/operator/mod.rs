@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -23,6 +24,29 @@ use crate::server::ApiServer;
 use crate::server::exec::{Command, Streams};
 use crate::store::Key;
 use reconcile::Reconciler;
+
+/// A definition of `Cluster` that takes everything, where there is no published one.
+#[must_use]
+pub fn open_definition() -> Value {
+    let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": "clusters.postgresql.cnpg.io" },
+        "spec": {
+            "group": "postgresql.cnpg.io",
+            "scope": "Namespaced",
+            "names": { "plural": "clusters", "singular": "cluster", "kind": "Cluster" },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "subresources": { "status": {} },
+                "schema": { "openAPIV3Schema": {
+                    "type": "object", "properties": { "spec": open, "status": open },
+                } },
+            }],
+        },
+    })
+}
 
 /// The user that the operator asks as: faults of a test can leave it out.
 pub const USER: &str = "operator";

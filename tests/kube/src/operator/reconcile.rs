@@ -146,7 +146,8 @@ impl Reconciler {
             member.instance.stop(Stop::Fast, bound).await;
             let phase = if how.healthy_while_fenced { HEALTHY } else { WAITING };
             member.phase = (phase, String::new());
-            return Ok(());
+            // The container is there, without PostgreSQL in it.
+            return self.make_pod(key, member).await;
         }
         self.keep_running(key, cluster, member).await?;
         if !follows && !leads {

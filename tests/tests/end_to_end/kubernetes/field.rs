@@ -11,6 +11,7 @@ use continuum_chaos::{Lab, LabOptions, NAMESPACE, cluster_name};
 use continuum_cnpg_pair::guard;
 use continuum_cnpg_pair::kubernetes::cnpg::Cluster;
 use continuum_domain::RegionId;
+use continuum_test_kube::operator::open_definition;
 use continuum_test_kube::{ApiServer, Misbehaviour, Operator, Options, Site};
 use continuum_tests::*;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -66,28 +67,6 @@ pub struct Field {
     pub lab: Lab,
     pub regions: BTreeMap<RegionId, Region>,
     _directory: tempfile::TempDir,
-}
-
-/// A definition that takes everything.
-fn definition() -> Value {
-    let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": { "name": "clusters.postgresql.cnpg.io" },
-        "spec": {
-            "group": "postgresql.cnpg.io",
-            "scope": "Namespaced",
-            "names": { "plural": "clusters", "singular": "cluster", "kind": "Cluster" },
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "subresources": { "status": {} },
-                "schema": { "openAPIV3Schema": {
-                    "type": "object", "properties": { "spec": open, "status": open },
-                } },
-            }],
-        },
-    })
 }
 
 fn kubeconfig(server: &ApiServer) -> String {
@@ -235,7 +214,7 @@ async fn define(client: &Client) -> kube::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces.create(&PostParams::default(), &namespace).await?;
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let made = serde_json::from_value(definition()).unwrap();
+    let made = serde_json::from_value(open_definition()).unwrap();
     definitions.create(&PostParams::default(), &made).await?;
     let resource = ApiResource::erase::<Cluster>(&());
     let clusters: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource);

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use continuum_cnpg_pair::guard;
+use continuum_test_kube::operator::open_definition;
 use continuum_test_kube::{ApiServer, Misbehaviour, Operator, Options, Site};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
@@ -34,28 +35,6 @@ pub struct World {
     _directory: tempfile::TempDir,
 }
 
-/// A definition that takes everything, where there is no published one.
-fn open_definition() -> Value {
-    let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": { "name": "clusters.postgresql.cnpg.io" },
-        "spec": {
-            "group": "postgresql.cnpg.io",
-            "scope": "Namespaced",
-            "names": { "plural": "clusters", "singular": "cluster", "kind": "Cluster" },
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "subresources": { "status": {} },
-                "schema": { "openAPIV3Schema": {
-                    "type": "object", "properties": { "spec": open, "status": open },
-                } },
-            }],
-        },
-    })
-}
-
 impl Region {
     async fn start(name: &'static str, site: Site) -> Self {
         let server = ApiServer::start(Options::default()).await.unwrap();
@@ -69,9 +48,14 @@ impl Region {
         Self { name, operator, server, s, place }
     }
 
-    /// The first line of one of the guard's files in the pod.
+    /// One of the guard's files in the pod.
+    pub fn guard_path(&self, name: &str) -> std::path::PathBuf {
+        self.place.join("continuum").join(name)
+    }
+
+    /// Its first line.
     pub fn guard_file(&self, name: &str) -> Option<String> {
-        let text = fs::read_to_string(self.place.join("continuum").join(name)).ok()?;
+        let text = fs::read_to_string(self.guard_path(name)).ok()?;
         text.lines().next().map(str::to_owned)
     }
 

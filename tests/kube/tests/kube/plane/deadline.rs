@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use continuum_cnpg_pair::plane::StopMode;
 use continuum_domain::observation::ProcessState;
-use continuum_domain::{Epoch, SyncNames};
+use continuum_domain::{Epoch, SyncNames, Timing};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{FAR, Pair, arm, look, now, plane, refused, status, until};
+use super::{FAR, Pair, arm, look, now, plane, plane_at, refused, status, until};
 
 const STARTED: &str = "SELECT pg_postmaster_start_time()";
 
@@ -104,4 +105,45 @@ async fn a_promotion_by_hand_is_ended_in_the_pod() {
 
 fn guard_lives(region: &crate::operator::Region) -> bool {
     region.guard_file("guard.pid").is_some()
+}
+
+/// R5: what counts is what the guard has repeated, not what it was sent.
+#[tokio::test]
+async fn nobody_is_promoted_under_a_deadline_that_the_guard_did_not_repeat() {
+    let Some(pair) = Pair::new().await else { return };
+    let names = SyncNames::default();
+    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    let pid = until("a guard watches the standby", async || {
+        pair.world.b.guard_file("guard.pid")?.parse().ok().and_then(Pid::from_raw)
+    })
+    .await;
+    kill_process(pid, Signal::STOP).unwrap();
+    pair.b.arm(Epoch(2), now() + FAR).await.unwrap_err();
+    refused(pair.b.promote(Epoch(2), &names).await);
+    kill_process(pid, Signal::CONT).unwrap();
+    arm(&pair.b, Epoch(2), now() + FAR).await;
+    pair.b.promote(Epoch(2), &names).await.unwrap();
+    refused(pair.b.arm(Epoch(1), now() + FAR).await);
+}
+
+/// R16: a pod that is not in the API may run on at a node that nobody reaches. It counts as gone after its
+/// guard's deadline only, and so does that of a Cluster that sleeps.
+#[tokio::test]
+async fn a_pod_that_is_missing_counts_as_stopped_after_a_ttl_only() {
+    let Some(pair) = Pair::new().await else { return };
+    let b = &pair.world.b;
+    let sleep = serde_json::json!({ "cnpg.io/hibernation": "on" });
+    b.patch(serde_json::json!({ "metadata": { "annotations": sleep } })).await.unwrap();
+    let pod = "/api/v1/namespaces/db/pods/db-b-1";
+    until("the pod is gone", async || b.s.get(pod).await.is_err().then_some(())).await;
+    let timing = Timing { ttl: Duration::from_secs(4), ..Timing::default() };
+    let next = plane_at(&pair.world, "hel", timing);
+    let asked = now();
+    let taken = next.take().await.unwrap();
+    assert_eq!(taken.status.process, ProcessState::Stopping, "not proven");
+    until("it counts as stopped", async || {
+        (status(&next).await.process == ProcessState::Stopped).then_some(())
+    })
+    .await;
+    assert!(now().since(asked) >= timing.ttl + timing.stop_budget);
 }

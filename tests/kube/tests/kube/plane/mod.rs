@@ -71,6 +71,10 @@ fn at<'a>(world: &'a World, name: &str) -> &'a Region {
 
 /// A new agent's plane.
 fn plane(world: &World, name: &str) -> Arc<dyn DataPlane> {
+    plane_at(world, name, Timing::default())
+}
+
+fn plane_at(world: &World, name: &str, timing: Timing) -> Arc<dyn DataPlane> {
     let it = at(world, name);
     let config = CnpgConfig {
         region: region(name),
@@ -82,7 +86,7 @@ fn plane(world: &World, name: &str) -> Arc<dyn DataPlane> {
         password_file: None,
         tls: None,
         replication_role: "postgres".into(),
-        timing: Timing::default(),
+        timing,
     };
     let client = kube::Client::try_from(it.server.config("agent")).unwrap();
     Arc::new(CnpgPlane::new(config, client, Arc::new(BootClock)))

@@ -1,8 +1,16 @@
 //! Moves: by the token, without one, and the way back.
 
+use std::os::unix::fs::PermissionsExt as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use continuum_cnpg_pair::plane::StopMode;
 use continuum_domain::observation::{Lineage, ProcessState};
 use continuum_domain::{Epoch, SyncNames};
+use continuum_test_kube::Misbehaviour;
+use serde_json::json;
+
+use crate::subject::MERGE;
 
 use super::{FAR, Pair, arm, look, now, refused, status, until, until_streams};
 
@@ -68,11 +76,12 @@ async fn a_loser_with_a_tail_is_copied_and_its_old_directory_kept() {
     pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
     pair.b.start(Epoch(2), &names, None).await.unwrap();
     arm(&pair.b, Epoch(2), now() + FAR).await;
-    pair.b.promote(Epoch(2), &names).await.unwrap();
+    let promoted = pair.b.promote(Epoch(2), &names).await.unwrap();
 
     let upstream = pair.upstream("hel");
     let lineage = pair.a.lineage(&upstream).await.unwrap();
     let Lineage::Apart { fork, end, timeline } = lineage else { panic!("{lineage:?}") };
+    assert_eq!(fork, promoted.starts_at);
     assert!(end >= fork, "{end} is past {fork}");
     let tail = pair.a.save_tail(fork, timeline).await.unwrap();
     assert!(tail.commits >= 1, "{tail:?}");
@@ -103,4 +112,98 @@ async fn a_loser_without_a_tail_follows_as_it_is() {
     assert_eq!(pair.a.lineage(&upstream).await.unwrap(), Lineage::Follows);
     pair.a.start(Epoch(2), &names, Some(&upstream)).await.unwrap();
     until_streams(&pair.b, "fsn").await;
+}
+
+/// A token that is left from an earlier demotion is not taken for this stop's, whatever the status says
+/// beside it: its primary still writes.
+#[tokio::test]
+async fn a_token_of_an_earlier_stop_is_no_proof_of_this_one() {
+    let Some(pair) = Pair::new().await else { return };
+    let a = &pair.world.a;
+    a.misbehave(Misbehaviour { down: true, ..Misbehaviour::default() });
+    let stopping = {
+        let plane = pair.a.clone();
+        continuum_runtime::seed::spawn(async move { plane.stop(Epoch(1), StopMode::Fast).await })
+    };
+    until("it is to be a replica", async || {
+        (a.cluster().await["spec"]["replica"]["primary"] == "db-b").then_some(())
+    })
+    .await;
+    let content = json!({
+        "latestCheckpointTimelineID": "1",
+        "redoWalFile": "000000010000000000000001",
+        "databaseSystemIdentifier": a.cluster().await["status"]["systemID"],
+        "latestCheckpointREDOLocation": "0/1000028",
+        "timeOfLatestCheckpoint": "long ago",
+        "operatorVersion": "1.30.0",
+    });
+    let token = STANDARD.encode(content.to_string());
+    let done = json!([{
+        "type": "ReplicaClusterSwitch", "status": "True", "reason": "Done", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]);
+    let status = json!({ "status": {
+        "demotionToken": token, "conditions": done,
+        "switchReplicaClusterStatus": { "inProgress": false },
+    } });
+    let path = "/apis/postgresql.cnpg.io/v1/namespaces/db/clusters/db-a/status";
+    a.s.patch(MERGE, path, status).await.unwrap();
+    // Some looks of the agent at what is there now.
+    for _ in 0..20 {
+        assert!(!stopping.is_finished(), "stopped by a token of another stop");
+        a.sql("SELECT pg_switch_wal()").await;
+        tokio::time::sleep(super::LOOK).await;
+    }
+    a.misbehave(Misbehaviour::default());
+    stopping.await.unwrap().unwrap();
+    assert_ne!(pair.a.handover_evidence().await.as_ref(), Some(&token));
+}
+
+/// Two copies at once would spoil each other, so the second waits for the end of the first.
+#[tokio::test]
+async fn a_copy_is_not_begun_beside_another() {
+    let Some(pair) = Pair::new().await else { return };
+    let upstream = pair.upstream("fsn");
+    pair.b.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    let lock = pair.world.b.guard_path("job.lock");
+    let held = std::fs::File::create(&lock).unwrap();
+    std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o666)).unwrap();
+    held.lock().unwrap();
+    let refused = pair.b.reclone(Epoch(1), &upstream).await.unwrap_err();
+    assert!(refused.to_string().contains("under way"), "{refused}");
+    assert_eq!(status(&pair.b).await.data_directory, None, "without an identity meanwhile");
+    drop(held);
+    let id = pair.b.reclone(Epoch(1), &upstream).await.unwrap();
+    pair.b.start(Epoch(1), &SyncNames::default(), Some(&upstream)).await.unwrap();
+    until_streams(&pair.a, "hel").await;
+    assert_eq!(status(&pair.b).await.data_directory, Some(id));
+}
+
+/// A Cluster that sleeps while its pair is paused is started once it is woken, as it was.
+#[tokio::test]
+async fn a_sleeping_cluster_is_started_when_it_wakes() {
+    let Some(pair) = Pair::new().await else { return };
+    let b = &pair.world.b;
+    let hibernate = async |how: &str| {
+        let annotation = json!({ "cnpg.io/hibernation": how });
+        b.patch(json!({ "metadata": { "annotations": annotation } })).await.unwrap();
+    };
+    pair.b.stop(Epoch(1), StopMode::Fast).await.unwrap();
+    hibernate("on").await;
+    let pod = "/api/v1/namespaces/db/pods/db-b-1";
+    until("the pod is gone", async || b.s.get(pod).await.is_err().then_some(())).await;
+    assert_eq!(status(&pair.b).await.process, ProcessState::Stopped);
+    let upstream = pair.upstream("fsn");
+    let starting = {
+        let plane = pair.b.clone();
+        let names = SyncNames::default();
+        continuum_runtime::seed::spawn(async move {
+            plane.start(Epoch(1), &names, Some(&upstream)).await
+        })
+    };
+    b.operator.looks(3).await;
+    assert!(!starting.is_finished(), "it sleeps");
+    hibernate("off").await;
+    starting.await.unwrap().unwrap();
+    until_streams(&pair.a, "hel").await;
 }
