@@ -14,12 +14,12 @@ use crate::postgres::sql::Session;
 
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
 
+/// The timeline is that of the last restart point: with its primary stopped nothing is received any more,
+/// and a standby shows no other.
 const POSITION: &str = "\
 select json_build_object(
   'system', (select system_identifier::text from pg_control_system()),
-  'timeline', coalesce((select received_tli from pg_stat_wal_receiver),
-    (select greatest(c.timeline_id, m.min_recovery_end_timeline)
-       from pg_control_checkpoint() c, pg_control_recovery() m)),
+  'timeline', (select timeline_id from pg_control_checkpoint()),
   'replayed', pg_last_wal_replay_lsn(), 'received', pg_last_wal_receive_lsn(),
   'redo', (select redo_lsn from pg_control_checkpoint()),
   'segment', (select setting::bigint from pg_settings where name = 'wal_segment_size')
@@ -50,18 +50,14 @@ impl Inner {
         let Some(handed) = handed.filter(|handed| handed.epoch.next() == epoch) else {
             return Ok(None);
         };
-        let (fit, _) = self.fit(session, &handed.token).await?;
+        let fit = self.fit(session, &handed.token).await?;
         if fit != Fit::Exact {
             tracing::warn!(?fit, cluster = self.name, "the token does not fit any more");
         }
         Ok((fit == Fit::Exact).then_some(handed.token))
     }
 
-    async fn fit(
-        &self,
-        session: &Session,
-        token: &str,
-    ) -> Result<(Fit, DemotionToken), PlaneError> {
+    async fn fit(&self, session: &Session, token: &str) -> Result<Fit, PlaneError> {
         let what = "comparing with the token";
         let stands: Stands = session.json(what, POSITION).await?;
         let token =
@@ -74,7 +70,7 @@ impl Inner {
             received: stands.received,
             checkpoint_redo: stands.redo,
         };
-        Ok((token.fits(&position), token))
+        Ok(token.fits(&position))
     }
 
     /// What the stopped primary hands to whom it hands the lease: its token.
@@ -88,12 +84,13 @@ impl Inner {
     pub(super) async fn take_evidence(&self, epoch: Epoch, token: &str) -> Result<(), PlaneError> {
         let what = "taking the token";
         let session = self.session(CHECKPOINT_LIMIT).await?;
-        let (fit, _) = self.fit(&session, token).await?;
+        // Once the shutdown checkpoint is replayed, this makes it the last restart point: by that this member
+        // is judged here, and by the operator. One that is there already costs nothing.
+        session.text(what, "checkpoint").await?;
+        let fit = self.fit(&session, token).await?;
         if fit != Fit::Exact {
             return Err(failed(what, &format!("this member does not stand there: {fit:?}")));
         }
-        // The operator compares with the last restart point; one that is there already costs nothing.
-        session.text(what, "checkpoint").await?;
         let handed = marks::Handed { epoch, token: token.to_owned() };
         self.change(what, |seen| marks::write(&seen.cluster, marks::HANDED, &handed)).await
     }
