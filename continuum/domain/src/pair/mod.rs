@@ -484,7 +484,9 @@ impl PairMachine {
         let Some(record) = self.record() else { return };
         if !record.held_by(&self.me) {
             let epoch = record.epoch;
-            self.fence(now, epoch, "another region holds the lease");
+            let told = self.actuator.as_ref().and_then(|status| status.told_primary.as_deref());
+            let told = told.map(|told| format!("; {told}")).unwrap_or_default();
+            self.fence(now, epoch, &format!("another region holds the lease{told}"));
         }
     }
 
