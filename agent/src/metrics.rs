@@ -18,9 +18,11 @@ use tokio::sync::watch;
 use crate::at_rest::RestDesk;
 use crate::beats::Beats;
 use crate::core_link::Pairs;
+use crate::kubernetes::backups::BackupDesk;
 use crate::report::{acceptor_reports, member_report, millis};
 
 mod at_rest;
+mod backups;
 
 /// A look by SQL that is older says nothing of now.
 const LOOK_AGE_MS_MAX: u64 = 5_000;
@@ -41,6 +43,7 @@ pub(crate) struct Scraped {
     pub acceptors: Option<QuorumHealth>,
     pub traces: Traces,
     pub rest: RestDesk,
+    pub backups: BackupDesk,
 }
 
 /// One pair's member here.
@@ -88,6 +91,7 @@ impl Scraped {
         standbys(&mut page);
         names(&mut page);
         at_rest::gather(&self.rest, region, &mut page.out);
+        backups::gather(&self.backups.look(), region, &mut page.out);
         spans(self.traces.counts(), &mut page.out);
         let mut text = String::new();
         encode(&mut text, &registry)?;

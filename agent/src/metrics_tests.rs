@@ -183,8 +183,20 @@ async fn a_process_without_pairs_tells_of_itself() {
     let (region, pairs, traces) = (region("fsn"), Pairs::default(), Traces::off());
     let (core, acceptors) = (None, None);
     let rest = RestDesk::start(&AtRestConfig::default(), &pairs, &clock).unwrap();
-    let scraped =
-        Scraped { region, clock, network, pairs, session, core, beats, acceptors, traces, rest };
+    let backups = BackupDesk::new(&region, &[], &clock);
+    let scraped = Scraped {
+        region,
+        clock,
+        network,
+        pairs,
+        session,
+        core,
+        beats,
+        acceptors,
+        traces,
+        rest,
+        backups,
+    };
     let text = scraped.text().unwrap();
     assert!(text.contains("continuum_agent_session_valid{region=\"fsn\"} 0.0"), "{text}");
     assert!(text.contains("continuum_agent_own_certificate_end_seconds{"), "{text}");

@@ -26,6 +26,7 @@ use crate::driver::{self, Parts};
 use crate::edges::{self, Edges, Onlooker, PlaneFactory, SessionHome, StoreFactory, Witness};
 use crate::health;
 use crate::journal::Journal;
+use crate::kubernetes::backups::BackupDesk;
 use crate::kubernetes::controller::Controller;
 use crate::kubernetes::desk::CoreDesk;
 use crate::kubernetes::replica;
@@ -164,10 +165,11 @@ pub async fn run_on(
     let rest = RestDesk::start(&config.at_rest, &pairs, &clock).map_err(io_error("at_rest"))?;
     let handle = CoreHandle::new();
     let desk = cluster.as_ref().map(|_| CoreDesk::new(handle.clone()));
+    let backups = BackupDesk::new(&region, &config.clusters, &clock);
     if let (Some(cluster), Some(desk)) = (cluster, &desk) {
         let (region, clock) = (region.clone(), clock.clone());
-        let (desk, pairs) = (desk.clone(), pairs.clone());
-        let controller = Controller { cluster, region, timing, clock, desk, pairs };
+        let (desk, pairs, backups) = (desk.clone(), pairs.clone(), backups.clone());
+        let controller = Controller { cluster, region, timing, clock, desk, pairs, backups };
         seed::spawn(controller.run());
     }
     let (spec_sender, spec_inbox) = mpsc::channel(8);
@@ -208,6 +210,7 @@ pub async fn run_on(
         acceptors: acceptors.clone(),
         traces: traces.clone(),
         rest,
+        backups,
     };
     let link = CoreLink {
         region: region.clone(),

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use continuum_cnpg_pair::kubernetes::crd::{CnpgPair, CnpgPairStatus, Continuum, ContinuumStatus};
 use continuum_control_api::link::{PairStanding, RegionAnswer};
+use continuum_control_api::rest::Posture;
 use continuum_domain::{PairId, RegionId, Tick, Timing};
 use continuum_runtime::{SharedClock, seed};
 use kube::{Api, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
 
 use super::Cluster;
+use super::backups::{self, Around, Asks, BackupDesk};
 use super::client::Failure;
 use super::desk::{AtCore, CoreDesk, Told};
 use super::object::{Object, Wish};
@@ -37,6 +39,7 @@ pub(crate) struct Controller {
     pub clock: SharedClock,
     pub desk: CoreDesk,
     pub pairs: Pairs,
+    pub backups: BackupDesk,
 }
 
 /// What comes back from work beside the loop.
@@ -44,11 +47,13 @@ enum Done {
     Asked { name: String, uid: String, wish: Box<Wish>, answer: Option<RegionAnswer> },
     Wrote { name: String, uid: String, result: Result<Box<Continuum>, Failure> },
     WrotePair { name: String, uid: String, result: Result<Box<CnpgPair>, Failure> },
+    BackedUp { name: String, uid: String, wish: backups::Wish, done: backups::Done },
 }
 
 struct Tracked {
     object: CnpgPair,
     writes: Writes,
+    asks: Asks,
 }
 
 /// The loop and what it knows.
@@ -147,6 +152,7 @@ impl Loop {
                     "a Continuum was deleted; its pair stays"
                 );
             }
+            Seen::Heard => {}
             Seen::Lost(why) => tracing::debug!(why, "Continuum objects are not watched"),
         }
     }
@@ -164,8 +170,8 @@ impl Loop {
         let put = |all: &mut BTreeMap<String, Tracked>, object: CnpgPair| {
             let known = all.remove(&object.name_any());
             let same = known.filter(|known| known.object.metadata.uid == object.metadata.uid);
-            let writes = same.map(|known| known.writes).unwrap_or_default();
-            all.insert(object.name_any(), Tracked { object, writes });
+            let (writes, asks) = same.map(|known| (known.writes, known.asks)).unwrap_or_default();
+            all.insert(object.name_any(), Tracked { object, writes, asks });
         };
         match event {
             Seen::All(all) => {
@@ -176,6 +182,7 @@ impl Loop {
             }
             Seen::Applied(one) => put(&mut self.cnpg_pairs, one),
             Seen::Deleted(one) => drop(self.cnpg_pairs.remove(&one.name_any())),
+            Seen::Heard => {}
             Seen::Lost(why) => tracing::debug!(why, "CnpgPair objects are not watched"),
         }
     }
@@ -210,6 +217,13 @@ impl Loop {
                     Ok(made) => known.writes.ended(Ok(value(&made.status)), now),
                     Err(failure) => known.writes.ended(Err(&failure), now),
                 }
+            }
+            Done::BackedUp { name, uid, wish, done } => {
+                let known = self.cnpg_pairs.get_mut(&name);
+                let same = |one: &&mut Tracked| one.object.metadata.uid.as_deref() == Some(&uid);
+                let Some(known) = known.filter(same) else { return };
+                let (desk, spec) = (&self.parts.backups, &known.object.spec);
+                known.asks.answered(desk, spec, &wish, done, now);
             }
         }
     }
@@ -294,22 +308,39 @@ impl Loop {
             .iter()
             .filter_map(|(name, object)| Some((object.cnpg_pair()?, name)))
             .collect();
-        let mut due = Vec::new();
+        let (mut due, mut wishes) = (Vec::new(), Vec::new());
+        let desk = &self.parts.backups;
         for (name, known) in &mut self.cnpg_pairs {
             // One that no Continuum names is somebody's draft.
             let Some(pair) = of_pair.get(name) else { continue };
-            let at_core = PairId::new(pair.as_str())
-                .ok()
-                .and_then(|id| told.pairs.get(&id))
-                .map(AsRef::as_ref);
+            let id = PairId::new(pair.as_str()).ok();
+            let at_core = id.as_ref().and_then(|id| told.pairs.get(id)).map(AsRef::as_ref);
             let standing = at_core.filter(|_| counts).and_then(stands);
-            let meta = &known.object.metadata;
+            let (meta, spec) = (&known.object.metadata, &known.object.spec);
             let before = known.object.status.as_ref();
-            let status: CnpgPairStatus = status::of_pair(meta.generation, standing, before, now_ms);
+            desk.follow(spec, &self.parts.cluster);
+            known.asks.remember(&self.parts.region, before);
+            let seen = id.as_ref().and_then(|id| holder(&self.parts.pairs, id, now));
+            let around = around(standing, seen);
+            if let Some(wish) = known.asks.next(desk, (spec, name), &around, now) {
+                let uid = meta.uid.clone().unwrap_or_default();
+                wishes.push((name.clone(), uid, spec.clone(), wish));
+            }
+            let backups = desk.status(spec, &known.asks);
+            let at = (meta.generation, now_ms);
+            let status: CnpgPairStatus = status::of_pair(at, standing, backups, before);
             let (wanted, found) = (value(&Some(&status)), value(&known.object.status));
             if known.writes.is_due(&wanted, &found, now) {
                 due.push((name.clone(), meta.uid.clone().unwrap_or_default(), wanted));
             }
+        }
+        for (name, uid, spec, wish) in wishes {
+            let (desk, cluster) = (self.parts.backups.clone(), self.parts.cluster.clone());
+            let done = self.done.clone();
+            seed::spawn(async move {
+                let ended = desk.ask(&spec, &cluster, &wish).await;
+                let _gone = done.send(Done::BackedUp { name, uid, wish, done: ended }).await;
+            });
         }
         for (name, uid, status) in due {
             let Cluster { client, namespace } = &self.parts.cluster;
@@ -329,6 +360,16 @@ fn stands(at_core: &AtCore) -> Option<&PairStanding> {
         AtCore::Stands(standing) => Some(standing),
         AtCore::NotUnderstood(_) => None,
     }
+}
+
+/// What a request for a backup has to know of the pair: the newer of the two words, as in the status.
+fn around(standing: Option<&PairStanding>, seen: Option<Holder>) -> Around {
+    let told = standing.filter(|standing| standing.fresh);
+    let paused = told.is_some_and(|told| told.posture == Posture::Paused);
+    let told = told.and_then(|told| Some((told.epoch?, told.holder.clone())));
+    let seen = seen.map(|seen| (seen.epoch, seen.holder));
+    let newer = [told, seen].into_iter().flatten().max_by_key(|(epoch, _)| *epoch);
+    Around { holder: newer.and_then(|(_, holder)| holder), paused }
 }
 
 /// Who holds a pair, as the machine that runs here read it lately.

@@ -17,6 +17,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::ClusterMember;
 use crate::core_link::CoreHandle;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -173,6 +174,10 @@ fn object(name: &str) -> Continuum {
     .unwrap()
 }
 
+fn clock() -> SharedClock {
+    Arc::new(BootClock)
+}
+
 /// A cluster with our definitions, and its agent.
 struct Site {
     server: ApiServer,
@@ -180,6 +185,8 @@ struct Site {
     api: Api<Continuum>,
     running: Option<tokio::task::JoinHandle<()>>,
     desk: Option<CoreDesk>,
+    members: Vec<ClusterMember>,
+    backups: Option<BackupDesk>,
 }
 
 impl Drop for Site {
@@ -208,7 +215,7 @@ impl Site {
             serde_json::from_value(json!({ "metadata": { "name": "db" } })).unwrap();
         Api::all(admin.clone()).create(&PostParams::default(), &space).await.unwrap();
         let api = Api::namespaced(admin.clone(), "db");
-        Self { server, admin, api, running: None, desk: None }
+        Self { server, admin, api, running: None, desk: None, members: Vec::new(), backups: None }
     }
 
     /// Starts the agent's part for this cluster.
@@ -216,13 +223,16 @@ impl Site {
         let cluster = Cluster::with(self.server.config("agent"), "db").unwrap();
         let (desk, _handle) = core.connect();
         self.desk = Some(desk.clone());
+        let backups = BackupDesk::new(&RegionId::new(region).unwrap(), &self.members, &clock());
+        self.backups = Some(backups.clone());
         let controller = Controller {
             cluster,
             region: RegionId::new(region).unwrap(),
             timing: Timing::default(),
-            clock: Arc::new(BootClock),
+            clock: clock(),
             desk,
             pairs: Pairs::default(),
+            backups: backups.clone(),
         };
         self.running = Some(seed::spawn(controller.run()));
     }
@@ -480,5 +490,7 @@ async fn what_is_refused_is_said_with_what_to_do() {
     assert_eq!(core.version(), None);
 }
 
+#[path = "backups_tests.rs"]
+mod backups;
 #[path = "footprint_tests.rs"]
 mod footprint;

@@ -38,9 +38,10 @@ async fn part_of_the_footprint() {
         cluster: Cluster::with(settings, "db").unwrap(),
         region: RegionId::new("hel").unwrap(),
         timing: Timing::default(),
-        clock: Arc::new(BootClock),
+        clock: clock(),
         desk: desk.clone(),
         pairs: Pairs::default(),
+        backups: BackupDesk::new(&RegionId::new("hel").unwrap(), &[], &clock()),
     };
     seed::spawn(controller.run());
     for lag in 1.. {

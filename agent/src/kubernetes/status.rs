@@ -3,7 +3,7 @@
 
 use continuum_cnpg_pair::kubernetes::crd::{
     Admitted, CnpgPairPhase, CnpgPairStatus, ConditionStatus, ContinuumPhase, ContinuumStatus,
-    LastSwitchover, RequestOutcome, StatusCondition,
+    LastSwitchover, RegionBackups, RequestOutcome, StatusCondition,
 };
 use continuum_control_api::link::{MoveStanding, PairStanding};
 use continuum_control_api::rest::Posture;
@@ -290,12 +290,12 @@ fn stamp(
     }
 }
 
-/// The status of the `CnpgPair` of a pair.
+/// The status of the `CnpgPair` of a pair, with what is told of its backups here.
 pub fn of_pair(
-    generation: Option<i64>,
+    (generation, now_ms): (Option<i64>, i64),
     standing: Option<&PairStanding>,
+    backups: Option<(RegionBackups, Says)>,
     before: Option<&CnpgPairStatus>,
-    now_ms: i64,
 ) -> CnpgPairStatus {
     let streaming = standing.and_then(|one| one.streaming);
     let phase = match standing.map(|one| (one.posture, one.streaming)) {
@@ -306,7 +306,13 @@ pub fn of_pair(
         Some((_, None)) => CnpgPairPhase::Unknown,
     };
     let old = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
-    let says = [("Ready", ready(standing)), ("StandbyAvailable", standby_available(standing))];
+    let mut says =
+        vec![("Ready", ready(standing)), ("StandbyAvailable", standby_available(standing))];
+    let mut told = Vec::new();
+    if let Some((backups, health)) = backups {
+        told.push(backups);
+        says.push(("BackupHealthy", health));
+    }
     let fresh = standing.filter(|one| one.fresh);
     CnpgPairStatus {
         phase: Some(phase),
@@ -314,6 +320,7 @@ pub fn of_pair(
         current_primary_region: fresh.and_then(|one| one.holder.as_ref()).map(ToString::to_string),
         wal_lag_seconds: standing.and_then(|one| one.lag_ms).map(seconds),
         wal_lag_bytes: standing.and_then(|one| one.lag_bytes),
+        backups: told,
         observed_generation: generation,
         conditions: says
             .into_iter()

@@ -37,6 +37,8 @@ pub(super) enum Seen<K> {
     Applied(K),
     /// One that is gone.
     Deleted(K),
+    /// The API server answered: what is known is so as of now.
+    Heard,
     /// The API server cannot be asked.
     Lost(String),
 }
@@ -141,6 +143,9 @@ where
     };
     let mut stream = std::pin::pin!(stream);
     backoff.reset();
+    if seen.send(Seen::Heard).await.is_err() {
+        return Ok(Some(from));
+    }
     let silence = Duration::from_secs(WATCH_SECONDS.into()) + WATCH_GRACE;
     loop {
         let event = match tokio::time::timeout(silence, stream.next()).await {

@@ -10,6 +10,7 @@
 //! Everything in here is a decision over values that were read: no client, no clock. A field that
 //! was not read is unknown, and nothing unknown is taken for well.
 
+pub mod backups;
 pub mod cnpg;
 pub mod crd;
 pub mod foreign;

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::StatusCondition;
+use super::{Backups, RegionBackups, StatusCondition};
 use crate::kubernetes::render::{Plan, Size};
 
 /// Two Clusters, one in each region.
@@ -84,7 +84,7 @@ pub struct CnpgPairSpec {
     pub client_namespaces: Vec<String>,
     /// What differs between the two.
     pub members: Members,
-    /// Backups on a schedule.
+    /// Backups on a schedule, and on demand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backups: Option<Backups>,
     /// PgBouncer beside each Cluster.
@@ -181,27 +181,6 @@ pub struct SecretKeyReference {
     pub key: String,
 }
 
-/// Backups on a schedule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Backups {
-    /// Six fields, seconds first.
-    #[serde(default = "nightly")]
-    #[schemars(regex(pattern = r"^\S+( \S+){5}$"))]
-    pub schedule: String,
-    /// How long they are kept.
-    #[serde(default = "a_month")]
-    #[schemars(regex(pattern = r"^[1-9][0-9]*[dwm]$"))]
-    pub retention_policy: String,
-}
-
-fn nightly() -> String {
-    "0 0 2 * * *".into()
-}
-fn a_month() -> String {
-    "30d".into()
-}
-
 /// How connections are shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -278,6 +257,10 @@ pub struct CnpgPairStatus {
     /// The same in bytes of WAL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wal_lag_bytes: Option<u64>,
+    /// Backups, by region: each cluster's object tells of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
+    pub backups: Vec<RegionBackups>,
     /// The generation of the spec that this is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

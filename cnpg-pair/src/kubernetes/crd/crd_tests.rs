@@ -47,7 +47,8 @@ fn pair() -> Value {
                 "replica": {"host": "db.hel.example", "port": 5432,
                     "store": {"destinationPath": "s3://a/c"}},
             },
-            "backups": {"schedule": "0 0 2 * * *", "retentionPolicy": "30d"},
+            "backups": {"schedule": "0 0 2 * * *", "retentionPolicy": "30d",
+                "onDemand": {"requestId": "before-upgrade", "target": "primary"}},
             "pooler": {"mode": "transaction"},
         },
     })
@@ -189,6 +190,13 @@ fn each_planted_mistake_in_a_pair_is_refused() {
         ("/spec/size", Some(json!({"memory": "lots"})), "spec.size.memory"),
         ("/spec/size", Some(json!({"instances": 0})), "spec.size.instances"),
         ("/spec/backups/schedule", Some(json!("0 2 * * *")), "spec.backups.schedule"),
+        ("/spec/backups/onDemand", Some(json!({"target": "primary"})), "requestId"),
+        (
+            "/spec/backups/onDemand/requestId",
+            Some(json!("ends-")),
+            "spec.backups.onDemand.requestId",
+        ),
+        ("/spec/backups/onDemand/target", Some(json!("hel")), "spec.backups.onDemand.target"),
         ("/spec/pooler/mode", Some(json!("statement")), "spec.pooler.mode"),
         ("/spec/rpoSeconds", Some(json!(-1)), "spec.rpoSeconds"),
     ];

@@ -5,14 +5,18 @@
 //! drops it. What the schema cannot say is said by CEL rules, and what CEL cannot say, or an older
 //! API server does not run, by [`convert`].
 
+mod backups;
 mod cnpg_pair;
 mod continuum;
 pub mod convert;
 mod convert_back;
 mod durations;
 
+pub use backups::{
+    BackupRecord, BackupRequest, BackupTarget, Backups, OnDemandBackup, RegionBackups,
+};
 pub use cnpg_pair::{
-    BackupStore, Backups, CnpgPair, CnpgPairPhase, CnpgPairSpec, CnpgPairStatus, Member, Members,
+    BackupStore, CnpgPair, CnpgPairPhase, CnpgPairSpec, CnpgPairStatus, Member, Members,
     PairTopology, PoolMode, PoolerOptions, S3Credentials, SecretKeyReference,
 };
 pub use continuum::{

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::Side;
 use crate::kubernetes::crd::BackupStore;
 
-const PLUGIN: &str = "barman-cloud.cloudnative-pg.io";
+/// The plugin that archives and makes backups.
+pub(crate) const PLUGIN: &str = "barman-cloud.cloudnative-pg.io";
 
 fn name(side: Side<'_>) -> String {
     format!("{}-store", side.cluster())

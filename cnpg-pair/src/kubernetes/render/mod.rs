@@ -15,6 +15,8 @@ mod parameters;
 mod plan;
 pub mod yaml;
 
+pub(crate) use backup::PLUGIN;
+
 pub use derive::pair_of;
 pub use plan::{Plan, Size, Sizes};
 

@@ -10,6 +10,7 @@ use super::{kind, list, name, objects, of_kind, values};
 type Need = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
 
 const FOLLOW: &[&str] = &["list", "watch"];
+const BACKUPS: &[&str] = &["get", "list", "watch", "create"];
 const MEMBER: &[&str] = &["get", "list", "watch", "patch"];
 /// By websocket: GET, which newer servers hold against create too.
 const COMMAND: &[&str] = &["get", "create"];
@@ -26,18 +27,22 @@ const ALWAYS: [Need; 8] = [
     ("db", "", "configmaps", "dr-continuum-agent-state", &["get", "update"]),
 ];
 /// What the agent of the values `agent` asks for beside: one member.
-const ONE_MEMBER: [Need; 3] = [
+const ONE_MEMBER: [Need; 5] = [
     ("db", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
     ("db", "", "pods", "", &["list"]),
     ("db", "", "pods/exec", "", COMMAND),
+    ("db", "postgresql.cnpg.io", "backups", "", BACKUPS),
+    ("db", "postgresql.cnpg.io", "scheduledbackups", "", FOLLOW),
 ];
 /// What the agent of the values `full` asks for beside: two members, three switches, a pool of nodes; others are
 /// in another cluster. A Cluster that is hibernated is a member.
-const MEMBERS_AND_SWITCHES: [Need; 10] = [
+const MEMBERS_AND_SWITCHES: [Need; 12] = [
     ("data", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
     ("data", "postgresql.cnpg.io", "clusters", "other-fsn", MEMBER),
     ("data", "", "pods", "", &["list"]),
     ("data", "", "pods/exec", "", COMMAND),
+    ("data", "postgresql.cnpg.io", "backups", "", BACKUPS),
+    ("data", "postgresql.cnpg.io", "scheduledbackups", "", FOLLOW),
     ("data", "postgresql.cnpg.io", "poolers", "app-pooler", &["get", "patch"]),
     ("shop", "gateway.networking.k8s.io", "httproutes", "web", &["get", "patch"]),
     ("shop", "discovery.k8s.io", "endpointslices", "", &["create"]),

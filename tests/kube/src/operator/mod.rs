@@ -1,12 +1,14 @@
 //! A stand-in for the CloudNativePG operator: it drives real PostgreSQL for the `Cluster` objects of
 //! one API server, by the protocol that the real one documents. One instance a cluster.
 //!
-//! What it leaves out: further instances, archives and backups, certificates (its PostgreSQL speaks
-//! plain on loopback), upgrades.
+//! What it leaves out: further instances, archives, certificates (its PostgreSQL speaks plain on
+//! loopback), upgrades.
 
 pub mod admission;
+mod backups;
 pub mod instance;
 pub mod reconcile;
+mod schedule;
 pub mod spec;
 
 use std::collections::BTreeMap;
@@ -28,15 +30,23 @@ use reconcile::Reconciler;
 /// A definition of `Cluster` that takes everything, where there is no published one.
 #[must_use]
 pub fn open_definition() -> Value {
+    open_definition_of("Cluster")
+}
+
+/// The same of a kind of the operator's.
+#[must_use]
+pub fn open_definition_of(kind: &str) -> Value {
+    let singular = kind.to_lowercase();
+    let plural = format!("{singular}s");
     let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": "clusters.postgresql.cnpg.io" },
+        "metadata": { "name": format!("{plural}.postgresql.cnpg.io") },
         "spec": {
             "group": "postgresql.cnpg.io",
             "scope": "Namespaced",
-            "names": { "plural": "clusters", "singular": "cluster", "kind": "Cluster" },
+            "names": { "plural": plural, "singular": singular, "kind": kind },
             "versions": [{
                 "name": "v1", "served": true, "storage": true,
                 "subresources": { "status": {} },
@@ -67,6 +77,12 @@ pub struct Misbehaviour {
     pub slow_shutdown: bool,
     /// Nothing is done at all; PostgreSQL lives on.
     pub down: bool,
+    /// No backup is made: the plugin that is asked for is not there.
+    pub backup_plugin_missing: bool,
+    /// No backup comes further: WAL is not archived.
+    pub backup_archive_failing: bool,
+    /// A backup that has begun does not end.
+    pub backup_held: bool,
 }
 
 /// Where the instances of one operator are.

@@ -13,7 +13,7 @@ use crate::operator::spec::{self, Verdict};
 use crate::operator::{Common, Site};
 use crate::store::Key;
 
-const CLUSTERS: &str = "/apis/postgresql.cnpg.io/v1";
+pub(super) const CLUSTERS: &str = "/apis/postgresql.cnpg.io/v1";
 const MERGE: &str = "application/merge-patch+json";
 const HEALTHY: &str = "Cluster in healthy state";
 const WAITING: &str = "Waiting for the instances to become active";
@@ -23,8 +23,8 @@ const UNRECOVERABLE: &str = "Cluster is unrecoverable and needs manual intervent
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// One cluster's instance, and what is said of it.
-struct Member {
-    instance: Instance,
+pub(super) struct Member {
+    pub instance: Instance,
     conditions: BTreeMap<&'static str, (bool, &'static str)>,
     phase: (&'static str, String),
     switching: bool,
@@ -39,20 +39,22 @@ struct Member {
 /// The state of the loop.
 pub(crate) struct Reconciler {
     client: kube::Client,
-    site: Site,
-    common: Arc<Common>,
-    members: BTreeMap<Key, Member>,
+    pub(super) site: Site,
+    pub(super) common: Arc<Common>,
+    pub(super) members: BTreeMap<Key, Member>,
+    /// Looks that are left out before it is asked again whether backups are a kind here.
+    pub(super) without_backups: u32,
 }
 
-type Done = Result<(), String>;
+pub(super) type Done = Result<(), String>;
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
 impl Reconciler {
     pub(crate) fn new(client: kube::Client, site: Site, common: Arc<Common>) -> Self {
-        Self { client, site, common, members: BTreeMap::new() }
+        Self { client, site, common, members: BTreeMap::new(), without_backups: 0 }
     }
 
     /// Looks at every cluster once.
@@ -75,9 +77,17 @@ impl Reconciler {
         }
         // A cluster that is gone takes its instance along.
         self.members.retain(|key, _| seen.contains(key));
+        if let Err(error) = self.look_at_backups().await {
+            self.common.trouble(error);
+        }
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Value) -> Result<Value, String> {
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> Result<Value, String> {
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let media_type = if method == Method::PATCH { MERGE } else { "application/json" };
         let request =
@@ -332,7 +342,7 @@ impl Reconciler {
     }
 }
 
-fn is_missing(error: String) -> bool {
+pub(super) fn is_missing(error: String) -> bool {
     error.contains("not found")
 }
 
@@ -344,7 +354,7 @@ fn cluster_path((namespace, name): &Key) -> String {
     format!("{CLUSTERS}/namespaces/{namespace}/clusters/{name}")
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     let time = jiff::Timestamp::from_millisecond(BootClock.wall_ms()).unwrap_or_default();
     time.to_string()
 }

@@ -184,7 +184,7 @@ pub enum Verdict {
     Wrong,
 }
 
-fn location(text: &str) -> Option<u64> {
+pub(super) fn location(text: &str) -> Option<u64> {
     let (high, low) = text.split_once('/')?;
     Some((u64::from_str_radix(high, 16).ok()? << 32) | u64::from_str_radix(low, 16).ok()?)
 }
