@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use continuum_domain::Timing;
 use continuum_domain::corroborate::CorroborationEffect;
-use continuum_domain::operation::Method;
+use continuum_domain::operation::{Method, RejoinMethod};
 use continuum_domain::spec::{Durability, PairMode, Takeover, WitnessLossPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -241,6 +241,13 @@ pub enum Fault {
         /// Whether acknowledged writes may be lost.
         allow_data_loss: bool,
     },
+    /// An operator tells a member to try again, or to take a fresh clone.
+    Rejoin {
+        /// The member's region.
+        region: String,
+        /// How.
+        method: RejoinMethod,
+    },
     /// An operator pauses automation.
     PauseAutomation {
         /// For how long.
@@ -385,6 +392,12 @@ impl fmt::Display for Fault {
             }
             Fault::Failover { to, allow_data_loss: true } => {
                 write!(f, "operator: fail over to {to}, data loss allowed")
+            }
+            Fault::Rejoin { region, method: RejoinMethod::Retry } => {
+                write!(f, "operator: {region} tries again")
+            }
+            Fault::Rejoin { region, method: RejoinMethod::Clone } => {
+                write!(f, "operator: {region} is cloned anew")
             }
             Fault::PauseAutomation { span } => {
                 write!(f, "operator: automation is paused for {span} ms")

@@ -13,6 +13,7 @@ pub const ALL: &[Bug] = &[
     Bug::WindowSurvivesBeat,
     Bug::VerdictWithLaterVersion,
     Bug::CloneWhileListed,
+    Bug::OrderedCloneUnbarred,
     Bug::UnansweredIsRefused,
     Bug::NamesFromViewOnly,
     Bug::RelaxBeforeLedger,

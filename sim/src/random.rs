@@ -1,7 +1,7 @@
 //! Plans drawn from a seed.
 
 use continuum_domain::Timing;
-use continuum_domain::operation::Method;
+use continuum_domain::operation::{Method, RejoinMethod};
 use continuum_domain::spec::{Durability, PairMode, Takeover, WitnessLossPolicy};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -94,6 +94,7 @@ pub fn plan(seed: u64) -> Plan {
     mixed_versions(&mut plan);
     lost_acceptor(&mut plan);
     stopped_pair(&mut plan);
+    rejoins(&mut plan);
     plan.faults.sort_by_key(|scheduled| scheduled.at);
     keep_assumptions(&mut plan);
     plan
@@ -121,6 +122,24 @@ fn stopped_pair(plan: &mut Plan) {
     for _ in 0..1 + dice.below(2) {
         let fault = Fault::StopPair { span: dice.pick(&[500, 3_000, 10_000]) };
         plan.faults.push(Scheduled { at: dice.below(SPAN_MS), fault });
+    }
+}
+
+/// On some days members are told to try again, or to take a fresh clone: mostly while something else
+/// goes on, at times more than one, and not only those that could. With dice of its own: other days
+/// stay as they are.
+fn rejoins(plan: &mut Plan) {
+    let mut dice = Dice::of(plan.seed ^ 0x00C1_0E55);
+    if !dice.chance(12) {
+        return;
+    }
+    let moments: Vec<Ms> = plan.faults.iter().map(|scheduled| scheduled.at).collect();
+    for _ in 0..1 + dice.below(3) {
+        let beside = dice.chance(60) && !moments.is_empty();
+        let at = if beside { dice.pick(&moments) + dice.below(1_500) } else { dice.below(SPAN_MS) };
+        let region = dice.pick(&plan.region_names());
+        let method = dice.pick(&[RejoinMethod::Retry, RejoinMethod::Clone, RejoinMethod::Clone]);
+        plan.faults.push(Scheduled { at, fault: Fault::Rejoin { region, method } });
     }
 }
 

@@ -62,6 +62,7 @@ hunted! {
     relax_before_ledger: RelaxBeforeLedger;
     grow_without_canary: GrowWithoutCanary;
     clone_while_listed: CloneWhileListed;
+    ordered_clone_unbarred: OrderedCloneUnbarred;
     acquire_outside_ledger: AcquireOutsideLedger;
     hand_over_before_stop: HandOverBeforeStop;
     hand_over_unproven: HandOverUnproven;

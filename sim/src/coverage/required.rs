@@ -14,6 +14,7 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "blocked",
         &[
+            "clone-failed",
             "core-unreachable",
             "data-loss-approval",
             "denied-by-core",
@@ -61,6 +62,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     ("operation failover", &["done", "failed", "refused", "undone"]),
     ("operation pause", &["done", "undone"]),
+    ("operation rejoin", &["done", "failed"]),
     ("operation resume", &["done"]),
     ("operation switchover", &["done", "failed", "undone"]),
     (
@@ -113,6 +115,20 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "sequence rejoin",
+        &[
+            "before bar started",
+            "before become done",
+            "before become failed",
+            "before preflight done",
+            "before rejoin started",
+            "before send keep-out",
+            "before send rejoin",
+            "before verify done",
+            "before wait",
+        ],
+    ),
+    (
         "sequence resume",
         &[
             "before bar started",
@@ -157,6 +173,7 @@ const EVENTS: &[(&str, &[&str])] = &[
     ("fence-ended", &["fenced", "promoting", "rejoining"]),
     ("granted", &["rejoining", "standby", "unknown"]),
     ("guard-lost", &["primary", "unknown"]),
+    ("keep-out", &["primary"]),
     (
         "nudged",
         &["fenced", "handing-over", "primary", "promoting", "rejoining", "standby", "unknown"],
@@ -182,6 +199,7 @@ const EVENTS: &[(&str, &[&str])] = &[
         "session",
         &["fenced", "handing-over", "primary", "promoting", "rejoining", "standby", "unknown"],
     ),
+    ("rejoin", &["standby"]),
     ("resolver-answered", &["standby"]),
     ("session-read", &["fenced", "promoting", "rejoining", "standby", "unknown"]),
     ("spec", &["fenced", "primary", "promoting", "rejoining", "standby", "unknown"]),

@@ -1,11 +1,12 @@
 //! Hunts around the in-sync set: who is listed, what commits wait for, who may lead (R9 to R13).
 
 use continuum_domain::mutation::Bug;
+use continuum_domain::operation::RejoinMethod;
 use continuum_domain::spec::Durability;
 
 use super::Hunt;
 use super::draft::{A, B, Draft, cut, lost, member, power_off, unanswered};
-use crate::plan::{Calls, MemberFault, Moment, Plan};
+use crate::plan::{Calls, Fault, MemberFault, Moment, Plan};
 
 pub(super) const HUNTS: &[Hunt] = &[
     Hunt {
@@ -47,6 +48,14 @@ pub(super) const HUNTS: &[Hunt] = &[
         says: "R13",
         seeds: 1,
         plan: standby_restarts,
+    },
+    Hunt {
+        bug: Bug::OrderedCloneUnbarred,
+        variant: "",
+        rule: "R13",
+        says: "R13",
+        seeds: 2,
+        plan: cloned_anew,
     },
     Hunt {
         bug: Bug::AcquireOutsideLedger,
@@ -125,6 +134,12 @@ fn busy_checkpointer(seed: u64) -> Plan {
 /// The standby's host is restarted while it is listed.
 fn standby_restarts(seed: u64) -> Plan {
     available(seed).step_in(Moment::Now, (0, 900), power_off(B, 300)).rest(6_000)
+}
+
+/// A listed standby is to take a fresh clone.
+fn cloned_anew(seed: u64) -> Plan {
+    let order = Fault::Rejoin { region: B.into(), method: RejoinMethod::Clone };
+    available(seed).step_in(Moment::Now, (0, 900), order).rest(6_000)
 }
 
 /// The standby is dropped, and the holder's host dies.

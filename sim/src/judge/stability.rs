@@ -71,6 +71,7 @@ pub fn spares_primaries(fault: &Fault, plan: &Plan) -> bool {
         Fault::Member { .. }
         | Fault::Switchover { .. }
         | Fault::Failover { .. }
+        | Fault::Rejoin { .. }
         | Fault::SetDurability { .. }
         | Fault::PausePair { .. }
         | Fault::StopPair { .. }

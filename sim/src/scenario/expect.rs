@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use continuum_domain::Epoch;
 use continuum_domain::observation::ProcessState;
 use continuum_domain::spec::{PairMode, Takeover};
+use continuum_domain::{DataDirectoryId, Epoch};
 
 use super::Story;
 use super::story::{id, millis, secs};
@@ -196,6 +196,29 @@ impl Story<'_, '_> {
     pub fn expect_in_sync(&mut self, members: &[&str], within: Duration) -> Result<(), String> {
         let what = format!("in sync: {}", members.join("+"));
         self.expect(&what, within, |story| story.in_sync() == members)
+    }
+
+    /// Whether no process of the PostgreSQL of `region` is left.
+    pub fn is_stopped(&self, region: &str) -> bool {
+        let member = self.run.world.members.cluster.member(&id(region));
+        member.process == ProcessState::Stopped
+    }
+
+    /// The data directory of `region`, as its guard knows it.
+    pub fn directory(&self, region: &str) -> Option<DataDirectoryId> {
+        self.run.world.members.cluster.member(&id(region)).directory
+    }
+
+    /// `region` has another data directory than `before`, whole, within `within`.
+    pub fn expect_cloned(
+        &mut self,
+        region: &str,
+        before: Option<&DataDirectoryId>,
+        within: Duration,
+    ) -> Result<(), String> {
+        self.expect(&format!("{region} is cloned anew"), within, |story| {
+            story.directory(region).is_some_and(|now| Some(&now) != before)
+        })
     }
 
     /// The pair's register has a later epoch than `before`: its very moment.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::RegionId;
-use continuum_domain::operation::Method;
+use continuum_domain::operation::{Method, RejoinMethod};
 use continuum_domain::spec::{Durability, PairMode};
 
 use super::place::Place;
@@ -111,6 +111,16 @@ impl<'r, 'w> Story<'r, 'w> {
     /// An operator orders a failover and approves what is lost by it, for the epoch that is shown.
     pub fn fail_over_accepting_loss_to(&mut self, to: &str) {
         self.begin(Fault::Failover { to: to.to_owned(), allow_data_loss: true });
+    }
+
+    /// An operator has a member try again.
+    pub fn try_again(&mut self, region: &str) {
+        self.begin(Fault::Rejoin { region: region.to_owned(), method: RejoinMethod::Retry });
+    }
+
+    /// An operator has a member take a fresh clone.
+    pub fn clone_anew(&mut self, region: &str) {
+        self.begin(Fault::Rejoin { region: region.to_owned(), method: RejoinMethod::Clone });
     }
 
     /// A resolver misbehaves in this way.

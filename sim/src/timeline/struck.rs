@@ -50,6 +50,7 @@ pub(super) fn struck(strike: &Strike, plan: &Plan) -> Vec<Struck> {
             let loss = if *allow_data_loss { ", loss allowed" } else { "" };
             one(USERS, format!("failover to {to}{loss}"))
         }
+        Fault::Rejoin { region, method } => one(USERS, format!("rejoin of {region}: {method:?}")),
         Fault::PauseAutomation { .. } => one(USERS, "automation paused".into()),
         Fault::SetMode { mode } => one(USERS, format!("mode {mode:?}")),
         Fault::ReplaceAcceptor { name } => one(name, "taken in again".into()),

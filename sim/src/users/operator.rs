@@ -7,7 +7,7 @@ use std::time::Duration;
 use continuum_agent::operator_client;
 use continuum_control_api::rest::{
     ApplyPair, AuditRecord, FailoverRequest, PairView, PausePairRequest, PauseRequest, ReasonBody,
-    ResumePairRequest, Started, SwitchoverRequest,
+    RejoinRequest, ResumePairRequest, Started, SwitchoverRequest,
 };
 use continuum_domain::operation::{Operation, OperationKind};
 use continuum_domain::record::pair_key;
@@ -210,6 +210,10 @@ impl Operator {
                     reason,
                 };
                 self.change("POST", &format!("/pairs/{}/failover", pair()), &body).await;
+            }
+            Fault::Rejoin { region: name, method } => {
+                let body = RejoinRequest { region: region(&name), method, dry_run: false, reason };
+                self.change("POST", &format!("/pairs/{}/rejoin", pair()), &body).await;
             }
             Fault::PauseAutomation { span } => {
                 let body = PauseRequest { pair: Some(pair()), reason, for_ms: span };

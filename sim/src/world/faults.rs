@@ -134,6 +134,7 @@ impl World<'_> {
             }
             Fault::Switchover { .. }
             | Fault::Failover { .. }
+            | Fault::Rejoin { .. }
             | Fault::PauseAutomation { .. }
             | Fault::CancelOperation
             | Fault::ApproveOperation

@@ -124,6 +124,11 @@ scenarios! {
     switchover_cancelled: "switchover-cancelled";
     switchover_cancelled_when_the_primary_has_stopped: "switchover-cancelled-when-the-primary-has-stopped";
     rolling_restart_of_everything: "rolling-restart-of-everything";
+    listed_standby_is_cloned_anew: "listed-standby-is-cloned-anew";
+    clone_has_no_room: "clone-has-no-room";
+    holder_lost_while_its_standby_is_cloned: "holder-lost-while-its-standby-is-cloned";
+    clone_of_the_second_copy_in_strict: "clone-of-the-second-copy-in-strict";
+    standby_that_follows_is_told_to_try_again: "standby-that-follows-is-told-to-try-again";
     core_lost_then_region_lost: "core-lost-then-region-lost";
     region_dies_with_a_control_node: "region-dies-with-a-control-node";
     control_plane_lost_and_back: "control-plane-lost-and-back";

@@ -10,6 +10,7 @@ mod operators;
 mod processes;
 mod quorum;
 mod redundancy;
+mod rejoin;
 mod storage;
 mod takeover;
 mod versions;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Scenario> {
         forks::all(),
         clients::all(),
         operators::all(),
+        rejoin::all(),
         core::all(),
         takeover::all(),
         corroboration::all(),
