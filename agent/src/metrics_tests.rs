@@ -94,7 +94,8 @@ fn told(status: PairStatus) -> Vec<String> {
     let peers = Peers::new(&network(directory.path()), &[], &Dialect::default());
     let beats = Beats::start(&peers, &clock);
     let report = member_report(&status, &beats, &NamesSeen::default(), NOW);
-    let members = [Member { pair: PairId::new("shop").unwrap(), status, report }];
+    let members =
+        [Member { pair: PairId::new("shop").unwrap(), status, report, waits: Vec::new() }];
     let mut registry = Registry::default();
     let out = Gathered { registry: &mut registry };
     let mut page = Page { out, region: "fsn", members: &members, now: NOW };

@@ -168,7 +168,8 @@ impl Inner {
                 }
                 self.learn(|known| known.stopping = true);
                 self.mark_fenced(epoch).await?;
-                self.wait_gone("stopping PostgreSQL", FAST_STOP_LIMIT).await
+                let gone = self.wait_gone("stopping PostgreSQL", FAST_STOP_LIMIT);
+                self.operator("stop", gone).await
             }
         }
     }
@@ -203,7 +204,7 @@ impl Inner {
             // Somebody could not wait for the operator.
             token.or_else(|| known.stopping.then_some(Err("it is fenced meanwhile")))
         });
-        let token = token.await?.map_err(|why| failed(what, &why))?;
+        let token = self.operator("demotion", token).await?.map_err(|why| failed(what, &why))?;
         *lock(&self.token) = Some(token);
         self.learn(super::state::Known::was_demoted);
         Ok(())
@@ -258,7 +259,7 @@ impl Inner {
     async fn let_go(&self, epoch: Epoch) -> Result<(), PlaneError> {
         self.change("letting the Cluster go", |seen| patches::unfence(&seen.cluster, epoch))
             .await?;
-        self.wait_started(epoch).await
+        self.operator("start", self.wait_started(epoch)).await
     }
 
     /// A demotion during which PostgreSQL was killed: the operator waits for a clean shutdown to end it, and lets
@@ -272,7 +273,8 @@ impl Inner {
         self.learn(|known| known.stopping = true);
         self.mark_fenced(epoch).await?;
         let over = |known: &super::state::Known| (!known.is_being_demoted()).then_some(());
-        if let Err(error) = self.wait("ending a demotion", DEMOTION_LIMIT, over).await {
+        let over = self.wait("ending a demotion", DEMOTION_LIMIT, over);
+        if let Err(error) = self.operator("end-of-demotion", over).await {
             tracing::warn!(%error, cluster = self.name, "it cannot be promoted yet");
         }
         self.learn(|known| {
@@ -388,7 +390,7 @@ impl Inner {
                 }
             }
         }
-        let waiting = self.wait_promoted(&session, epoch);
+        let waiting = self.operator("promotion", self.wait_promoted(&session, epoch));
         let late = || PlaneError::Timeout { what: what.into(), seconds: PROMOTE_LIMIT.as_secs() };
         tokio::time::timeout(PROMOTE_LIMIT, waiting).await.map_err(|_| late())?
     }
@@ -475,6 +477,10 @@ impl Inner {
 
     /// Sees PostgreSQL have taken the list up.
     async fn names_are_shown(&self, due: &[String]) -> Result<(), PlaneError> {
+        self.operator("names", self.look_at_names(due)).await
+    }
+
+    async fn look_at_names(&self, due: &[String]) -> Result<(), PlaneError> {
         let what = "setting the names";
         let session = self.session(NAMES_LIMIT).await?;
         let until = self.clock.now() + NAMES_LIMIT;

@@ -28,6 +28,7 @@ mod marks;
 mod pod_clock;
 mod state;
 mod tend;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ use clusters::Clusters;
 use hands::Hands;
 use pod_clock::Sample;
 use state::Known;
+use waits::Waits;
 
 /// The role that CloudNativePG's replicas stream as.
 pub const REPLICATION_ROLE: &str = "streaming_replica";
@@ -122,6 +124,7 @@ impl CnpgPlane {
             canary: Mutex::new(None),
             token: Mutex::new(None),
             guarded: Mutex::new(None),
+            waits: Waits::default(),
         }))
     }
 }
@@ -153,6 +156,8 @@ struct Inner {
     token: Mutex<Option<(String, DemotionToken)>>,
     /// The life of PostgreSQL in which the guard was seen alive.
     guarded: Mutex<Option<String>>,
+    /// How long the operator was waited for.
+    waits: Waits,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -208,6 +213,11 @@ impl Inner {
             self.config.clusters.iter().filter(|(region, _)| **region != self.config.region);
         let other = others.next().map(|(_, name)| name.as_str());
         other.ok_or_else(|| clusters::failed("finding the other Cluster", &"none is known"))
+    }
+
+    /// Waits for the operator, and counts how long.
+    async fn operator<T>(&self, what: &'static str, waiting: impl Future<Output = T>) -> T {
+        self.waits.of(what, &*self.clock, waiting).await
     }
 
     /// Waits until `holds` says something of what is known, at most `limit`.
