@@ -73,6 +73,7 @@ pub(crate) fn primary() -> PairStatus {
             data_directory: None,
             exits: 3,
             last_exit: None,
+            always_receives: false,
             hindrances: Vec::new(),
             told_primary: None,
         }),
