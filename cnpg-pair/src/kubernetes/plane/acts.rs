@@ -85,8 +85,9 @@ impl Inner {
     pub(super) async fn stop_now(&self, epoch: Epoch) -> Result<(), PlaneError> {
         self.learn(|known| known.stopping = true);
         let ended = self.quit_everywhere();
-        // Both at once: neither may wait for the other. The mark is made again if it fails.
-        let (ended, marked) = tokio::join!(ended, self.mark_fenced(epoch));
+        // All at once: none may wait for another. The mark is made again if it fails.
+        let (ended, marked, ()) =
+            tokio::join!(ended, self.mark_fenced(epoch), self.close_network(epoch));
         if let Err(error @ PlaneError::Refused(_)) = &ended {
             self.learn(|known| known.stopping = false);
             return Err(error.clone());
@@ -100,6 +101,13 @@ impl Inner {
             Err(error) => tracing::warn!(%error, cluster = self.name, "the stop is not proven yet"),
         }
         self.wait_gone("stopping PostgreSQL", IMMEDIATE_STOP_LIMIT).await
+    }
+
+    async fn close_network(&self, epoch: Epoch) {
+        let Some(gate) = &self.gate else { return };
+        if let Err(error) = gate.close(epoch).await {
+            tracing::warn!(%error, cluster = self.name, "its network is not closed");
+        }
     }
 
     /// Ends PostgreSQL in the pod of every instance: one that led before may still take itself for the
@@ -257,6 +265,9 @@ impl Inner {
 
     /// Takes the fence away, and waits until PostgreSQL is a standby.
     async fn let_go(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        if let Some(gate) = &self.gate {
+            gate.open().await?;
+        }
         self.change("letting the Cluster go", |seen| patches::unfence(&seen.cluster, epoch))
             .await?;
         self.operator("start", self.wait_started(epoch)).await

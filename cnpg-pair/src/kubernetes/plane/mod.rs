@@ -25,6 +25,7 @@ mod hands;
 mod hindrances;
 mod lineage;
 mod marks;
+mod network;
 mod pod_clock;
 mod state;
 mod tend;
@@ -51,6 +52,7 @@ use crate::postgres::sql::{Session, SessionOptions};
 use crate::postgres::tls::ServerTls;
 use clusters::Clusters;
 use hands::Hands;
+use network::Gate;
 use pod_clock::Sample;
 use state::Known;
 use waits::Waits;
@@ -80,6 +82,8 @@ pub struct CnpgConfig {
     pub tls: Option<Option<PathBuf>>,
     /// The role that standbys stream as; [`REPLICATION_ROLE`] but for tests.
     pub replication_role: String,
+    /// Whether a fence also closes the network of the Cluster's pods.
+    pub fence_network_policy: bool,
     /// The lease's timing: the drift of clocks, the budget of a stop, and how long a primary that is
     /// found without a guard may go on before it is confirmed.
     pub timing: Timing,
@@ -109,6 +113,9 @@ impl CnpgPlane {
         Self(Arc::new(Inner {
             access: Arc::new(access),
             clusters: Clusters::new(client.clone(), &config.namespace, &name),
+            gate: config
+                .fence_network_policy
+                .then(|| Gate::new(client.clone(), &config.namespace, &name)),
             hands: Hands::new(client, &config.namespace),
             name,
             config,
@@ -136,6 +143,8 @@ struct Inner {
     name: String,
     clock: SharedClock,
     clusters: Clusters,
+    /// The further gate of a fence, where there is one.
+    gate: Option<Gate>,
     hands: Hands,
     access: Arc<Access>,
     /// What `take` returned; 0 before it.

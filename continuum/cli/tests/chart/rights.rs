@@ -31,13 +31,21 @@ const ONE_MEMBER: [Need; 3] = [
     ("db", "", "pods", "", &["list"]),
     ("db", "", "pods/exec", "", COMMAND),
 ];
-/// What the agent of the values `full` asks for beside: two members and three switches; a fourth is in
+/// What the agent of the values `full` asks for beside: two members, one of them with a gate, and three switches; a fourth is in
 /// another cluster.
-const MEMBERS_AND_SWITCHES: [Need; 9] = [
+const MEMBERS_AND_SWITCHES: [Need; 11] = [
     ("data", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
     ("data", "postgresql.cnpg.io", "clusters", "other-fsn", MEMBER),
     ("data", "", "pods", "", &["list"]),
     ("data", "", "pods/exec", "", COMMAND),
+    ("data", "networking.k8s.io", "networkpolicies", "", &["create"]),
+    (
+        "data",
+        "networking.k8s.io",
+        "networkpolicies",
+        "app-fsn-continuum-fence",
+        &["patch", "delete"],
+    ),
     ("data", "postgresql.cnpg.io", "poolers", "app-pooler", &["get", "patch"]),
     ("shop", "gateway.networking.k8s.io", "httproutes", "web", &["get", "patch"]),
     ("shop", "discovery.k8s.io", "endpointslices", "", &["create"]),
