@@ -33,6 +33,7 @@ mod waits;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -225,8 +226,12 @@ impl Inner {
     }
 
     /// Waits for the operator, and counts how long.
-    async fn operator<T>(&self, what: &'static str, waiting: impl Future<Output = T>) -> T {
-        self.waits.of(what, &*self.clock, waiting).await
+    fn operator<'a, T: 'a>(
+        &'a self,
+        what: &'static str,
+        waiting: impl Future<Output = T> + Send + 'a,
+    ) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+        Box::pin(self.waits.of(what, &*self.clock, waiting))
     }
 
     /// Waits until `holds` says something of what is known, at most `limit`.

@@ -97,7 +97,7 @@ async fn agents_die_at_drawn_calls_of_moves() -> Outcome {
         let from = field.lab.pair().await?.holder.expect("somebody holds the pair");
         let to = if from == fsn() { hel() } else { fsn() };
         let dying = if whose_is_old { from.clone() } else { to.clone() };
-        let side = if drawn / 15 % 2 == 0 { Side::Before } else { Side::After };
+        let side = if (drawn / 15).is_multiple_of(2) { Side::Before } else { Side::After };
         println!("the agent of {dying} dies at call {nth}, {side:?} (drawn from {drawn})");
         let control = field.region(&dying).server.control().clone();
         let mut cut = control.cut("agent", (nth, side), changes);
