@@ -246,3 +246,32 @@ async fn a_sleeping_cluster_is_started_when_it_wakes() {
     starting.await.unwrap().unwrap();
     until_streams(&pair.a, "hel").await;
 }
+
+/// PostgreSQL is killed before the operator has demoted its Cluster: the operator waits for a clean shutdown and
+/// lets nobody be a primary before. It gets one, and the member may lead again.
+#[tokio::test]
+async fn a_demotion_that_is_cut_short_is_ended_by_the_next_start() {
+    let Some(pair) = Pair::new().await else { return };
+    let a = &pair.world.a;
+    a.misbehave(Misbehaviour { down: true, ..Misbehaviour::default() });
+    let stopping = {
+        let plane = pair.a.clone();
+        continuum_runtime::seed::spawn(async move { plane.stop(Epoch(1), StopMode::Fast).await })
+    };
+    until("it is to be a replica", async || {
+        (a.cluster().await["spec"]["replica"]["primary"] == "db-b").then_some(())
+    })
+    .await;
+    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    stopping.await.unwrap().unwrap_err();
+    a.misbehave(Misbehaviour::default());
+    let under_way =
+        |status: &serde_json::Value| status["switchReplicaClusterStatus"]["inProgress"] == true;
+    a.until("the demotion is under way", under_way).await;
+    let names = SyncNames::default();
+    pair.a.start(Epoch(2), &names, None).await.unwrap();
+    assert!(!under_way(&a.cluster().await["status"]));
+    arm(&pair.a, Epoch(2), now() + FAR).await;
+    pair.a.promote(Epoch(2), &names).await.unwrap();
+    pair.a.commit_probe().await.unwrap();
+}
