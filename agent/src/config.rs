@@ -142,6 +142,9 @@ pub struct ClusterMember {
     /// The role that standbys stream as.
     #[serde(default = "replication_role")]
     pub replication_role: String,
+    /// Whether a fence also closes the network of the Cluster's pods, by a NetworkPolicy.
+    #[serde(default)]
+    pub fence_network_policy: bool,
     /// File that says where the API server is; the cluster of the agent's own pod where it is absent.
     #[serde(default)]
     pub kubeconfig: Option<PathBuf>,

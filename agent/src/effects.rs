@@ -1,12 +1,13 @@
 //! Performing what a pair machine asks for. Every effect runs in a task of its own and ends in one
 //! event; nothing here decides anything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_cnpg_pair::plane::{StopMode, Upstream};
 use continuum_cnpg_pair::{DataPlane, PlaneError};
-use continuum_control_api::link::{PeerAnswer, PeerAsk};
+use continuum_control_api::link::{Fact, PeerAnswer, PeerAsk};
 use continuum_domain::corroborate::Resolver;
 use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::pair::PairStatus;
@@ -38,6 +39,8 @@ pub(crate) struct Performer {
     /// When the promises written so far are over; held while the file is touched.
     promised: Arc<tokio::sync::Mutex<Tick>>,
     names: NameDesk,
+    /// How long others were waited for by what the steps so far say.
+    waited: BTreeMap<&'static str, Duration>,
 }
 
 impl Performer {
@@ -52,7 +55,7 @@ impl Performer {
         let here = (parts.region.clone(), parts.clock.clone());
         let names = NameDesk::new(here, services, providers, &spec);
         let (pair, spec) = (spec.id.clone(), Arc::new(spec));
-        Self { parts, pair, spec, events, promises, promised, names }
+        Self { parts, pair, spec, events, promises, promised, names, waited: BTreeMap::new() }
     }
 
     /// What is seen of the pair's names.
@@ -97,7 +100,24 @@ impl Performer {
             Effect::PublishNames { epoch } => self.names.publish(epoch, status),
             Effect::Note { epoch, operation, note } => {
                 tracing::info!(pair = %self.pair, %epoch, ?operation, ?note, "fact");
-                self.parts.journal.append(&self.pair, epoch, operation, report::fact(note));
+                let mut fact = report::fact(note);
+                if let Fact::Step { detail, .. } = &mut fact {
+                    self.tell_waits(detail);
+                }
+                self.parts.journal.append(&self.pair, epoch, operation, fact);
+            }
+        }
+    }
+
+    /// A step also says how long others were waited for since the one before.
+    fn tell_waits(&mut self, detail: &mut String) {
+        for wait in self.parts.plane.operator_waits() {
+            let told = self.waited.insert(wait.what, wait.took).unwrap_or_default();
+            let since = wait.took.saturating_sub(told).as_millis();
+            if since > 0 {
+                let comma = if detail.is_empty() { "" } else { "; " };
+                detail
+                    .push_str(&format!("{comma}{since} ms of it for the operator: {}", wait.what));
             }
         }
     }

@@ -54,6 +54,7 @@ pub(crate) async fn clusters(config: &AgentConfig, clock: &SharedClock) -> io::R
             password_file: member.password_file.clone(),
             tls: member.tls.then(|| member.authority.clone()),
             replication_role: member.replication_role.clone(),
+            fence_network_policy: member.fence_network_policy,
             timing,
         };
         members.insert(id, (plane, client));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use continuum_cnpg_pair::plane::OperatorWait;
 use continuum_control_api::link::{AcceptorStanding, MemberReport, NameReport};
 use continuum_domain::observation::{ActuatorStatus, ProcessState};
 use continuum_domain::pair::PairStatus;
@@ -51,6 +52,7 @@ struct Member {
     pair: PairId,
     status: PairStatus,
     report: MemberReport,
+    waits: Vec<OperatorWait>,
 }
 
 /// A scrape: where values go, and what they are labelled with.
@@ -87,6 +89,7 @@ impl Scraped {
         self.witness(&mut page);
         leases(&mut page);
         guards(&mut page);
+        operators(&mut page);
         postgresql(&mut page);
         standbys(&mut page);
         names(&mut page);
@@ -103,7 +106,8 @@ impl Scraped {
         let member = |(pair, handle): (&PairId, &crate::driver::PairHandle)| {
             let status = handle.status.borrow().clone();
             let report = member_report(&status, &self.beats, &handle.names, now);
-            Member { pair: pair.clone(), status, report }
+            let waits = handle.plane.operator_waits();
+            Member { pair: pair.clone(), status, report, waits }
         };
         pairs.iter().map(member).collect()
     }
@@ -291,6 +295,25 @@ fn guards(page: &mut Page<'_, '_>) {
         "continuum_agent_postgresql_exits",
         "Ends of a PostgreSQL process since its guard started, those that were asked for included",
         exits,
+    );
+}
+
+/// What of the time is others' who look after a member.
+fn operators(page: &mut Page<'_, '_>) {
+    let values = |value: fn(&OperatorWait) -> f64| {
+        move |member: &Member| {
+            member.waits.iter().map(|wait| (wait.what.to_owned(), value(wait))).collect()
+        }
+    };
+    page.each(
+        ("continuum_agent_operator_waits", "what"),
+        "How often the operator of a Cluster was waited for, since this agent's start",
+        values(|wait| number(wait.times)),
+    );
+    page.each(
+        ("continuum_agent_operator_wait_seconds", "what"),
+        "How long the operator of a Cluster was waited for in all, since this agent's start",
+        values(|wait| wait.took.as_secs_f64()),
     );
 }
 

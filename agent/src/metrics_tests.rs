@@ -73,6 +73,7 @@ pub(crate) fn primary() -> PairStatus {
             data_directory: None,
             exits: 3,
             last_exit: None,
+            always_receives: false,
             hindrances: Vec::new(),
             told_primary: None,
         }),
@@ -94,7 +95,8 @@ fn told(status: PairStatus) -> Vec<String> {
     let peers = Peers::new(&network(directory.path()), &[], &Dialect::default());
     let beats = Beats::start(&peers, &clock);
     let report = member_report(&status, &beats, &NamesSeen::default(), NOW);
-    let members = [Member { pair: PairId::new("shop").unwrap(), status, report }];
+    let members =
+        [Member { pair: PairId::new("shop").unwrap(), status, report, waits: Vec::new() }];
     let mut registry = Registry::default();
     let out = Gathered { registry: &mut registry };
     let mut page = Page { out, region: "fsn", members: &members, now: NOW };

@@ -1,5 +1,7 @@
 //! The data-plane trait: what an agent can ask of its member, whatever the member is made of.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use continuum_domain::observation::{ActuatorStatus, ControlData, Lineage, Observation};
 use continuum_domain::{
@@ -94,6 +96,17 @@ pub struct TailArtefact {
     pub end: Lsn,
     /// Commit records found in the tail.
     pub commits: u64,
+}
+
+/// Waits for whoever looks after a member, of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatorWait {
+    /// What was waited for.
+    pub what: &'static str,
+    /// How often.
+    pub times: u64,
+    /// How long in all.
+    pub took: Duration,
 }
 
 /// One member's PostgreSQL. Every command that changes it goes through one actuator (R4), carries
@@ -193,6 +206,12 @@ pub trait DataPlane: Send + Sync + 'static {
         epoch: Epoch,
         primary: &Upstream,
     ) -> Result<DataDirectoryId, PlaneError>;
+
+    /// How long somebody else was waited for who looks after the member, since this value was made; nothing
+    /// where nobody does.
+    fn operator_waits(&self) -> Vec<OperatorWait> {
+        Vec::new()
+    }
 
     /// What a member that was stopped cleanly hands to whom it hands the lease, beside the lease: a token
     /// that its own operator asks for. `None` where there is no such thing.

@@ -169,6 +169,7 @@ impl Guard {
             data_directory: inner.identity.clone(),
             exits: inner.exits,
             last_exit: inner.last_exit.clone(),
+            always_receives: false,
             hindrances: Vec::new(),
             told_primary: None,
         }

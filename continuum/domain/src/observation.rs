@@ -43,6 +43,10 @@ pub struct ActuatorStatus {
     pub exits: u64,
     /// Why the last process ended, for people.
     pub last_exit: Option<String>,
+    /// Its PostgreSQL cannot be told to receive nothing more, so that this member never takes over from a
+    /// holder that may live (R18, R19).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always_receives: bool,
     /// What the member's platform holds against its being a primary; none where nothing looks after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hindrances: Vec<Hindrance>,

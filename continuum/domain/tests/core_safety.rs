@@ -174,6 +174,7 @@ fn able(name: &str) -> CandidateFacts {
         session_remaining_ms: Some(5_000),
         fenced: None,
         blocked: None,
+        hindrances: Vec::new(),
     }
 }
 

@@ -279,6 +279,7 @@ impl Member {
             data_directory: guard.identity.clone(),
             exits: guard.exits,
             last_exit: guard.last_exit.clone(),
+            always_receives: false,
             hindrances: Vec::new(),
             told_primary: None,
         }

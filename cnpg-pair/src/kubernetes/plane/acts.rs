@@ -85,8 +85,9 @@ impl Inner {
     pub(super) async fn stop_now(&self, epoch: Epoch) -> Result<(), PlaneError> {
         self.learn(|known| known.stopping = true);
         let ended = self.quit_everywhere();
-        // Both at once: neither may wait for the other. The mark is made again if it fails.
-        let (ended, marked) = tokio::join!(ended, self.mark_fenced(epoch));
+        // All at once: none may wait for another. The mark is made again if it fails.
+        let (ended, marked, ()) =
+            tokio::join!(ended, self.mark_fenced(epoch), self.close_network(epoch));
         if let Err(error @ PlaneError::Refused(_)) = &ended {
             self.learn(|known| known.stopping = false);
             return Err(error.clone());
@@ -100,6 +101,13 @@ impl Inner {
             Err(error) => tracing::warn!(%error, cluster = self.name, "the stop is not proven yet"),
         }
         self.wait_gone("stopping PostgreSQL", IMMEDIATE_STOP_LIMIT).await
+    }
+
+    async fn close_network(&self, epoch: Epoch) {
+        let Some(gate) = &self.gate else { return };
+        if let Err(error) = gate.close(epoch).await {
+            tracing::warn!(%error, cluster = self.name, "its network is not closed");
+        }
     }
 
     /// Ends PostgreSQL in the pod of every instance: one that led before may still take itself for the
@@ -168,7 +176,8 @@ impl Inner {
                 }
                 self.learn(|known| known.stopping = true);
                 self.mark_fenced(epoch).await?;
-                self.wait_gone("stopping PostgreSQL", FAST_STOP_LIMIT).await
+                let gone = self.wait_gone("stopping PostgreSQL", FAST_STOP_LIMIT);
+                self.operator("stop", gone).await
             }
         }
     }
@@ -203,7 +212,7 @@ impl Inner {
             // Somebody could not wait for the operator.
             token.or_else(|| known.stopping.then_some(Err("it is fenced meanwhile")))
         });
-        let token = token.await?.map_err(|why| failed(what, &why))?;
+        let token = self.operator("demotion", token).await?.map_err(|why| failed(what, &why))?;
         *lock(&self.token) = Some(token);
         self.learn(super::state::Known::was_demoted);
         Ok(())
@@ -256,9 +265,12 @@ impl Inner {
 
     /// Takes the fence away, and waits until PostgreSQL is a standby.
     async fn let_go(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        if let Some(gate) = &self.gate {
+            gate.open().await?;
+        }
         self.change("letting the Cluster go", |seen| patches::unfence(&seen.cluster, epoch))
             .await?;
-        self.wait_started(epoch).await
+        self.operator("start", self.wait_started(epoch)).await
     }
 
     /// A demotion during which PostgreSQL was killed: the operator waits for a clean shutdown to end it, and lets
@@ -272,7 +284,8 @@ impl Inner {
         self.learn(|known| known.stopping = true);
         self.mark_fenced(epoch).await?;
         let over = |known: &super::state::Known| (!known.is_being_demoted()).then_some(());
-        if let Err(error) = self.wait("ending a demotion", DEMOTION_LIMIT, over).await {
+        let over = self.wait("ending a demotion", DEMOTION_LIMIT, over);
+        if let Err(error) = self.operator("end-of-demotion", over).await {
             tracing::warn!(%error, cluster = self.name, "it cannot be promoted yet");
         }
         self.learn(|known| {
@@ -388,7 +401,7 @@ impl Inner {
                 }
             }
         }
-        let waiting = self.wait_promoted(&session, epoch);
+        let waiting = self.operator("promotion", self.wait_promoted(&session, epoch));
         let late = || PlaneError::Timeout { what: what.into(), seconds: PROMOTE_LIMIT.as_secs() };
         tokio::time::timeout(PROMOTE_LIMIT, waiting).await.map_err(|_| late())?
     }
@@ -475,6 +488,10 @@ impl Inner {
 
     /// Sees PostgreSQL have taken the list up.
     async fn names_are_shown(&self, due: &[String]) -> Result<(), PlaneError> {
+        self.operator("names", self.look_at_names(due)).await
+    }
+
+    async fn look_at_names(&self, due: &[String]) -> Result<(), PlaneError> {
         let what = "setting the names";
         let session = self.session(NAMES_LIMIT).await?;
         let until = self.clock.now() + NAMES_LIMIT;

@@ -12,7 +12,8 @@ use super::{CnpgPlane, Inner, lock, marks, tend};
 use crate::kubernetes::cnpg::keys;
 use crate::kubernetes::patches::{PatchError, annotate};
 use crate::plane::{
-    CanaryLook, DataPlane, PlaneError, Promoted, StopMode, TailArtefact, Taken, Upstream,
+    CanaryLook, DataPlane, OperatorWait, PlaneError, Promoted, StopMode, TailArtefact, Taken,
+    Upstream,
 };
 use crate::postgres::WRITE_RECORD;
 use crate::postgres::canary::{self, Canary};
@@ -246,6 +247,10 @@ impl DataPlane for CnpgPlane {
         primary: &Upstream,
     ) -> Result<DataDirectoryId, PlaneError> {
         self.0.reclone(epoch, primary).await
+    }
+
+    fn operator_waits(&self) -> Vec<OperatorWait> {
+        self.0.waits.all()
     }
 
     async fn handover_evidence(&self) -> Option<String> {

@@ -25,12 +25,15 @@ mod hands;
 mod hindrances;
 mod lineage;
 mod marks;
+mod network;
 mod pod_clock;
 mod state;
 mod tend;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,8 +53,10 @@ use crate::postgres::sql::{Session, SessionOptions};
 use crate::postgres::tls::ServerTls;
 use clusters::Clusters;
 use hands::Hands;
+use network::Gate;
 use pod_clock::Sample;
 use state::Known;
+use waits::Waits;
 
 /// The role that CloudNativePG's replicas stream as.
 pub const REPLICATION_ROLE: &str = "streaming_replica";
@@ -78,6 +83,8 @@ pub struct CnpgConfig {
     pub tls: Option<Option<PathBuf>>,
     /// The role that standbys stream as; [`REPLICATION_ROLE`] but for tests.
     pub replication_role: String,
+    /// Whether a fence also closes the network of the Cluster's pods.
+    pub fence_network_policy: bool,
     /// The lease's timing: the drift of clocks, the budget of a stop, and how long a primary that is
     /// found without a guard may go on before it is confirmed.
     pub timing: Timing,
@@ -107,6 +114,9 @@ impl CnpgPlane {
         Self(Arc::new(Inner {
             access: Arc::new(access),
             clusters: Clusters::new(client.clone(), &config.namespace, &name),
+            gate: config
+                .fence_network_policy
+                .then(|| Gate::new(client.clone(), &config.namespace, &name)),
             hands: Hands::new(client, &config.namespace),
             name,
             config,
@@ -122,6 +132,7 @@ impl CnpgPlane {
             canary: Mutex::new(None),
             token: Mutex::new(None),
             guarded: Mutex::new(None),
+            waits: Waits::default(),
         }))
     }
 }
@@ -133,6 +144,8 @@ struct Inner {
     name: String,
     clock: SharedClock,
     clusters: Clusters,
+    /// The further gate of a fence, where there is one.
+    gate: Option<Gate>,
     hands: Hands,
     access: Arc<Access>,
     /// What `take` returned; 0 before it.
@@ -153,6 +166,8 @@ struct Inner {
     token: Mutex<Option<(String, DemotionToken)>>,
     /// The life of PostgreSQL in which the guard was seen alive.
     guarded: Mutex<Option<String>>,
+    /// How long the operator was waited for.
+    waits: Waits,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -208,6 +223,15 @@ impl Inner {
             self.config.clusters.iter().filter(|(region, _)| **region != self.config.region);
         let other = others.next().map(|(_, name)| name.as_str());
         other.ok_or_else(|| clusters::failed("finding the other Cluster", &"none is known"))
+    }
+
+    /// Waits for the operator, and counts how long.
+    fn operator<'a, T: 'a>(
+        &'a self,
+        what: &'static str,
+        waiting: impl Future<Output = T> + Send + 'a,
+    ) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+        Box::pin(self.waits.of(what, &*self.clock, waiting))
     }
 
     /// Waits until `holds` says something of what is known, at most `limit`.

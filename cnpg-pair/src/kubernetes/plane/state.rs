@@ -184,6 +184,7 @@ impl Known {
             data_directory: cluster.filter(|_| !self.busy).and_then(marks::directory),
             exits: self.exits,
             last_exit: self.last_exit.clone(),
+            always_receives: true,
             hindrances: cluster.map(hindrances::of).unwrap_or_default(),
             told_primary: cluster.and_then(hindrances::told_primary),
         }

@@ -195,6 +195,9 @@ impl Inner {
             if let Err(error) = self.forget_token().await {
                 tracing::warn!(%error, cluster = self.name, "a used token stands in the Cluster");
             }
+            if let Err(error) = self.keep_open().await {
+                tracing::warn!(%error, cluster = self.name, "its network may be closed");
+            }
             if let Err(error) = self.keep_guard().await {
                 tracing::warn!(%error, cluster = self.name, "no guard is seen in the pod");
             }
@@ -262,6 +265,16 @@ impl Inner {
             self.learn(|known| known.seen = Some(seen));
         }
         Ok(())
+    }
+
+    /// A gate that is left from a fence that is over would keep clients away from a primary.
+    async fn keep_open(&self) -> Result<(), PlaneError> {
+        let Some(gate) = &self.gate else { return Ok(()) };
+        let closed = {
+            let known = self.known();
+            known.seen.is_none() || known.held || known.stopping || known.is_fenced()
+        };
+        if closed { Ok(()) } else { gate.open().await }
     }
 
     /// A token that was used goes out of the spec: the next demotion is refused with it.

@@ -34,15 +34,23 @@ const ONE_MEMBER: [Need; 5] = [
     ("db", "postgresql.cnpg.io", "backups", "", BACKUPS),
     ("db", "postgresql.cnpg.io", "scheduledbackups", "", FOLLOW),
 ];
-/// What the agent of the values `full` asks for beside: two members, three switches, a pool of nodes; others are
+/// What the agent of the values `full` asks for beside: two members, one of them with a gate, three switches, a pool of nodes; others are
 /// in another cluster. A Cluster that is hibernated is a member.
-const MEMBERS_AND_SWITCHES: [Need; 12] = [
+const MEMBERS_AND_SWITCHES: [Need; 14] = [
     ("data", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
     ("data", "postgresql.cnpg.io", "clusters", "other-fsn", MEMBER),
     ("data", "", "pods", "", &["list"]),
     ("data", "", "pods/exec", "", COMMAND),
     ("data", "postgresql.cnpg.io", "backups", "", BACKUPS),
     ("data", "postgresql.cnpg.io", "scheduledbackups", "", FOLLOW),
+    ("data", "networking.k8s.io", "networkpolicies", "", &["create"]),
+    (
+        "data",
+        "networking.k8s.io",
+        "networkpolicies",
+        "app-fsn-continuum-fence",
+        &["patch", "delete"],
+    ),
     ("data", "postgresql.cnpg.io", "poolers", "app-pooler", &["get", "patch"]),
     ("shop", "gateway.networking.k8s.io", "httproutes", "web", &["get", "patch"]),
     ("shop", "discovery.k8s.io", "endpointslices", "", &["create"]),

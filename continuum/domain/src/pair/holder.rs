@@ -187,7 +187,9 @@ impl PairMachine {
         let listed = self.on_listed_directory(record);
         let armed = self.armed_for(record.epoch, now) || planted(Bug::PromoteUnarmed);
         if listed && armed && self.authorised(now) && record.handover_to.is_none() {
-            if self.before_may_live && !self.receives_no_more(now, record.epoch) {
+            // A member that cannot be cut off has never won from a holder that may live.
+            let cut_off = self.before_may_live && !self.always_receives();
+            if cut_off && !self.receives_no_more(now, record.epoch) {
                 return;
             }
             let names = self.needed_names();

@@ -139,6 +139,10 @@ impl PairMachine {
             self.process() == Some(ProcessState::Running) && !self.promoted(),
             "PostgreSQL does not run here as a standby",
         );
+        refuse(
+            !self.always_receives(),
+            "PostgreSQL here cannot be told to receive nothing more (a CloudNativePG Cluster)",
+        );
         against
     }
 
@@ -242,6 +246,11 @@ impl PairMachine {
             let took = Some(now.since(began));
             self.step_note(Step::StopWrites, StepOutcome::Done, took, detail);
         }
+    }
+
+    /// Whether this member's PostgreSQL cannot be told to receive nothing more.
+    pub(super) fn always_receives(&self) -> bool {
+        self.actuator.as_ref().is_some_and(|status| status.always_receives)
     }
 
     /// R19: a holder never again receives from a lower epoch, whatever became of its receiver while

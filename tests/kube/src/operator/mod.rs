@@ -71,6 +71,8 @@ pub struct Misbehaviour {
     pub token_wiped: bool,
     /// The demotion stops before its token.
     pub token_withheld: bool,
+    /// The demotion ends with the token of this Cluster's first one.
+    pub token_stale: bool,
     /// A fenced cluster is said to be healthy.
     pub healthy_while_fenced: bool,
     /// The archiver hangs, and a fast shutdown waits for it until the bound.

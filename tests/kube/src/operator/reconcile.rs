@@ -29,6 +29,7 @@ pub(super) struct Member {
     phase: (&'static str, String),
     switching: bool,
     token: String,
+    first_token: String,
     last_promotion: String,
     timeline: i64,
     system: String,
@@ -124,6 +125,7 @@ impl Reconciler {
             phase: ("Setting up primary", String::new()),
             switching: false,
             token: text(&cluster["status"]["demotionToken"]),
+            first_token: String::new(),
             last_promotion: text(&cluster["status"]["lastPromotionToken"]),
             timeline: cluster["status"]["timelineID"].as_i64().unwrap_or_default(),
             system: text(&cluster["status"]["systemID"]),
@@ -255,6 +257,12 @@ impl Reconciler {
             return Ok(());
         }
         member.token = control.token();
+        if member.first_token.is_empty() {
+            member.first_token.clone_from(&member.token);
+        }
+        if self.common.misbehaviour().token_stale {
+            member.token.clone_from(&member.first_token);
+        }
         self.fence(key, None).await?;
         member.conditions.insert("ReplicaClusterFencing", (false, "FencingEnded"));
         member.conditions.insert("ReplicaClusterSwitch", (true, "Done"));

@@ -1,6 +1,11 @@
 //! Others who write to the same objects, and servers that answer badly.
 
+use continuum_chaos::Lab;
+use continuum_control_api::client::ClientError;
+use continuum_control_api::rest::{AuditQuery, Started, SwitchoverRequest};
+use continuum_domain::RegionId;
 use continuum_domain::operation::Method;
+use continuum_test_kube::Misbehaviour;
 use continuum_test_kube::control::Effect;
 use continuum_tests::*;
 use serde_json::json;
@@ -27,15 +32,62 @@ async fn a_move_survives_conflicts_throttling_and_lost_answers() -> Outcome {
     field.lab.stop().await
 }
 
-/// After a move a repository puts the old role back, so that both Clusters name themselves the primary.
-/// Only the holder of the lease stays one.
+/// A Cluster that a person has put to sleep is no target of a move, and a role that a repository puts back makes
+/// no second primary: both are refused, and both are told where an operator looks.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_put_back_by_a_repository_makes_no_second_primary() -> Outcome {
+async fn what_others_did_to_a_cluster_is_refused_and_told() -> Outcome {
     let mut field = Field::writing(quick()).await?;
+    refuses_one_that_sleeps(&field).await?;
     let (step, _) = switch_over(&field.lab, &fsn(), &hel(), Method::Clean).await?;
+    undisturbed().await;
+    tells_of_two_primaries(&field).await?;
+    let view = field.lab.wait_healthy(WHOLE_LIMIT).await.inspect_err(|_| field.tell())?;
+    assert_eq!(view.holder, Some(hel()));
+    undisturbed().await;
+    judge(&mut field.lab, "what others did", &[step], None).await?;
+    field.lab.stop().await
+}
+
+async fn refuses_one_that_sleeps(field: &Field) -> Outcome {
+    let hibernate = async |how: Option<&str>| {
+        let marks = json!({ "cnpg.io/hibernation": how });
+        field.region(&hel()).patch(json!({ "metadata": { "annotations": marks } })).await;
+    };
+    hibernate(Some("on")).await;
+    told(&field.lab, &hel(), "hibernated").await?;
+    let before = field.lab.pair().await?;
+    let mut request = SwitchoverRequest {
+        to: hel(),
+        method: Some(Method::Clean),
+        dry_run: true,
+        reason: "an end-to-end test".into(),
+    };
+    let pair = field.lab.layout.pair();
+    let planned = field.lab.api().switchover(&pair, &request).await.unwrap();
+    let Started::Plan(plan) = planned else { panic!("{planned:?}") };
+    let why = plan.refusals.join("\n");
+    assert!(!plan.allowed && why.contains("cnpg.io/hibernation"), "{why}");
+    request.dry_run = false;
+    let refused = field.lab.api().switchover(&pair, &request).await.unwrap_err();
+    let ClientError::Problem { problem, .. } = refused else { panic!("{refused}") };
+    let why = problem.reasons.join("\n");
+    assert!(problem.code == "move-refused" && why.contains("cnpg.io/hibernation"), "{problem:?}");
+    let after = field.lab.pair().await?;
+    assert_eq!((after.epoch, after.holder, after.operation), (before.epoch, Some(fsn()), None));
+    hibernate(None).await;
+    field.lab.wait_healthy(WHOLE_LIMIT).await.inspect_err(|_| field.tell())?;
+    Ok(())
+}
+
+async fn tells_of_two_primaries(field: &Field) -> Outcome {
+    // As long as the operator does not follow, it only says so.
+    field.region(&fsn()).misbehave(Misbehaviour { down: true, ..Misbehaviour::default() });
     let old = json!({ "spec": { "replica": { "primary": "app-fsn", "source": "app-hel" } } });
     field.region(&fsn()).patch(old).await;
+    let meaning = told(&field.lab, &fsn(), "both-primary").await?;
+    assert!(meaning.contains("gitops") && meaning.contains("hel holds"), "{meaning}");
     undisturbed().await;
+    field.region(&fsn()).misbehave(Misbehaviour::default());
     field
         .lab
         .until("the role to be put right", WHOLE_LIMIT, async || {
@@ -44,9 +96,26 @@ async fn a_role_put_back_by_a_repository_makes_no_second_primary() -> Outcome {
             if primary == "app-hel" { Ok(()) } else { Err(primary.to_string()) }
         })
         .await?;
-    let view = field.lab.wait_healthy(WHOLE_LIMIT).await.inspect_err(|_| field.tell())?;
-    assert_eq!(view.holder, Some(hel()));
-    undisturbed().await;
-    judge(&mut field.lab, "both named primary", &[step], None).await?;
-    field.lab.stop().await
+    let query = AuditQuery { pair: Some(field.lab.layout.pair()), ..AuditQuery::default() };
+    let audit = field.lab.api().audit(&query).await.unwrap();
+    let mut fenced = audit.iter().filter(|record| record.action == "fact.fenced");
+    let told = "app-fsn was told to be a primary";
+    assert!(fenced.any(|record| record.after.contains(told)), "{audit:#?}");
+    Ok(())
+}
+
+/// Waits until a member's report has a hindrance, and returns what it means.
+async fn told(
+    lab: &Lab,
+    region: &RegionId,
+    code: &str,
+) -> Result<String, continuum_chaos::lab::Error> {
+    lab.until(&format!("{region} to say {code}"), WHOLE_LIMIT, async || {
+        let view = lab.pair().await.map_err(|error| error.to_string())?;
+        let report = view.members.get(region).and_then(Option::as_ref);
+        let hindrances = report.map(|aged| aged.report.hindrances.clone()).unwrap_or_default();
+        let found = hindrances.iter().find(|one| one.code == code);
+        found.map(|one| one.meaning.clone()).ok_or_else(|| format!("{hindrances:?}"))
+    })
+    .await
 }

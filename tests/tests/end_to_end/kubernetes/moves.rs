@@ -1,6 +1,6 @@
 //! Moves of a pair of Clusters.
 
-use continuum_domain::operation::Method;
+use continuum_domain::operation::{Method, Operation};
 use continuum_tests::*;
 
 use super::field::Field;
@@ -9,7 +9,8 @@ use super::field::Field;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pair_of_clusters_is_switched_over_and_back() -> Outcome {
     let mut field = Field::writing(quick()).await?;
-    let (away, _) = switch_over(&field.lab, &fsn(), &hel(), Method::Clean).await?;
+    let (away, operation) = switch_over(&field.lab, &fsn(), &hel(), Method::Clean).await?;
+    print_waits(&operation);
     undisturbed().await;
     let (back, _) = switch_over(&field.lab, &hel(), &fsn(), Method::Clean).await?;
     undisturbed().await;
@@ -19,4 +20,16 @@ async fn a_pair_of_clusters_is_switched_over_and_back() -> Outcome {
         assert!(region.cluster().await["spec"]["replica"]["promotionToken"].is_null());
     }
     field.lab.stop().await
+}
+
+/// Prints what of each step was the operator's time, and holds that the steps tell it of those that wait for it.
+fn print_waits(operation: &Operation) {
+    let told = |what: &str| {
+        let ending = format!("for the operator: {what}");
+        operation.steps.iter().any(|step| step.detail.contains(&ending))
+    };
+    for step in operation.steps.iter().filter(|step| step.detail.contains("for the operator")) {
+        println!("  {:?}: {:?}, {}", step.step, step.took_us, step.detail);
+    }
+    assert!(told("demotion") && told("promotion"), "{operation:#?}");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::operation::{Method, OperationKind};
-use continuum_test_kube::Misbehaviour;
+use continuum_test_kube::{Call, Misbehaviour, Side};
 use continuum_tests::*;
 
 use super::field::Field;
@@ -77,6 +77,47 @@ async fn a_killed_agent_leaves_no_primary_behind() -> Outcome {
     undisturbed().await;
     let step = moved(&field.lab, at, &fsn(), &hel())?;
     judge(&mut field.lab, "agent of a Cluster killed", &[step], None).await?;
+    field.lab.stop().await
+}
+
+/// What an agent changes, by its calls to the API server.
+fn changes(call: &Call) -> bool {
+    call.user == "agent"
+        && (call.verb == "patch" || call.subresource == "exec" && !call.command.ends_with(" tell"))
+}
+
+/// Over two moves the agent of the old primary, then that of the new one, dies at a drawn call of it, and is
+/// started again. Wherever the pair ends, it is whole, and nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_die_at_drawn_calls_of_moves() -> Outcome {
+    let mut field = Field::writing(quick()).await?;
+    let drawn = std::process::id();
+    let mut moves = Vec::new();
+    for (whose_is_old, nth) in [(true, 1 + drawn % 5), (false, 1 + drawn / 5 % 3)] {
+        let from = field.lab.pair().await?.holder.expect("somebody holds the pair");
+        let to = if from == fsn() { hel() } else { fsn() };
+        let dying = if whose_is_old { from.clone() } else { to.clone() };
+        let side = if (drawn / 15).is_multiple_of(2) { Side::Before } else { Side::After };
+        println!("the agent of {dying} dies at call {nth}, {side:?} (drawn from {drawn})");
+        let control = field.region(&dying).server.control().clone();
+        let mut cut = control.cut("agent", (nth, side), changes);
+        let at = field.lab.clock.now();
+        let accepted = field.lab.switchover(&to, Some(Method::Clean), "an end-to-end test").await?;
+        let reached = tokio::time::timeout(OPERATION_LIMIT, cut.reached()).await;
+        let part = format!("{dying}-agent");
+        field.lab.kill(&part).await?;
+        control.mend(&cut);
+        field.lab.restart(&part).await?;
+        assert!(reached.is_ok(), "the move makes fewer calls");
+        field.lab.wait_ended(&accepted.id, OPERATION_LIMIT).await?;
+        let view = field.lab.wait_healthy(WHOLE_LIMIT).await.inspect_err(|_| field.tell())?;
+        field.lab.wait_acknowledged(None, WHOLE_LIMIT).await?;
+        if view.holder.as_ref() == Some(&to) {
+            moves.push(moved(&field.lab, at, &from, &to)?);
+        }
+    }
+    undisturbed().await;
+    judge(&mut field.lab, "agents killed over moves", &moves, None).await?;
     field.lab.stop().await
 }
 

@@ -78,6 +78,12 @@ async fn a_fence_is_quick_and_outlives_the_agent() {
     let marks = &cluster["metadata"]["annotations"];
     assert_eq!(marks["cnpg.io/fencedInstances"], "[\"*\"]");
     assert_eq!(marks["dr.openova.io/fence-epoch"], "1");
+    let gate = "/apis/networking.k8s.io/v1/namespaces/db/networkpolicies/db-a-continuum-fence";
+    let policy = a.s.get(gate).await.unwrap();
+    assert_eq!(policy["metadata"]["annotations"]["dr.openova.io/epoch"], "1");
+    assert_eq!(policy["spec"]["podSelector"]["matchLabels"]["cnpg.io/cluster"], "db-a");
+    let allowed = policy["spec"]["ingress"][0]["from"].as_array().unwrap();
+    assert_eq!((allowed.len(), policy["spec"]["ingress"].as_array().unwrap().len()), (2, 1));
 
     let next = plane(&pair.world, "fsn");
     let taken = next.take().await.unwrap();
@@ -86,8 +92,34 @@ async fn a_fence_is_quick_and_outlives_the_agent() {
     a.operator.looks(3).await;
     assert!(a.try_connect().await.is_err());
     a.misbehave(Default::default());
+    assert!(a.s.get(gate).await.is_ok(), "as long as it is fenced");
     next.start(Epoch(2), &SyncNames::default(), None).await.unwrap();
     assert!(look(&next).await.in_recovery);
+    a.s.get(gate).await.unwrap_err().is(404, "NotFound");
+}
+
+/// The gate is no proof, and no hindrance: without a right to it a fence is as quick, and counts as ever. One that
+/// is left from a fence that is over goes.
+#[tokio::test]
+async fn a_fence_does_without_its_further_gate() {
+    let Some(pair) = Pair::new().await else { return };
+    let a = &pair.world.a;
+    let policies = "/apis/networking.k8s.io/v1/namespaces/db/networkpolicies";
+    let forbidden = a.server.control().forbid(|call| call.resource == "networkpolicies");
+    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    assert_eq!(status(&pair.a).await.process, ProcessState::Stopped);
+    a.server.control().relent(forbidden);
+    pair.a.start(Epoch(2), &SyncNames::default(), None).await.unwrap();
+    let left = serde_json::json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": { "name": "db-a-continuum-fence" },
+        "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
+    });
+    a.s.post(policies, left).await.unwrap();
+    let next = plane(&pair.world, "fsn");
+    next.take().await.unwrap();
+    let gate = format!("{policies}/db-a-continuum-fence");
+    until("what is left over goes", async || a.s.get(&gate).await.is_err().then_some(())).await;
 }
 
 /// A replica that somebody promotes by hand is ended by the guard in its pod.

@@ -87,6 +87,7 @@ fn plane_at(world: &World, name: &str, timing: Timing) -> Arc<dyn DataPlane> {
         password_file: None,
         tls: None,
         replication_role: "postgres".into(),
+        fence_network_policy: true,
         timing,
     };
     let client = kube::Client::try_from(it.server.config("agent")).unwrap();

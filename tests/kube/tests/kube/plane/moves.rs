@@ -1,9 +1,11 @@
 //! Moves: by the token, without one, and the way back.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use continuum_cnpg_pair::DataPlane;
 use continuum_cnpg_pair::plane::StopMode;
 use continuum_domain::observation::{Lineage, ProcessState};
 use continuum_domain::{Epoch, SyncNames};
@@ -14,41 +16,78 @@ use crate::subject::MERGE;
 
 use super::{FAR, Pair, arm, look, now, refused, status, until, until_streams};
 
-/// The hand-over with its token, and back, without a rebuild.
-#[tokio::test]
-async fn the_role_moves_by_the_token_and_back() {
-    let Some(pair) = Pair::new().await else { return };
-    pair.world.a.sql("CREATE TABLE t AS SELECT 7 AS x").await;
+/// One hand-over by the token, which is returned.
+async fn hand_over(
+    pair: &Pair,
+    (from, old): (&Arc<dyn DataPlane>, &str),
+    (to, new): (&Arc<dyn DataPlane>, &str),
+    epoch: u64,
+) -> String {
     let names = SyncNames::default();
-    let sides = [(&pair.a, "fsn", &pair.b, "hel"), (&pair.b, "hel", &pair.a, "fsn")];
-    for (epoch, (from, old, to, new)) in (1..).zip(sides) {
-        from.checkpoint().await.unwrap();
-        from.stop(Epoch(epoch), StopMode::Fast).await.unwrap();
-        assert_eq!(status(from).await.process, ProcessState::Stopped);
-        let control = from.control_data().await.unwrap();
-        assert!(control.clean_shutdown && !control.in_recovery, "{control:?}");
-        until("the standby has replayed the shutdown", async || {
-            look(to).await.replay.filter(|replay| *replay > control.checkpoint)
-        })
-        .await;
-        let token = from.handover_evidence().await.expect("a token");
-        to.take_evidence(Epoch(epoch), &token).await.unwrap();
-        refused(to.promote(Epoch(epoch + 1), &names).await);
-        arm(to, Epoch(epoch + 1), now() + FAR).await;
-        let promoted = to.promote(Epoch(epoch + 1), &names).await.unwrap();
-        assert_eq!(promoted.timeline.0, epoch + 1);
+    from.checkpoint().await.unwrap();
+    from.stop(Epoch(epoch), StopMode::Fast).await.unwrap();
+    assert_eq!(status(from).await.process, ProcessState::Stopped);
+    let control = from.control_data().await.unwrap();
+    assert!(control.clean_shutdown && !control.in_recovery, "{control:?}");
+    until("the standby has replayed the shutdown", async || {
+        look(to).await.replay.filter(|replay| *replay > control.checkpoint)
+    })
+    .await;
+    let token = from.handover_evidence().await.expect("a token");
+    to.take_evidence(Epoch(epoch), &token).await.unwrap();
+    refused(to.promote(Epoch(epoch + 1), &names).await);
+    arm(to, Epoch(epoch + 1), now() + FAR).await;
+    let promoted = to.promote(Epoch(epoch + 1), &names).await.unwrap();
+    assert_eq!(promoted.timeline.0, epoch + 1);
 
-        let upstream = pair.upstream(new);
-        assert_eq!(from.lineage(&upstream).await.unwrap(), Lineage::Follows);
-        from.start(Epoch(epoch + 1), &names, Some(&upstream)).await.unwrap();
-        until_streams(to, old).await;
-        until("the token is forgotten", async || {
-            let cluster = super::at(&pair.world, new).cluster().await;
-            cluster["spec"]["replica"]["promotionToken"].is_null().then_some(())
-        })
-        .await;
-        assert_eq!(super::at(&pair.world, new).sql("SELECT x FROM t").await, "7");
+    let upstream = pair.upstream(new);
+    assert_eq!(from.lineage(&upstream).await.unwrap(), Lineage::Follows);
+    from.start(Epoch(epoch + 1), &names, Some(&upstream)).await.unwrap();
+    until_streams(to, old).await;
+    until("the token is forgotten", async || {
+        let cluster = super::at(&pair.world, new).cluster().await;
+        cluster["spec"]["replica"]["promotionToken"].is_null().then_some(())
+    })
+    .await;
+    assert_eq!(super::at(&pair.world, new).sql("SELECT x FROM t").await, "7");
+    token
+}
+
+/// The hand-over with its token, and back, without a rebuild. After that the first demotion's token is in the
+/// status again, with everything beside it that says that it is this one's: no stop counts by it, no standby
+/// takes it, and nothing is lost.
+#[tokio::test]
+async fn the_role_moves_by_the_token_and_back_and_never_by_an_old_one() {
+    let Some(pair) = Pair::new().await else { return };
+    let a = &pair.world.a;
+    a.sql("CREATE TABLE t AS SELECT 7 AS x").await;
+    let old = hand_over(&pair, (&pair.a, "fsn"), (&pair.b, "hel"), 1).await;
+    hand_over(&pair, (&pair.b, "hel"), (&pair.a, "fsn"), 2).await;
+
+    a.misbehave(Misbehaviour { token_stale: true, ..Misbehaviour::default() });
+    a.sql("INSERT INTO t VALUES (8)").await;
+    let stopping = {
+        let plane = pair.a.clone();
+        continuum_runtime::seed::spawn(async move { plane.stop(Epoch(3), StopMode::Fast).await })
+    };
+    a.until("demoted, by the old token", |status| {
+        status["demotionToken"] == old.as_str()
+            && status["switchReplicaClusterStatus"]["inProgress"] == false
+    })
+    .await;
+    // Some looks of the agent at what is there now.
+    for _ in 0..20 {
+        assert!(!stopping.is_finished(), "stopped by a token of another stop");
+        tokio::time::sleep(super::LOOK).await;
     }
+    pair.b.take_evidence(Epoch(3), &old).await.unwrap_err();
+    pair.a.stop(Epoch(3), StopMode::Immediate).await.unwrap();
+    stopping.await.unwrap().unwrap_err();
+    assert_eq!(pair.a.handover_evidence().await, None);
+
+    arm(&pair.b, Epoch(4), now() + FAR).await;
+    pair.b.promote(Epoch(4), &SyncNames::default()).await.unwrap();
+    assert_eq!(pair.world.b.sql("SELECT sum(x) FROM t").await, "15");
 }
 
 /// A move that is called off after the stop: the old primary comes back.
@@ -206,4 +245,33 @@ async fn a_sleeping_cluster_is_started_when_it_wakes() {
     hibernate("off").await;
     starting.await.unwrap().unwrap();
     until_streams(&pair.a, "hel").await;
+}
+
+/// PostgreSQL is killed before the operator has demoted its Cluster: the operator waits for a clean shutdown and
+/// lets nobody be a primary before. It gets one, and the member may lead again.
+#[tokio::test]
+async fn a_demotion_that_is_cut_short_is_ended_by_the_next_start() {
+    let Some(pair) = Pair::new().await else { return };
+    let a = &pair.world.a;
+    a.misbehave(Misbehaviour { down: true, ..Misbehaviour::default() });
+    let stopping = {
+        let plane = pair.a.clone();
+        continuum_runtime::seed::spawn(async move { plane.stop(Epoch(1), StopMode::Fast).await })
+    };
+    until("it is to be a replica", async || {
+        (a.cluster().await["spec"]["replica"]["primary"] == "db-b").then_some(())
+    })
+    .await;
+    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    stopping.await.unwrap().unwrap_err();
+    a.misbehave(Misbehaviour::default());
+    let under_way =
+        |status: &serde_json::Value| status["switchReplicaClusterStatus"]["inProgress"] == true;
+    a.until("the demotion is under way", under_way).await;
+    let names = SyncNames::default();
+    pair.a.start(Epoch(2), &names, None).await.unwrap();
+    assert!(!under_way(&a.cluster().await["status"]));
+    arm(&pair.a, Epoch(2), now() + FAR).await;
+    pair.a.promote(Epoch(2), &names).await.unwrap();
+    pair.a.commit_probe().await.unwrap();
 }
