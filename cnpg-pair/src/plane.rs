@@ -1,11 +1,15 @@
 //! The data-plane trait: what an agent can ask of its member, whatever the member is made of.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use continuum_domain::observation::{ActuatorStatus, ControlData, Lineage, Observation};
 use continuum_domain::{
     DataDirectoryId, Epoch, Generation, Lsn, RegionId, SyncNames, Tick, TimelineId,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::kubernetes::plane::RoleBoard;
 
 /// Where to stream or copy from: another member's PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +197,12 @@ pub trait DataPlane: Send + Sync + 'static {
         epoch: Epoch,
         primary: &Upstream,
     ) -> Result<DataDirectoryId, PlaneError>;
+
+    /// Where a member whose role others can write tells of that, and asks what to do; `None` where nobody
+    /// else can.
+    fn role_board(&self) -> Option<Arc<RoleBoard>> {
+        None
+    }
 
     /// What a member that was stopped cleanly hands to whom it hands the lease, beside the lease: a token
     /// that its own operator asks for. `None` where there is no such thing.

@@ -25,6 +25,7 @@ mod hands;
 mod lineage;
 mod marks;
 mod pod_clock;
+mod role;
 mod state;
 mod tend;
 
@@ -51,6 +52,8 @@ use clusters::Clusters;
 use hands::Hands;
 use pod_clock::Sample;
 use state::Known;
+
+pub use role::{Guidance, Guide, Incident, Looked as RoleLook, MoveWish, RoleBoard};
 
 /// The role that CloudNativePG's replicas stream as.
 pub const REPLICATION_ROLE: &str = "streaming_replica";
@@ -121,6 +124,7 @@ impl CnpgPlane {
             canary: Mutex::new(None),
             token: Mutex::new(None),
             guarded: Mutex::new(None),
+            role: Arc::new(RoleBoard::default()),
         }))
     }
 }
@@ -152,6 +156,8 @@ struct Inner {
     token: Mutex<Option<(String, DemotionToken)>>,
     /// The life of PostgreSQL in which the guard was seen alive.
     guarded: Mutex<Option<String>>,
+    /// Who else writes the role.
+    role: Arc<RoleBoard>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
