@@ -55,8 +55,8 @@ short)
     exec cargo test --workspace --test end_to_end -- --test-threads=1
     ;;
 long)
-    exec cargo test --workspace --exclude continuum-domain --test backends --test core --test witness --test end_to_end \
-        -- --ignored --test-threads=1 --skip kubernetes:: --skip child_witness
+    exec cargo test --workspace --exclude continuum-domain --test backends --test core --test kube --test witness \
+        --test end_to_end -- --ignored --test-threads=1 --skip kubernetes:: --skip child_witness
     ;;
 cut)
     exec cargo test --workspace --test cut_lines -- --ignored --test-threads=1

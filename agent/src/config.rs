@@ -63,6 +63,15 @@ pub struct AgentConfig {
     pub kubernetes: Option<KubernetesConfig>,
 }
 
+impl AgentConfig {
+    /// Whether it runs a member of this pair, of either kind.
+    pub fn runs(&self, pair: &PairId) -> bool {
+        let mut pairs = self.pairs.iter().map(|pair| &pair.id);
+        let mut clusters = self.clusters.iter().map(|member| &member.id);
+        pairs.any(|id| id == pair) || clusters.any(|id| id == pair)
+    }
+}
+
 /// A server to dial: the name in its certificate, and its address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -73,6 +73,8 @@ pub(crate) fn primary() -> PairStatus {
             data_directory: None,
             exits: 3,
             last_exit: None,
+            hindrances: Vec::new(),
+            told_primary: None,
         }),
         observation: Observation { sql: Some((seen, sql)), failed: None, write_probe: Some(seen) },
         blocked: None,
@@ -81,6 +83,7 @@ pub(crate) fn primary() -> PairStatus {
         acquired_at: None,
         proven_at: None,
         takeover_refusals: Vec::new(),
+        hindrances: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use continuum_control_api::link::{AcceptorReport, Blocked, Fact, MemberReport, MemberRole};
 use continuum_domain::Tick;
+use continuum_domain::observation::Hindrance;
 use continuum_domain::pair::types::Note;
 use continuum_domain::pair::{PairStatus, RoleView};
 use continuum_witness::quorum::AcceptorHealth;
@@ -46,6 +47,7 @@ pub(crate) fn member_report(
         takeover_refusals: Some(status.takeover_refusals.clone()),
         peers: beats.report(now),
         names: names.report(now),
+        hindrances: status.hindrances.iter().map(hindrance).collect(),
     }
 }
 
@@ -85,6 +87,10 @@ fn blocked(blocked: &continuum_domain::pair::types::Blocked) -> Blocked {
         meaning: blocked.meaning.clone(),
         action: blocked.action.into(),
     }
+}
+
+fn hindrance(one: &Hindrance) -> Blocked {
+    Blocked { code: one.code.clone(), meaning: one.meaning.clone(), action: one.action.clone() }
 }
 
 /// A machine's note as a journal fact.

@@ -102,5 +102,6 @@ fn report(region: &RegionId) -> Result<MemberReport, Failure> {
         takeover_refusals: None,
         peers: BTreeMap::new(),
         names: None,
+        hindrances: Vec::new(),
     })
 }

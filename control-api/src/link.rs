@@ -469,6 +469,9 @@ pub struct MemberReport {
         skip_serializing_if = "Option::is_none"
     )]
     pub names: Option<BTreeMap<String, NameReport>>,
+    /// What the member's platform holds against its being a primary; none where nothing looks after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hindrances: Vec<Blocked>,
 }
 
 /// The link to another region's agent.

@@ -207,6 +207,9 @@ fn of_member(pair: &PairView, region: &RegionId) -> Vec<(Posture, String)> {
     if report.fenced.is_some() {
         found.push((worse, format!("{region}: fenced by a person")));
     }
+    for hindrance in &report.hindrances {
+        found.push((Posture::AtRisk, format!("{region}: {}", hindrance.code)));
+    }
     if !report.guard_alive {
         found.push((Posture::AtRisk, format!("{region}: its guard does not answer")));
     }

@@ -87,7 +87,7 @@ pub const KINDS: &[Kind] = &[
     ),
     kind(
         "move-refused",
-        "The move is refused",
+        "The operation is refused",
         "Nothing was touched. The reasons say why; a dry run tells it for every candidate.",
     ),
     kind(

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum NodePoolConfig {
     /// A `MachineDeployment` of Cluster API.
     MachineDeployment(MachineDeploymentConfig),
+    /// A managed node group of Amazon EKS.
+    Eks(EksConfig),
     /// Whoever answers at a URL.
     Webhook(WebhookConfig),
 }
@@ -42,6 +44,30 @@ fn v1beta1() -> String {
     "v1beta1".to_owned()
 }
 
+/// A managed node group of Amazon EKS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EksConfig {
+    /// The pool's name among this agent's.
+    pub name: String,
+    /// The pairs whose members run on it: it goes when all of them rest.
+    pub pairs: Vec<PairId>,
+    /// How many nodes stay while they do.
+    #[serde(default)]
+    pub rest_size: u32,
+    /// The region of the API.
+    pub region: String,
+    /// The EKS cluster.
+    pub cluster: String,
+    /// The node group.
+    pub nodegroup: String,
+    /// File with the keys, as `~/.aws/credentials` has them, one section.
+    pub key_file: PathBuf,
+    /// Where the API is, where not at its usual place: a VPC endpoint.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+}
+
 /// A URL that scales a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +90,7 @@ impl NodePoolConfig {
     pub fn name(&self) -> &str {
         match self {
             Self::MachineDeployment(at) => &at.name,
+            Self::Eks(at) => &at.name,
             Self::Webhook(at) => &at.name,
         }
     }
@@ -72,6 +99,7 @@ impl NodePoolConfig {
     pub fn pairs(&self) -> &[PairId] {
         match self {
             Self::MachineDeployment(at) => &at.pairs,
+            Self::Eks(at) => &at.pairs,
             Self::Webhook(at) => &at.pairs,
         }
     }
@@ -80,6 +108,7 @@ impl NodePoolConfig {
     pub fn rest_size(&self) -> u32 {
         match self {
             Self::MachineDeployment(at) => at.rest_size,
+            Self::Eks(at) => at.rest_size,
             Self::Webhook(at) => at.rest_size,
         }
     }
@@ -91,6 +120,7 @@ impl NodePoolConfig {
                 let file = at.kubeconfig.as_deref();
                 file.map(|file| ("kubeconfig", file)).into_iter().collect()
             }
+            Self::Eks(at) => vec![("key_file", &at.key_file)],
             Self::Webhook(at) => vec![("secret_file", &at.secret_file)],
         }
     }
@@ -116,9 +146,21 @@ impl NodePoolConfig {
                     }
                 }
             }
+            Self::Eks(at) => {
+                for (key, name) in
+                    [("region", &at.region), ("cluster", &at.cluster), ("nodegroup", &at.nodegroup)]
+                {
+                    if !plain(&name.replace('_', "-")) {
+                        problems.push((key, A_NAME.to_owned()));
+                    }
+                }
+                if at.endpoint.as_ref().is_some_and(|url| !is_url(url)) {
+                    problems.push(("endpoint", A_URL.to_owned()));
+                }
+            }
             Self::Webhook(at) => {
-                if !at.url.starts_with("http://") && !at.url.starts_with("https://") {
-                    problems.push(("url", "must begin with http:// or https://".to_owned()));
+                if !is_url(&at.url) {
+                    problems.push(("url", A_URL.to_owned()));
                 }
             }
         }
@@ -127,6 +169,12 @@ impl NodePoolConfig {
 }
 
 const A_NAME: &str = "a name of letters, digits, - and . is accepted";
+
+const A_URL: &str = "must begin with http:// or https://";
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
 
 /// Names become part of paths and headers.
 fn plain(name: &str) -> bool {

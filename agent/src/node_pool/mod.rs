@@ -12,6 +12,7 @@ use continuum_runtime::SharedClock;
 
 pub mod config;
 pub mod contract;
+mod eks;
 mod machine_deployment;
 mod webhook;
 
@@ -115,6 +116,7 @@ fn open_one(
             let site = sites.site(at.kubeconfig.as_deref());
             Arc::new(machine_deployment::MachineDeployment::new(site, at))
         }
+        NodePoolConfig::Eks(at) => Arc::new(eks::NodeGroup::open(at, clock.clone())?),
         NodePoolConfig::Webhook(at) => Arc::new(webhook::Webhook::open(at, clock.clone())?),
     })
 }

@@ -169,6 +169,8 @@ impl Guard {
             data_directory: inner.identity.clone(),
             exits: inner.exits,
             last_exit: inner.last_exit.clone(),
+            hindrances: Vec::new(),
+            told_primary: None,
         }
     }
 

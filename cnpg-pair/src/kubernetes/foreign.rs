@@ -110,6 +110,13 @@ pub fn detect(applied: &Written, cluster: &Cluster) -> Option<ForeignWrite> {
     Some(ForeignWrite { managers: managers(cluster, &changes), changes })
 }
 
+/// Who else owns the field that says which Cluster is the primary, by the record of the API server.
+pub fn writers_of_the_role(cluster: &Cluster) -> Vec<String> {
+    let path = ["primary", "enabled"].map(|field| format!("spec.replica.{field}"));
+    let change = path.map(|path| FieldChange { path, ours: None, found: None });
+    managers(cluster, &change)
+}
+
 fn managers(cluster: &Cluster, changes: &[FieldChange]) -> Vec<String> {
     let owns = |entry: &&ManagedFieldsEntry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);

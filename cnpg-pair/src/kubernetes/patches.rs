@@ -182,10 +182,17 @@ pub fn fence(cluster: &Cluster, epoch: Epoch) -> Result<ClusterPatch, PatchError
 /// instances.
 pub fn unfence(cluster: &Cluster, epoch: Epoch) -> Result<ClusterPatch, PatchError> {
     let names = cluster.fenced().map_err(PatchError::ForeignFence)?;
+    let marked = cluster.annotation(keys::FENCE_EPOCH).is_some();
     if !names.iter().any(|name| name == "*") {
-        return Err(PatchError::Already);
+        if !marked {
+            return Err(PatchError::Already);
+        }
+        // At the end of a demotion the operator takes our fence away with its own: a mark that stays would
+        // make ours of the next one that a person sets.
+        not_stale(cluster, keys::FENCE_EPOCH, epoch)?;
+        return annotate(cluster, &[(keys::FENCE_EPOCH, None)]);
     }
-    if cluster.annotation(keys::FENCE_EPOCH).is_none() {
+    if !marked {
         return Err(PatchError::ForeignFence(json!(names).to_string()));
     }
     not_stale(cluster, keys::FENCE_EPOCH, epoch)?;

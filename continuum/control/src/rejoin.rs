@@ -107,10 +107,9 @@ fn steps(
     let holder = holder.map_or("the holder", RegionId::as_str);
     let synchronous = inputs.spec.durability.is_synchronous();
     let mut steps = vec!["preflight: check everything the rejoin needs".into()];
-    if method == RejoinMethod::Clone && synchronous {
-        steps.push(format!(
-            "bar: {holder} does without {region} in the ledger; until the end there is a copy less"
-        ));
+    if method == RejoinMethod::Clone {
+        let copies = if synchronous { "; until the end there is a copy less" } else { "" };
+        steps.push(format!("bar: {holder} does without {region} in the ledger{copies}"));
     }
     steps.push(match method {
         RejoinMethod::Retry => format!("rejoin: {region} looks at its history anew, and follows"),

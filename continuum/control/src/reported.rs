@@ -68,6 +68,7 @@ fn report(
         takeover_refusals: Some(Vec::new()),
         peers: BTreeMap::new(),
         names: None,
+        hindrances: Vec::new(),
     }
 }
 

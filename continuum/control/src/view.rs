@@ -155,6 +155,11 @@ impl Reports {
                 .map(|remaining| remaining.saturating_sub(*age)),
             fenced: report.fenced.clone(),
             blocked: report.blocked.as_ref().map(|blocked| blocked.code.clone()),
+            hindrances: report
+                .hindrances
+                .iter()
+                .map(|one| format!("{}: {}", one.code, one.meaning))
+                .collect(),
         }
     }
 }

@@ -41,6 +41,9 @@ pub struct CandidateFacts {
     pub fenced: Option<String>,
     /// Code of the named blocked state it stands in.
     pub blocked: Option<String>,
+    /// What stands against its being a primary beside its database.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hindrances: Vec<String>,
 }
 
 /// What the candidate is wanted for.
@@ -99,6 +102,10 @@ pub fn refusals(
             )),
             None => against.push("its lag is unknown".to_owned()),
         }
+    }
+    // Where the primary is lost they bar nobody who could try: they say why one could not.
+    if matches!(purpose, Purpose::Switchover { .. }) || !against.is_empty() {
+        against.extend(facts.hindrances.iter().cloned());
     }
     against
 }

@@ -94,6 +94,9 @@ pub enum Bug {
     CloneWhileListed,
     /// R13: a clone that a person ordered does not wait for the ledger to do without the member.
     OrderedCloneWhileListed,
+    /// R13: nobody has a clone that a person ordered wait for the ledger: the core does not ask the
+    /// holder to do without the member, and the member does not look.
+    OrderedCloneUnbarred,
     /// An order to take over counts for the epoch it finds, not for the one it was decided at.
     OrderForAnyEpoch,
     /// I7: a resolver that said nothing counts as one that said there is no address.

@@ -43,6 +43,23 @@ pub struct ActuatorStatus {
     pub exits: u64,
     /// Why the last process ended, for people.
     pub last_exit: Option<String>,
+    /// What the member's platform holds against its being a primary; none where nothing looks after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hindrances: Vec<Hindrance>,
+    /// Where its platform was told to make a primary of it: by what, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_primary: Option<String>,
+}
+
+/// Why a member cannot be made a primary although its database may be well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hindrance {
+    /// Stable name.
+    pub code: String,
+    /// What it means.
+    pub meaning: String,
+    /// What a person can do.
+    pub action: String,
 }
 
 impl ActuatorStatus {
@@ -53,6 +70,8 @@ impl ActuatorStatus {
             || self.exits != seen.exits
             || self.fenced != seen.fenced
             || self.data_directory != seen.data_directory
+            || self.hindrances != seen.hindrances
+            || self.told_primary != seen.told_primary
     }
 }
 

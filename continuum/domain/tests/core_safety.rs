@@ -208,7 +208,7 @@ fn a_replaced_disk_is_not_the_listed_one() {
 
 #[test]
 fn each_defect_is_a_refusal() {
-    let defects: [fn(&mut CandidateFacts); 9] = [
+    let defects: [fn(&mut CandidateFacts); 10] = [
         |facts| facts.report_age_ms = Some(60_000),
         |facts| facts.is_standby = Some(false),
         |facts| facts.guard_alive = Some(false),
@@ -218,6 +218,7 @@ fn each_defect_is_a_refusal() {
         |facts| facts.blocked = Some("rejoin-failed".into()),
         |facts| facts.streaming = Some(false),
         |facts| facts.lag_bytes = Some(11),
+        |facts| facts.hindrances = vec!["hibernated: it sleeps".into()],
     ];
     for (number, defect) in defects.iter().enumerate() {
         let mut facts = able("hel");
@@ -225,6 +226,17 @@ fn each_defect_is_a_refusal() {
         let against = refusals(&region("hel"), &facts, Some(&record()), SWITCHOVER);
         assert_eq!(against.len(), 1, "defect {number}: {against:?}");
     }
+}
+
+/// Where the primary is lost, what its platform says bars nobody who could try; it says why one could not.
+#[test]
+fn a_hindrance_explains_why_a_member_cannot_take_over() {
+    let hindered =
+        CandidateFacts { hindrances: vec!["hibernated: it sleeps".into()], ..able("hel") };
+    assert_eq!(refusals(&region("hel"), &hindered, Some(&record()), FAILOVER), [""; 0]);
+    let silent = CandidateFacts { is_standby: None, ..hindered };
+    let against = refusals(&region("hel"), &silent, Some(&record()), FAILOVER);
+    assert_eq!(against.last().map(String::as_str), Some("hibernated: it sleeps"), "{against:?}");
 }
 
 /// A state that only waits for the very word that the order is does not bar the order.

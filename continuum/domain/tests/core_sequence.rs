@@ -128,8 +128,10 @@ fn lines(operation: &Operation) -> Vec<(Step, StepOutcome)> {
 
 #[test]
 fn a_member_is_brought_back_in_good_weather() {
-    for method in [RejoinMethod::Retry, RejoinMethod::Clone] {
+    let methods = [RejoinMethod::Retry, RejoinMethod::Clone];
+    for (method, synchronous) in methods.into_iter().flat_map(|one| [(one, true), (one, false)]) {
         let mut world = rejoin::Rejoining::new(method);
+        world.synchronous = synchronous;
         world.run_out();
         assert_eq!(world.operation.state, OperationState::Done, "{:?}", world.operation);
         assert_eq!(world.cloned, method == RejoinMethod::Clone);

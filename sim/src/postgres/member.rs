@@ -279,6 +279,8 @@ impl Member {
             data_directory: guard.identity.clone(),
             exits: guard.exits,
             last_exit: guard.last_exit.clone(),
+            hindrances: Vec::new(),
+            told_primary: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use continuum_runtime::{BootClock, Clock};
+use tokio::sync::watch;
 
 /// What one request asks for, as faults and rules are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Call {
     pub user: String,
     /// The user agent.
     pub agent: String,
+    /// Of a command in a pod: its words, with blanks between them.
+    pub command: String,
 }
 
 /// How a request is disturbed.
@@ -42,6 +45,52 @@ pub enum Effect {
     AnswerAfter(u16),
     /// It is answered as ever, but later.
     Delay(Duration),
+}
+
+/// Which side of a request its user is cut off at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It is not carried out.
+    Before,
+    /// It is carried out to its end, and not answered.
+    After,
+}
+
+/// A user that one of its requests is the last of: from there on nothing of it gets through, as if it had
+/// died there.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    id: u64,
+    reached: watch::Receiver<bool>,
+}
+
+impl Cut {
+    /// Returns once that request was there: before it was carried out, or after.
+    pub async fn reached(&mut self) {
+        // Without its fault it is never reached.
+        if self.reached.wait_for(|reached| *reached).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether it was there.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        *self.reached.borrow()
+    }
+}
+
+/// Told when the last request of a user that is cut off was carried out.
+pub(crate) type Told = Arc<watch::Sender<bool>>;
+
+struct Severed {
+    id: u64,
+    user: String,
+    side: Side,
+    /// Requests that fit until the last one.
+    left: u32,
+    when: Predicate,
+    told: Told,
 }
 
 type Predicate = Box<dyn Fn(&Call) -> bool + Send + Sync>;
@@ -69,6 +118,7 @@ struct Inner {
     next: u64,
     faults: Vec<Fault>,
     forbidden: Vec<(u64, Predicate)>,
+    severed: Vec<Severed>,
     log: Vec<Logged>,
     since: Option<continuum_domain::Tick>,
 }
@@ -111,6 +161,48 @@ impl Control {
         id
     }
 
+    /// Cuts a user off at the `nth` of its requests that fit, from 1 on.
+    pub fn cut(
+        &self,
+        user: &str,
+        (nth, side): (u32, Side),
+        when: impl Fn(&Call) -> bool + Send + Sync + 'static,
+    ) -> Cut {
+        let mut inner = self.inner();
+        inner.next += 1;
+        let id = inner.next;
+        let (told, reached) = watch::channel(false);
+        let severed = Severed {
+            id,
+            user: user.to_owned(),
+            side,
+            left: nth,
+            when: Box::new(when),
+            told: Arc::new(told),
+        };
+        inner.severed.push(severed);
+        Cut { id, reached }
+    }
+
+    /// Lets a user in again that was cut off.
+    pub fn mend(&self, cut: &Cut) {
+        self.inner().severed.retain(|severed| severed.id != cut.id);
+    }
+
+    /// What of a request gets through of a user that is being cut off; `None` where it is as ever.
+    pub(crate) fn severed(&self, call: &Call) -> Option<(Side, Option<Told>)> {
+        let mut inner = self.inner();
+        let severed = inner.severed.iter_mut().find(|severed| severed.user == call.user)?;
+        if severed.left == 0 {
+            return Some((Side::Before, None));
+        }
+        if !(severed.when)(call) {
+            return None;
+        }
+        severed.left -= 1;
+        (severed.left == 0).then(|| (severed.side, Some(severed.told.clone())))
+    }
+
     /// Takes one disturbance or refusal back.
     pub fn relent(&self, id: u64) {
         let mut inner = self.inner();
@@ -123,6 +215,7 @@ impl Control {
         let mut inner = self.inner();
         inner.faults.clear();
         inner.forbidden.clear();
+        inner.severed.clear();
     }
 
     pub(crate) fn is_forbidden(&self, call: &Call) -> bool {

@@ -20,6 +20,6 @@ pub mod server;
 pub mod store;
 
 pub use cluster::Options;
-pub use control::{Call, Control, Effect, Logged};
+pub use control::{Call, Control, Cut, Effect, Logged, Side};
 pub use operator::{Misbehaviour, Operator, Site};
 pub use server::ApiServer;

@@ -47,7 +47,7 @@ fn name(view: &PairView) -> &NameSpec {
 }
 
 /// The server as the agent of `region` writes to it, with that region's key.
-fn writer(lab: &Lab, view: &PairView, region: &RegionId) -> Rfc2136 {
+pub(crate) fn writer(lab: &Lab, view: &PairView, region: &RegionId) -> Rfc2136 {
     let key = key_file::tsig(&lab.layout.tsig_key_file(region)).expect("the region's key");
     let zone = name(view).zone.as_deref().expect("a zone");
     Rfc2136::new(lab.layout.name_server(), zone, Some(key), Arc::new(BootClock), DEADLINE)

@@ -11,14 +11,14 @@ use continuum_tests::*;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-async fn ended(lab: &Lab, started: Started) -> Result<Operation, Error> {
+pub(crate) async fn ended(lab: &Lab, started: Started) -> Result<Operation, Error> {
     match started {
         Started::Operation(operation) => lab.wait_ended(&operation.id, LIMIT).await,
         Started::Plan(plan) => Err(Error::Options(format!("only planned: {plan:?}"))),
     }
 }
 
-fn asked(source: continuum_control_api::client::ClientError) -> Error {
+pub(crate) fn asked(source: continuum_control_api::client::ClientError) -> Error {
     Error::Api { what: "pausing or resuming", source }
 }
 

@@ -11,6 +11,7 @@ use continuum_runtime::{BootClock, SharedClock};
 use continuum_test_kube::Effect;
 use serde_json::{Value, json};
 
+use super::eks::{Eks, KEYS};
 use super::sink::{SECRET, Sink};
 use crate::kubernetes::server::{MACHINES, Server};
 
@@ -114,6 +115,51 @@ impl Stand for Told {
     }
 }
 
+struct Groups {
+    eks: Eks,
+    one: Arc<dyn NodePool>,
+    other: Arc<dyn NodePool>,
+    _keys: tempfile::NamedTempFile,
+}
+
+impl Groups {
+    async fn start() -> Self {
+        let eks = Eks::default();
+        let endpoint = eks.start().await;
+        let mut keys = tempfile::NamedTempFile::new().unwrap();
+        write!(keys, "{KEYS}").unwrap();
+        let open = || {
+            open(json!({
+                "name": "workers", "pairs": ["app"], "kind": "eks", "region": "eu-central-1",
+                "cluster": "shop", "nodegroup": "workers", "key_file": keys.path(), "endpoint": endpoint,
+            }))
+        };
+        let (one, other) = (open(), open());
+        Self { eks, one, other, _keys: keys }
+    }
+}
+
+#[async_trait]
+impl Stand for Groups {
+    fn pool(&self) -> &dyn NodePool {
+        self.one.as_ref()
+    }
+
+    fn another(&self) -> &dyn NodePool {
+        self.other.as_ref()
+    }
+
+    async fn size(&mut self) -> u32 {
+        self.eks.group().desired.unwrap()
+    }
+
+    async fn set_by_hand(&mut self, size: Option<u32>) {
+        let mut group = self.eks.group();
+        group.min = group.min.min(size.unwrap_or(group.min));
+        group.desired = size;
+    }
+}
+
 #[tokio::test]
 async fn a_machine_deployment_keeps_the_contract() {
     contract::goes_and_comes_back(&mut Machines::start().await).await;
@@ -126,6 +172,59 @@ async fn a_webhook_keeps_the_contract() {
     contract::goes_and_comes_back(&mut Told::start().await).await;
     contract::leaves_what_a_person_sets(&mut Told::start().await).await;
     contract::leaves_what_is_not_known(&mut Told::start().await).await;
+}
+
+#[tokio::test]
+async fn a_node_group_of_eks_keeps_the_contract() {
+    contract::goes_and_comes_back(&mut Groups::start().await).await;
+    contract::leaves_what_a_person_sets(&mut Groups::start().await).await;
+    contract::leaves_what_is_not_known(&mut Groups::start().await).await;
+}
+
+#[tokio::test]
+async fn a_node_group_of_eks_gets_its_least_size_and_its_labels_back() {
+    let groups = Groups::start().await;
+    let stands = || {
+        let group = groups.eks.group();
+        (group.min, group.desired, group.max, group.labels.len())
+    };
+    groups.one.scale_to(Scale::Rest(0)).await.unwrap();
+    assert_eq!(stands(), (0, Some(0), 6, 3));
+    groups.other.scale_to(Scale::Former).await.unwrap();
+    assert_eq!(stands(), (2, Some(3), 6, 1));
+    // A lost answer forgets no size.
+    groups.eks.group().lose_answer = true;
+    let lost = groups.one.scale_to(Scale::Rest(1)).await;
+    assert!(matches!(lost, Err(PoolError::Unreachable(_))), "{lost:?}");
+    groups.one.scale_to(Scale::Rest(1)).await.unwrap();
+    assert_eq!(groups.other.look().await.unwrap().former, Some(3), "not the small size");
+    // A largest size that a person lowered meanwhile is kept to.
+    groups.eks.group().max = 2;
+    groups.one.scale_to(Scale::Former).await.unwrap();
+    assert_eq!(stands(), (2, Some(2), 2, 1));
+    assert_eq!(groups.eks.unsigned(), 0);
+}
+
+#[tokio::test]
+async fn what_eks_refuses_changes_nothing_and_is_said() {
+    let groups = Groups::start().await;
+    groups.eks.group().updating = true;
+    let busy = groups.one.scale_to(Scale::Rest(0)).await;
+    let said = "nothing was changed: EKS says 409 Conflict ResourceInUseException: \
+        Nodegroup cannot be updated";
+    assert_eq!(busy.unwrap_err().to_string(), said);
+    groups.eks.group().updating = false;
+    // One label alone, or what is no number, is nobody's size.
+    for (label, text) in [("desired", "3"), ("min", "many")] {
+        let label = format!("dr.openova.io/{label}-before-rest");
+        groups.eks.group().labels.insert(label, text.into());
+        for scale in [Scale::Rest(0), Scale::Former] {
+            let refused = groups.one.scale_to(scale).await;
+            assert!(matches!(refused, Err(PoolError::Refused(_))), "{refused:?}");
+        }
+    }
+    let group = groups.eks.group();
+    assert_eq!((group.min, group.desired), (2, Some(3)));
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ const IMMEDIATE_STOP_LIMIT: Duration = Duration::from_secs(30);
 const FAST_STOP_LIMIT: Duration = Duration::from_secs(300);
 /// Crash recovery may have much WAL to read.
 const START_LIMIT: Duration = Duration::from_secs(600);
+/// The operator looks every 10 s whether a shutdown is there.
+const DEMOTION_LIMIT: Duration = Duration::from_secs(30);
 const PROMOTE_LIMIT: Duration = Duration::from_secs(60);
 const NAMES_LIMIT: Duration = Duration::from_secs(10);
 /// How long the operator may take to begin a start, and how often that is looked at.
@@ -248,9 +250,36 @@ impl Inner {
                 known.up = None;
             }
         });
+        self.let_go(epoch).await?;
+        self.end_demotion(epoch).await
+    }
+
+    /// Takes the fence away, and waits until PostgreSQL is a standby.
+    async fn let_go(&self, epoch: Epoch) -> Result<(), PlaneError> {
         self.change("letting the Cluster go", |seen| patches::unfence(&seen.cluster, epoch))
             .await?;
         self.wait_started(epoch).await
+    }
+
+    /// A demotion during which PostgreSQL was killed: the operator waits for a clean shutdown to end it, and lets
+    /// nobody make a primary of the Cluster before. What has recovered and runs as a standby is shut down for
+    /// that, once. Where it does not help it runs on as what it is.
+    async fn end_demotion(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        if !self.known().is_being_demoted() {
+            return Ok(());
+        }
+        tracing::info!(cluster = self.name, "a demotion was cut short: it is ended by a shutdown");
+        self.learn(|known| known.stopping = true);
+        self.mark_fenced(epoch).await?;
+        let over = |known: &super::state::Known| (!known.is_being_demoted()).then_some(());
+        if let Err(error) = self.wait("ending a demotion", DEMOTION_LIMIT, over).await {
+            tracing::warn!(%error, cluster = self.name, "it cannot be promoted yet");
+        }
+        self.learn(|known| {
+            known.stopping = false;
+            known.up = None;
+        });
+        self.let_go(epoch).await
     }
 
     /// Waits until PostgreSQL answers. An operator that does not even begin is not waited for: the lease
@@ -335,12 +364,14 @@ impl Inner {
         let what = "promoting";
         self.raise(epoch)?;
         let _turn = self.turn.lock().await;
-        let deadline = self.known().deadline;
-        if deadline.is_none_or(|deadline| self.clock.now() >= deadline) {
-            return Err(PlaneError::Refused("no deadline in the future is armed (R5)".into()));
-        }
-        let session = self.session(QUICK_LIMIT).await?;
+        self.has_deadline()?;
+        let mut session = self.session(QUICK_LIMIT).await?;
         if session.value(what, "select pg_is_in_recovery()").await? == "t" {
+            if self.known().is_being_demoted() {
+                self.end_demotion(epoch).await?;
+                self.has_deadline()?;
+                session = self.session(QUICK_LIMIT).await?;
+            }
             let due = self.write_names(epoch, names, Keep::Added).await?;
             self.names_are_shown(&due).await?;
             let from = self.other()?.to_owned();
@@ -360,6 +391,14 @@ impl Inner {
         let waiting = self.wait_promoted(&session, epoch);
         let late = || PlaneError::Timeout { what: what.into(), seconds: PROMOTE_LIMIT.as_secs() };
         tokio::time::timeout(PROMOTE_LIMIT, waiting).await.map_err(|_| late())?
+    }
+
+    fn has_deadline(&self) -> Result<(), PlaneError> {
+        let deadline = self.known().deadline;
+        if deadline.is_none_or(|deadline| self.clock.now() >= deadline) {
+            return Err(PlaneError::Refused("no deadline in the future is armed (R5)".into()));
+        }
+        Ok(())
     }
 
     async fn wait_promoted(&self, session: &Session, epoch: Epoch) -> Result<Promoted, PlaneError> {

@@ -22,6 +22,7 @@ mod clusters;
 mod data_plane;
 mod handed;
 mod hands;
+mod hindrances;
 mod lineage;
 mod marks;
 mod pod_clock;

@@ -6,7 +6,7 @@ use continuum_domain::observation::{ActuatorStatus, ProcessState};
 use continuum_domain::{Epoch, Tick};
 
 use super::clusters::Seen;
-use super::marks;
+use super::{hindrances, marks};
 use crate::kubernetes::cnpg::{TruthValue, keys};
 
 /// How long the operator is left to start a PostgreSQL again that ended by itself. After that it counts
@@ -87,6 +87,14 @@ impl Known {
     /// Whether the spec asks for a primary.
     pub fn asks_for_primary(&self) -> bool {
         self.asks_for_replica() == Some(false)
+    }
+
+    /// Whether the operator is making a replica of the Cluster: until it is done it lets nobody make a primary
+    /// of it.
+    pub fn is_being_demoted(&self) -> bool {
+        let cluster = self.seen.as_ref().map(|seen| &seen.cluster);
+        let status = cluster.and_then(|cluster| cluster.status.as_ref());
+        status.and_then(|status| status.switch_in_progress()) == Some(true)
     }
 
     /// Whether the Cluster sleeps.
@@ -181,6 +189,8 @@ impl Known {
             data_directory: cluster.filter(|_| !self.busy).and_then(marks::directory),
             exits: self.exits,
             last_exit: self.last_exit.clone(),
+            hindrances: cluster.map(hindrances::of).unwrap_or_default(),
+            told_primary: cluster.and_then(hindrances::told_primary),
         }
     }
 }

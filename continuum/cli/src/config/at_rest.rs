@@ -7,7 +7,7 @@ use super::loader::Checks;
 
 /// Checks the section, and that each part is about pairs that the agent runs.
 pub fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
-    let unknown = |pair: &PairId| !config.pairs.iter().any(|one| one.id == *pair);
+    let unknown = |pair: &PairId| !config.runs(pair);
     let problem = |pair: &PairId| format!("pair {pair} is not one that this agent runs");
     for (index, hibernate) in config.at_rest.hibernate.iter().enumerate() {
         let key = |field: &str| format!("at_rest.hibernate.{index}.{field}");

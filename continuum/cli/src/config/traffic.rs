@@ -14,9 +14,7 @@ pub fn check(config: &AgentConfig, checks: &mut Checks<'_>) {
         for (field, file) in switch.files() {
             checks.readable(&key(field), file);
         }
-        let mut run = config.pairs.iter().map(|pair| &pair.id);
-        let mut clusters = config.clusters.iter().map(|member| &member.id);
-        if !run.any(|id| id == switch.pair()) && !clusters.any(|id| id == switch.pair()) {
+        if !config.runs(switch.pair()) {
             let problem = format!("pair {} is not one that this agent runs", switch.pair());
             checks.fail(&key("pair"), problem);
         }

@@ -86,6 +86,7 @@ pub fn report(role: MemberRole) -> MemberReport {
         takeover_refusals: Some(Vec::new()),
         peers: [(region(if is_primary { "hel" } else { "fsn" }), link())].into(),
         names: None,
+        hindrances: Vec::new(),
     }
 }
 

@@ -252,6 +252,9 @@ fn remarks(pair: &PairView) -> Vec<String> {
         if let Some(blocked) = &report.blocked {
             remark(&mut lines, region, blocked);
         }
+        for hindrance in &report.hindrances {
+            remark(&mut lines, region, hindrance);
+        }
         if let Some(reason) = &report.fenced {
             lines.push(format!("! {region}: fenced by a person: {}", one_line(reason)));
             lines.push("    do: when the cause is gone, continuum unfence".into());

@@ -34,9 +34,9 @@ const ONE_MEMBER: [Need; 5] = [
     ("db", "postgresql.cnpg.io", "backups", "", BACKUPS),
     ("db", "postgresql.cnpg.io", "scheduledbackups", "", FOLLOW),
 ];
-/// What the agent of the values `full` asks for beside: two members and three switches; a fourth is in
-/// another cluster.
-const MEMBERS_AND_SWITCHES: [Need; 11] = [
+/// What the agent of the values `full` asks for beside: two members, three switches, a pool of nodes; others are
+/// in another cluster. A Cluster that is hibernated is a member.
+const MEMBERS_AND_SWITCHES: [Need; 12] = [
     ("data", "postgresql.cnpg.io", "clusters", "app-fsn", MEMBER),
     ("data", "postgresql.cnpg.io", "clusters", "other-fsn", MEMBER),
     ("data", "", "pods", "", &["list"]),
@@ -48,6 +48,7 @@ const MEMBERS_AND_SWITCHES: [Need; 11] = [
     ("shop", "discovery.k8s.io", "endpointslices", "", &["create"]),
     ("shop", "discovery.k8s.io", "endpointslices", "db-continuum", &["get", "patch"]),
     ("shop", "", "services", "db", &["get"]),
+    ("machines", "cluster.x-k8s.io", "machinedeployments", "fsn-workers", &["get", "patch"]),
 ];
 
 /// One thing that is allowed: namespace, group, resource, name or nothing, verb.

@@ -37,7 +37,7 @@ pub(super) async fn switchover(
     }
     let (Some(record), Some(from), true) = (&looked.record, &looked.plan.from, looked.plan.allowed)
     else {
-        return Err(refused(&looked.plan));
+        return Err(refused(&move_to(&looked.plan), &looked.plan));
     };
     let method = looked.plan.method.unwrap_or_default();
     let kind = OperationKind::Switchover { from: from.clone(), to: body.to, method };
@@ -62,7 +62,7 @@ pub(super) async fn failover(
         return Ok(Started::Operation(running));
     }
     let (Some(record), true) = (&looked.record, looked.plan.allowed) else {
-        return Err(refused(&looked.plan));
+        return Err(refused(&move_to(&looked.plan), &looked.plan));
     };
     // Without a loss the epoch may be left out; where it is named, it counts.
     if let Some(named) = body.epoch.filter(|named| *named != record.epoch) {
@@ -113,7 +113,7 @@ pub(super) async fn pause_pair(
         let from = inputs.register.and_then(|record| record.holder.as_ref());
         (rest::pause(inputs, from), from.map(|from| OperationKind::Pause { from: from.clone() }))
     };
-    stand(core, ask, pair, (body.dry_run, body.reason), wish).await
+    stand(core, ask, pair, (body.dry_run, body.reason, "the pause"), wish).await
 }
 
 pub(super) async fn resume_pair(
@@ -127,7 +127,7 @@ pub(super) async fn resume_pair(
         let to = plan.to.clone();
         (plan, Some(OperationKind::Resume { to }))
     };
-    stand(core, ask, pair, (body.dry_run, body.reason), wish).await
+    stand(core, ask, pair, (body.dry_run, body.reason, "the resume"), wish).await
 }
 
 pub(super) async fn rejoin(
@@ -137,11 +137,12 @@ pub(super) async fn rejoin(
     body: RejoinRequest,
 ) -> Result<Started, ApiError> {
     let RejoinRequest { region, method, dry_run, reason } = body;
+    let what = format!("the rejoin of {region}");
     let wish = |inputs: &Inputs<'_>| {
         let plan = rejoin::plan(inputs, &region, method);
         (plan, Some(OperationKind::Rejoin { region, method }))
     };
-    stand(core, ask, pair, (dry_run, reason), wish).await
+    stand(core, ask, pair, (dry_run, reason, &what), wish).await
 }
 
 /// Plans or starts what stops a pair, starts it again, or brings a member back.
@@ -149,7 +150,7 @@ async fn stand(
     core: &Core,
     ask: &Ask,
     pair: &PairId,
-    (dry_run, reason): (bool, String),
+    (dry_run, reason, what): (bool, String, &str),
     wish: impl FnOnce(&Inputs<'_>) -> (Plan, Option<OperationKind>),
 ) -> Result<Started, ApiError> {
     if let Some(operation) = answered(core, ask).await? {
@@ -172,7 +173,7 @@ async fn stand(
         (Some(record), Some(kind), true) => {
             start(core, ask, (pair, kind, record.epoch), reason).await
         }
-        _ => Err(refused(&plan)),
+        _ => Err(refused(what, &plan)),
     }
 }
 
@@ -271,10 +272,11 @@ async fn start(
     Ok(Started::Operation(operation_of(reply)?))
 }
 
-fn refused(plan: &Plan) -> ApiError {
-    let text = format!(
-        "the move to {} is refused; nothing was touched; see the reasons, and a dry run for all candidates",
-        plan.to
-    );
+fn move_to(plan: &Plan) -> String {
+    format!("the move to {}", plan.to)
+}
+
+fn refused(what: &str, plan: &Plan) -> ApiError {
+    let text = format!("{what} is refused; nothing was touched; see the reasons, and a dry run");
     ApiError::retryable(409, "move-refused", text).with_reasons(plan.refusals.clone())
 }

@@ -97,6 +97,18 @@ async fn a_switchover_in_production_takes_another_person_or_an_owner() {
     assert_eq!(dry.status, 200, "{}", dry.body);
     let order = world.alice().send("POST", path, switch).await;
     assert_eq!(order.told(), (409, "move-refused"), "no agent reports: but it was tried");
+    // What is refused is named by what was asked.
+    let hel = json!({ "region": "hel", "method": "clone", "reason": "CHG-2" });
+    for (verb, body, what) in [
+        ("switchover", json!({ "to": "hel", "reason": "CHG-2" }), "the move to hel is refused"),
+        ("rejoin", hel, "the rejoin of hel is refused"),
+        ("pause", json!({ "reason": "CHG-2" }), "the pause is refused"),
+        ("resume", json!({ "reason": "CHG-2" }), "the resume is refused"),
+    ] {
+        let reply = world.alice().send("POST", &format!("/pairs/till/{verb}"), body).await;
+        assert_eq!(reply.told(), (409, "move-refused"), "{verb}");
+        assert!(reply.body["detail"].as_str().unwrap().starts_with(what), "{}", reply.body);
+    }
 
     // Nobody approves for themselves, by whatever they show.
     let (_, second) = world.of_alice("second", Tier::Owner, "").await;

@@ -119,7 +119,8 @@ impl PairMachine {
         if matches!(command, PlaneCommand::Follow(Some(_)) | PlaneCommand::Start { .. }) {
             self.takeover.receives();
         }
-        self.plane = Some(PlaneSlot { command: command.clone(), epoch, started: now });
+        self.plane =
+            Some(PlaneSlot { command: command.clone(), epoch, started: now, overtaken: false });
         self.out.push(Effect::Plane { epoch, command });
     }
 

@@ -197,6 +197,9 @@ impl PairMachine {
 
     /// A stop was answered: no process is left, although the status that says so may be under way.
     pub(super) fn stop_proven(&mut self, now: Tick) {
+        if let Some(slot) = &mut self.plane {
+            slot.overtaken = true;
+        }
         if let Some(status) = self.actuator.clone() {
             let process = ProcessState::Stopped;
             self.status_changed(now, ActuatorStatus { process, promoted: false, ..status });

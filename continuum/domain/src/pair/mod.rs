@@ -75,6 +75,8 @@ struct PlaneSlot {
     command: PlaneCommand,
     epoch: Epoch,
     started: Tick,
+    /// A stop was proven since: the guard carries out nothing any more that it admitted before.
+    overtaken: bool,
 }
 
 /// An approval to take over at exactly this epoch.
@@ -399,7 +401,9 @@ impl PairMachine {
 
     fn promoted(&self) -> bool {
         self.actuator.as_ref().is_some_and(|status| status.promoted)
-            || matches!(&self.plane, Some(slot) if matches!(slot.command, PlaneCommand::Promote { .. }))
+            || self.plane.as_ref().is_some_and(|slot| {
+                !slot.overtaken && matches!(slot.command, PlaneCommand::Promote { .. })
+            })
     }
 
     /// The newest look by SQL that is not older than the process it belongs to.
@@ -480,7 +484,9 @@ impl PairMachine {
         let Some(record) = self.record() else { return };
         if !record.held_by(&self.me) {
             let epoch = record.epoch;
-            self.fence(now, epoch, "another region holds the lease");
+            let told = self.actuator.as_ref().and_then(|status| status.told_primary.as_deref());
+            let told = told.map(|told| format!("; {told}")).unwrap_or_default();
+            self.fence(now, epoch, &format!("another region holds the lease{told}"));
         }
     }
 

@@ -48,6 +48,11 @@ struct Awaited {
     until: Tick,
 }
 
+/// Planted: a clone that was ordered is not kept from a listed directory.
+pub(super) fn ordered_while_listed() -> bool {
+    planted(Bug::OrderedCloneWhileListed) || planted(Bug::OrderedCloneUnbarred)
+}
+
 /// What was ordered, and what came of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
@@ -182,7 +187,7 @@ impl PairMachine {
         let Some(awaited) = self.ordered.awaited.clone() else { return false };
         let looked = self.register.known.as_ref().is_some_and(|known| known.sent >= awaited.since);
         let listed = self.my_directory().is_some_and(|id| record.lists(&self.me, id))
-            && !planted(Bug::OrderedCloneWhileListed);
+            && !ordered_while_listed();
         let against = if awaited.epoch != record.epoch {
             // Whoever holds the pair by now decides anew, and so does who asked.
             self.ordered.awaited = None;

@@ -149,7 +149,7 @@ impl PairMachine {
         // never primary since, so it follows as it is.
         let listed = self.my_directory().is_some_and(|id| record.lists(&self.me, id));
         let clone_listed =
-            planted(Bug::CloneWhileListed) || (clone && planted(Bug::OrderedCloneWhileListed));
+            planted(Bug::CloneWhileListed) || (clone && super::ordered::ordered_while_listed());
         if listed && !clone_listed {
             return self.start_following(now, record, holder);
         }

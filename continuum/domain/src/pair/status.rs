@@ -6,7 +6,7 @@ use super::PairMachine;
 use super::types::Blocked;
 use crate::ids::{DataDirectoryId, Epoch, RegionId};
 use crate::mutation::{Bug, planted};
-use crate::observation::{ActuatorStatus, Observation, ProcessState};
+use crate::observation::{ActuatorStatus, Hindrance, Observation, ProcessState};
 use crate::record::{PairRecord, Version};
 use crate::time::Tick;
 
@@ -60,6 +60,8 @@ pub struct PairStatus {
     /// Holder: why it does not promise to wait for every listed member. Standby: why it may not take
     /// over by the ledger, suspicion aside.
     pub takeover_refusals: Vec<String>,
+    /// What stands against its being a primary beside its database.
+    pub hindrances: Vec<Hindrance>,
 }
 
 impl PairMachine {
@@ -86,7 +88,30 @@ impl PairMachine {
             } else {
                 self.takeover_refusals(now)
             },
+            hindrances: self.hindrances(),
         }
+    }
+
+    /// What the platform says, and where another region holds the lease that it was told to make a second
+    /// primary.
+    fn hindrances(&self) -> Vec<Hindrance> {
+        let Some(actuator) = &self.actuator else { return Vec::new() };
+        let mut found = actuator.hindrances.clone();
+        if let (Some(told), Some(holder)) = (&actuator.told_primary, self.other_holder()) {
+            found.push(Hindrance {
+                code: "both-primary".into(),
+                meaning: format!(
+                    "{told}, and {holder} holds the lease: writes are accepted in {holder} alone"
+                ),
+                action: "find who writes the role; it is put right when this member rejoins".into(),
+            });
+        }
+        found
+    }
+
+    /// The region that holds the lease, where that is known to be another one.
+    fn other_holder(&self) -> Option<&RegionId> {
+        self.record()?.holder.as_ref().filter(|holder| **holder != self.me)
     }
 
     /// Role as a health check may rely on it: `Primary` only while the lease is valid.

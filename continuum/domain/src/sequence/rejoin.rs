@@ -84,7 +84,7 @@ pub(super) fn decide(
     let clone = method == RejoinMethod::Clone;
     let order = CoreOrder::Rejoin { clone, deadline_ms: REJOIN_ORDER_MS };
     let mut effects = vec![CoreEffect::Send { to: region.clone(), order }];
-    if clone && facts.synchronous {
+    if clone && !planted(Bug::OrderedCloneUnbarred) {
         effects.insert(0, keep_out(holder, region));
     }
     effects
@@ -101,7 +101,8 @@ fn before_the_order(
     if let Some(effects) = preflight(operation, facts, now_ms).filter(|_| !barred) {
         return effects;
     }
-    if method == RejoinMethod::Clone && facts.synchronous {
+    // In `async` too: a holder that has not heard of that yet may list the member.
+    if method == RejoinMethod::Clone {
         let Some(asked_ms) = core_line(operation, Step::Bar, &StepOutcome::Started) else {
             let detail = format!("asking {holder} to do without {region} in the ledger");
             return journal(Step::Bar, StepOutcome::Started, detail);
@@ -113,7 +114,8 @@ fn before_the_order(
         };
         let listed = facts.register.as_ref().is_some_and(|one| one.in_sync.contains_key(region));
         let without = operation.steps.iter().any(done) && !listed;
-        if !without && !planted(Bug::ClonedUnasked) {
+        let unasked = planted(Bug::ClonedUnasked) || planted(Bug::OrderedCloneUnbarred);
+        if !without && !unasked {
             if now_ms >= asked_ms.saturating_add(KEEP_OUT_MS_MAX) {
                 return undone(texts::not_kept_out(region, holder));
             }

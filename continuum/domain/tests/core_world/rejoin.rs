@@ -24,6 +24,8 @@ pub enum Event {
     Moves(bool),
     Readable(bool),
     Preflight(bool),
+    /// The durability is changed; holder and member hear of it much later, or never.
+    Synchronous(bool),
     Cancel,
     Advance(u32),
 }
@@ -39,6 +41,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Moves),
         1 => any::<bool>().prop_map(Event::Readable),
         1 => any::<bool>().prop_map(Event::Preflight),
+        1 => any::<bool>().prop_map(Event::Synchronous),
         1 => Just(Event::Cancel),
         3 => (0..20_000u32).prop_map(Event::Advance),
     ]
@@ -50,6 +53,7 @@ pub struct Rejoining {
     pub now_ms: i64,
     readable: bool,
     preflight: bool,
+    pub synchronous: bool,
     pub streams: bool,
     orders: Vec<CoreOrder>,
     sent_ms: Option<i64>,
@@ -74,6 +78,7 @@ impl Rejoining {
             now_ms: 0,
             readable: true,
             preflight: true,
+            synchronous: true,
             streams: method == RejoinMethod::Clone,
             orders: Vec::new(),
             sent_ms: None,
@@ -96,7 +101,7 @@ impl Rejoining {
             let facts = MoveFacts {
                 preflight: self.readable.then_some(against),
                 member_streams: Some(self.streams),
-                synchronous: true,
+                synchronous: self.synchronous,
                 directive_age_ms: self.sent_ms.map(|at| u64::try_from(self.now_ms - at).unwrap()),
                 register,
                 ..MoveFacts::default()
@@ -148,7 +153,8 @@ impl Rejoining {
     fn check(&mut self, state: &OperationState) {
         match state {
             OperationState::Done => {
-                assert!(self.streams && self.listed(), "done, and it does not follow");
+                let listed = self.listed() || !self.synchronous;
+                assert!(self.streams && listed, "done, and it does not follow");
                 let OperationKind::Rejoin { method, .. } = &self.operation.kind else { panic!() };
                 assert!(self.cloned || *method == RejoinMethod::Retry, "done, and not cloned");
             }
@@ -189,6 +195,7 @@ impl Rejoining {
             }
             Event::Readable(readable) => self.readable = readable,
             Event::Preflight(passes) => self.preflight = passes,
+            Event::Synchronous(synchronous) => self.synchronous = synchronous,
             Event::Cancel if sequence::may_cancel(&self.operation) => {
                 self.operation.cancel_requested = true;
             }

@@ -12,6 +12,7 @@ mod ledger_stories;
 mod named_states;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod promotion_stories;
 mod random_worlds;
 mod rejoin_stories;
 mod rest_stories;

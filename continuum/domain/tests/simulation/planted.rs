@@ -102,13 +102,15 @@ fn what_streaming_onto_other_wal_leads_to() {
 
 macro_rules! planted {
     ($($test:ident: $bug:ident by $story:ident
-        $(and within $seeds:literal worlds)? $(and within rests $rests:literal)? $(and by forks within $forks:literal)?;)*) => {
+        $(and within $seeds:literal worlds)? $(and within rests $rests:literal)?
+        $(and within rejoins $rejoins:literal)? $(and by forks within $forks:literal)?;)*) => {
         $(
             #[test]
             fn $test() {
                 caught(Bug::$bug, &$story);
                 $(caught_at_random(Bug::$bug, $seeds, Plan::from_seed);)?
                 $(caught_at_random(Bug::$bug, $rests, Plan::of_rests);)?
+                $(caught_at_random(Bug::$bug, $rejoins, Plan::of_rejoins);)?
                 $(caught_at_random(Bug::$bug, $forks, Plan::of_forks);)?
             }
         )*
@@ -136,6 +138,7 @@ planted! {
     grow_unreplayed: GrowUnreplayed by I5_REPLAY_STALLS;
     clone_while_listed: CloneWhileListed by R13_LISTED_RESTARTS;
     ordered_clone_while_listed: OrderedCloneWhileListed by CLONE_OF_A_LISTED_MEMBER;
+    ordered_clone_unbarred: OrderedCloneUnbarred by CLONED_ANEW and within rejoins 20;
     ignore_data_directory: IgnoreDataDirectory by R13_HOLDER_LOSES_ITS_DISK;
     acquire_outside_ledger: AcquireOutsideLedger by I2_OUTSIDE_THE_LEDGER;
     hand_over_before_stop: HandOverBeforeStop by R15_THERE_AND_BACK and within 20 worlds;

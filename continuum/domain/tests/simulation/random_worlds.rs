@@ -16,6 +16,7 @@ use crate::world::{Fault, Plan, Rng};
 const CASES: u64 = 300;
 const CASES_OF_FORKS: u64 = 200;
 const CASES_OF_RESTS: u64 = 200;
+const CASES_OF_REJOINS: u64 = 200;
 const CASES_CORROBORATED: u64 = 200;
 const CASES_SHRINKING: u64 = 120;
 /// Latest instant of a fault in a generated plan, in milliseconds.
@@ -76,6 +77,26 @@ fn every_world_of_rests_keeps_the_invariants() {
     println!("{cases} worlds: {notes:#?}");
     for reached in ["rested", "acquired:resumed"] {
         assert!(cases < CASES_OF_RESTS || notes.contains_key(reached), "never {reached}");
+    }
+}
+
+/// Worlds in which members are told to rejoin, or to be cloned anew, whatever else happens.
+#[test]
+fn every_world_of_rejoins_keeps_the_invariants() {
+    let first = env("CONTINUUM_SEED", 1);
+    let cases = env("CONTINUUM_CASES", CASES_OF_REJOINS);
+    let mut notes = BTreeMap::<String, u64>::new();
+    for seed in first..first + cases {
+        for (note, count) in must_hold(&Plan::of_rejoins(seed)).notes {
+            *notes.entry(note).or_default() += count;
+        }
+    }
+    println!("{cases} worlds: {notes:#?}");
+    for reached in
+        ["step:Bar:Done", "step:Rejoin:Started", "step:Rejoin:Failed", "rejoined:re-cloned"]
+    {
+        let told = notes.keys().any(|note| note.starts_with(reached));
+        assert!(cases < CASES_OF_REJOINS || told, "never {reached}");
     }
 }
 
@@ -161,6 +182,7 @@ prop_compose! {
         loss in prop::sample::select(vec![0u64, 5, 30]),
         write_interval_ms in prop::sample::select(vec![40u64, 10, 120]),
         faults in prop::collection::vec((0..LAST_FAULT, any::<u64>()), 0..14),
+        rejoins in prop::collection::vec((0..LAST_FAULT, any::<u64>()), 0..3),
     ) -> Plan {
         let approval = LossApproval { rpo_bytes: 1 << 20 };
         let random = |(at, choice): (u64, u64)| {
@@ -189,6 +211,10 @@ prop_compose! {
             faults: faults.into_iter().map(random).collect(),
             tracing: false,
         };
+        let ordered = |(at, choice): (u64, u64)| {
+            (at, Fault::of_rejoin(&mut Rng::new(choice), regions))
+        };
+        plan.faults.extend(rejoins.into_iter().map(ordered));
         plan.faults.sort_by_key(|(at, _)| *at);
         plan.keep_assumptions();
         plan

@@ -4,6 +4,7 @@ use crate::corroboration_stories::*;
 use crate::fork_stories::*;
 use crate::ledger_stories::*;
 use crate::named_states::*;
+use crate::promotion_stories::*;
 use crate::rejoin_stories::*;
 use crate::rest_stories::*;
 use crate::stories::*;
@@ -38,7 +39,7 @@ macro_rules! stories {
         #[test]
         fn every_story_has_its_test() {
             let told = [$($story.name),*];
-            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).chain(&CORROBORATED).chain(&RESTS).chain(&REJOINS).map(|story| story.name).collect();
+            let all: Vec<_> = ALL.iter().chain(&NAMED).chain(&FORKS).chain(&LEDGER).chain(&CORROBORATED).chain(&RESTS).chain(&REJOINS).chain(&PROMOTIONS).map(|story| story.name).collect();
             assert_eq!(all, told);
         }
     };
@@ -121,4 +122,6 @@ stories! {
     rejoin_by_a_copy_that_fails_is_told_and_not_repeated => CLONE_FAILS,
     rejoin_by_a_fresh_copy_is_ordered_again_after_the_agent_died => CLONE_AND_THE_AGENT_DIES,
     rejoin_by_trying_again_ends_a_named_state => TRIES_AGAIN,
+    r5_a_promotion_that_was_stopped_is_not_stopped_again_and_again => PROMOTION_STOPPED,
+    r8_a_hot_switchover_in_the_middle_of_a_promotion => HOT_SWITCHOVER_IN_A_PROMOTION,
 }

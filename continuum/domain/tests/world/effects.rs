@@ -63,7 +63,10 @@ impl World {
                 }
             }
             Effect::PublishNames { epoch } => self.judge_published(r, epoch),
-            Effect::Note { note, .. } => self.judge_note(r, &note),
+            Effect::Note { note, operation, .. } => {
+                self.hear_of_bar(operation, &note);
+                self.judge_note(r, &note);
+            }
         }
     }
 

@@ -114,6 +114,8 @@ impl World {
             data_directory: pg.directory.clone().filter(|_| !guard.job),
             exits: guard.exits,
             last_exit: guard.last_exit.clone(),
+            hindrances: Vec::new(),
+            told_primary: None,
         }
     }
 

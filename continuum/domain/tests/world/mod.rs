@@ -24,6 +24,7 @@ pub mod plan;
 pub mod plane;
 pub mod postgres;
 pub mod register;
+pub mod rejoins;
 pub mod resolvers;
 pub mod streaming;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use continuum_domain::pair::types::{Event, Grant};
-use continuum_domain::{DataDirectoryId, Epoch, OperationId, PairRecord, RegionId, Tick};
+use continuum_domain::{Epoch, OperationId, PairRecord, RegionId, Tick};
 
 use super::{Fault, Host, World, ms};
 
@@ -17,6 +17,8 @@ pub struct Operator {
     /// How often the pair was to rest, and which of these times is over.
     pub rests: u64,
     pub resumed: u64,
+    /// Operations for which a holder said that the ledger does without a member.
+    pub barred: BTreeSet<OperationId>,
     /// Epochs for which a person approved a loss.
     pub approved: BTreeSet<Epoch>,
     /// Promises asked for: who asked, and what.
@@ -40,7 +42,7 @@ impl World {
     }
 
     /// A directive reaches the agent of `r`, if the core does.
-    fn direct(&mut self, r: usize, event: Event) {
+    pub fn direct(&mut self, r: usize, event: Event) {
         if !self.net.core_reaches(r, self.now) {
             return;
         }
@@ -77,6 +79,7 @@ impl World {
                 });
             }
             Fault::Rest { span } => self.order_rest(ms(span)),
+            Fault::Rejoin { whom, how } => self.order_rejoin(whom, how),
             Fault::SetDurability { durability } => {
                 self.spec.durability = durability;
                 if durability.is_synchronous() {
@@ -157,41 +160,6 @@ impl World {
             self.direct(r, Event::Rest { operation, epoch, deadline: ms(3_000) });
             self.after(ms(400), Host::World, move |w| w.ask_to_rest(rest));
         }
-    }
-
-    /// As the core does it: the holder is asked to do without `r` and, once the ledger does, `r` is told
-    /// to take a fresh copy; both again and again until it has one.
-    pub fn order_clone(&mut self, r: usize) {
-        let operation = self.next_operation();
-        let before = self.regions[r].pg.directory.clone();
-        let Some(record) = self.register.record().cloned() else { return };
-        self.ask_to_clone(r, (operation, record.epoch), before, 60);
-    }
-
-    fn ask_to_clone(
-        &mut self,
-        r: usize,
-        (operation, epoch): (OperationId, Epoch),
-        before: Option<DataDirectoryId>,
-        left: u32,
-    ) {
-        let Some(record) = self.register.record().cloned() else { return };
-        let gave_up = self.judge.notes.keys().any(|note| note.starts_with("step:Rejoin:Failed"));
-        let over = record.epoch != epoch || self.regions[r].pg.directory != before;
-        if left == 0 || over || gave_up {
-            return;
-        }
-        let (Some(holder), region) = (&record.holder, self.regions[r].name.clone()) else { return };
-        let listed = record.in_sync.contains_key(&region);
-        let (order, hold) = (operation.clone(), ms(8_000));
-        self.direct(self.index(holder), Event::KeepOut { operation: order, epoch, region, hold });
-        if !listed {
-            let (operation, deadline) = (operation.clone(), ms(5_000));
-            self.direct(r, Event::Rejoin { operation, epoch, clone: true, deadline });
-        }
-        self.after(ms(400), Host::World, move |w| {
-            w.ask_to_clone(r, (operation, epoch), before, left - 1);
-        });
     }
 
     /// Takes the pause back; who put the pair to rest is asked to go first.

@@ -6,6 +6,7 @@ use continuum_domain::Timing;
 use continuum_domain::corroborate::{Corroborate, CorroborationEffect};
 use continuum_domain::spec::{Durability, LossApproval, Takeover, WitnessLossPolicy};
 
+use super::rejoins::{Rejoin, Whom};
 use super::resolvers::corroborated;
 use super::{Rng, ms};
 
@@ -126,6 +127,11 @@ pub enum Fault {
     /// The pair is stopped and started again after `span`.
     Rest {
         span: u64,
+    },
+    /// A member is told to try again, or to take a fresh clone.
+    Rejoin {
+        whom: Whom,
+        how: Rejoin,
     },
     OperatorFence {
         r: usize,

@@ -31,6 +31,11 @@ pub fn refusals(cluster: &Value) -> Vec<Cause> {
         }
     }
     let follows = is_replica(cluster);
+    if !follows && cluster["status"]["switchReplicaClusterStatus"]["inProgress"] == true {
+        let why = "cannot modify the field while there is an ongoing operation to enable the \
+                   replica cluster";
+        causes.push(cause("FieldValueForbidden", "enabled", why));
+    }
     if follows && spec["bootstrap"].as_object().is_none_or(serde_json::Map::is_empty) {
         let why = "Invalid value: replica mode is enabled, but no bootstrap is given";
         causes.push(cause("FieldValueInvalid", "bootstrap", why));

@@ -228,7 +228,8 @@ impl Reconciler {
 
     /// From a primary to a replica, with a token that says where it stopped.
     async fn demote(&self, key: &Key, cluster: &Value, member: &mut Member) -> Done {
-        if !member.switching {
+        let began = !member.switching;
+        if began {
             member.switching = true;
             member.conditions.insert("ReplicaClusterDesignatedPrimaryTransition", (false, "Begun"));
             member.conditions.insert("ReplicaClusterFencing", (true, "FencingActive"));
@@ -241,7 +242,13 @@ impl Reconciler {
             member.conditions.insert("ReplicaClusterDesignatedPrimaryTransition", (true, "Done"));
         }
         let control = member.instance.control().await?;
-        if control.state != "shut down" {
+        if !matches!(control.state.as_str(), "shut down" | "shut down in recovery") {
+            // What is fenced is shut down, and what nobody fences runs meanwhile.
+            if began || spec::is_fenced(cluster, &format!("{}-1", key.1)) {
+                member.instance.stop(Stop::Fast, spec::switchover_delay(cluster)).await;
+            } else {
+                self.keep_running(key, cluster, member).await?;
+            }
             return Err(format!("no token: PostgreSQL is \"{}\"", control.state));
         }
         if self.common.misbehaviour().token_withheld {
@@ -249,12 +256,12 @@ impl Reconciler {
         }
         member.token = control.token();
         self.fence(key, None).await?;
-        configure(key, cluster, member)?;
-        member.instance.start().await?;
-        self.make_pod(key, member).await?;
         member.conditions.insert("ReplicaClusterFencing", (false, "FencingEnded"));
         member.conditions.insert("ReplicaClusterSwitch", (true, "Done"));
         member.switching = false;
+        configure(key, cluster, member)?;
+        member.instance.start().await?;
+        self.make_pod(key, member).await?;
         member.phase = (HEALTHY, String::new());
         observe(member).await
     }

@@ -14,7 +14,7 @@ use tokio::sync::watch as channel;
 
 use crate::cluster::patch::PatchKind;
 use crate::cluster::{Ask, Cluster, read::served};
-use crate::control::{Call, Effect};
+use crate::control::{Call, Effect, Side};
 use crate::discovery;
 use crate::failure::Failure;
 use crate::path::{Query, Target};
@@ -123,6 +123,7 @@ fn call(request: &Request, target: &Target, query: &Query) -> Call {
         name: text(&target.name),
         user,
         agent: said(header::USER_AGENT),
+        command: query.every("command").join(" "),
     }
 }
 
@@ -133,7 +134,18 @@ async fn objects(shared: Arc<Shared>, stop: channel::Receiver<bool>, request: Re
         return refused(&Failure::no_such_path());
     };
     let call = call(&request, &target, &query);
-    let effect = shared.control.effect(&call);
+    // A user that is cut off is not disturbed beside that.
+    let (effect, told) = match shared.control.severed(&call) {
+        Some((Side::Before, told)) => (Some(Effect::Drop), told),
+        Some((Side::After, told)) => (Some(Effect::LoseReply), told),
+        None => (shared.control.effect(&call), None),
+    };
+    let is_command = call.subresource == "exec";
+    let lost = match effect {
+        Some(Effect::LoseReply) if is_command => Some(exec::Lost(told.clone())),
+        _ => None,
+    };
+    let whole = lost.is_some();
     let before = match effect {
         Some(Effect::Drop) => Some(dropped()),
         Some(Effect::Answer(code)) => Some(refused(&Failure::server(code))),
@@ -150,16 +162,21 @@ async fn objects(shared: Arc<Shared>, stop: channel::Receiver<bool>, request: Re
     };
     let response = match before {
         Some(response) => response,
-        None => match allowed(&shared, &call, target, query, request, stop).await {
+        None => match allowed(&shared, &call, target, query, (request, lost), stop).await {
             Ok(response) => response,
             Err(failure) => refused(&failure),
         },
     };
     let response = match effect {
+        // The answer of a command comes on the connection that it is carried out on.
+        Some(Effect::LoseReply) if whole => response,
         Some(Effect::LoseReply) => dropped(),
         Some(Effect::AnswerAfter(code)) => refused(&Failure::server(code)),
         _ => response,
     };
+    if let Some(told) = told.filter(|_| !whole) {
+        told.send_replace(true);
+    }
     let ended = response.extensions().get::<Dropped>().is_some();
     shared.control.note(call, if ended { 0 } else { response.status().as_u16() });
     response
@@ -170,7 +187,7 @@ async fn allowed(
     call: &Call,
     target: Target,
     query: Query,
-    request: Request,
+    (request, lost): (Request, Option<exec::Lost>),
     stop: channel::Receiver<bool>,
 ) -> Result<Response, Failure> {
     let found = shared.cluster().kinds.get(&target.group, &target.version, &target.plural);
@@ -193,7 +210,7 @@ async fn allowed(
     let subresource = target.subresource.clone();
     let ask = Ask { resource, namespace, subresource, query, agent, now: now() };
     if ask.subresource.as_deref() == Some("exec") {
-        return run_exec(shared, &ask, &target, request, stop);
+        return run_exec(shared, &ask, &target, (request, lost), stop);
     }
     if call.verb == "watch" {
         return begin_watch(shared, ask, &target);
@@ -286,7 +303,7 @@ fn run_exec(
     shared: &Arc<Shared>,
     ask: &Ask,
     target: &Target,
-    request: Request,
+    (request, lost): (Request, Option<exec::Lost>),
     stop: channel::Receiver<bool>,
 ) -> Result<Response, Failure> {
     let pod = target.name.clone().unwrap_or_default();
@@ -299,7 +316,7 @@ fn run_exec(
         container: ask.query.get("container").map(str::to_owned),
         line: ask.query.every("command"),
     };
-    exec::upgrade(request, command, handler, stop)
+    exec::upgrade(request, command, (handler, lost), stop)
 }
 
 fn forbidden(call: &Call, qualified: &str) -> Failure {

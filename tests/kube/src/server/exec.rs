@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::control::Told;
 use crate::failure::Failure;
 
 /// A command to run.
@@ -44,6 +45,17 @@ pub struct Streams {
 /// Runs commands, and returns their exit status.
 pub type Handler = Arc<dyn Fn(Command, Streams) -> BoxFuture<'static, i32> + Send + Sync>;
 
+/// The command is carried out, and nobody hears of it; who is told once it has ended.
+pub(crate) struct Lost(pub Option<Told>);
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        if let Some(told) = &self.0 {
+            told.send_replace(true);
+        }
+    }
+}
+
 const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// Channels of the protocol: the first byte of each message.
 const STDIN: u8 = 0;
@@ -56,10 +68,10 @@ const CLOSE: u8 = 255;
 ///
 /// # Errors
 /// It asks for none, or for a protocol that is not spoken here.
-pub fn upgrade(
+pub(crate) fn upgrade(
     mut request: axum::extract::Request,
     command: Command,
-    handler: Handler,
+    (handler, lost): (Handler, Option<Lost>),
     mut stop: watch::Receiver<bool>,
 ) -> Result<Response, Failure> {
     let said = |name: header::HeaderName| {
@@ -77,7 +89,7 @@ pub fn upgrade(
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
         tokio::select! {
-            () = run(socket, command, handler) => {}
+            () = run(socket, command, handler, lost) => {}
             _ = stop.changed() => {}
         }
     });
@@ -95,6 +107,7 @@ async fn run(
     socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
     command: Command,
     handler: Handler,
+    lost: Option<Lost>,
 ) {
     let (mut to, mut from) = socket.split();
     let (stdin_to, stdin) = mpsc::channel(16);
@@ -118,10 +131,10 @@ async fn run(
         tokio::select! {
             biased;
             Some(bytes) = printed.recv() => {
-                if to.send(message(STDOUT, &bytes)).await.is_err() { return }
+                if lost.is_none() && to.send(message(STDOUT, &bytes)).await.is_err() { return }
             }
             Some(bytes) = complained.recv() => {
-                if to.send(message(STDERR, &bytes)).await.is_err() { return }
+                if lost.is_none() && to.send(message(STDERR, &bytes)).await.is_err() { return }
             }
             code = &mut running => break code,
             heard = from.next(), if listening => match heard {
@@ -145,6 +158,9 @@ async fn run(
         }
     };
     drop(running);
+    if lost.is_some() {
+        return;
+    }
     while let Some(bytes) = printed.recv().await {
         let _gone = to.send(message(STDOUT, &bytes)).await;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_test_kube::server::exec::{Command, Streams};
-use continuum_test_kube::{ApiServer, Effect, Options};
+use continuum_test_kube::{ApiServer, Effect, Options, Side};
 use futures_util::FutureExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -87,6 +87,29 @@ async fn a_reply_is_lost_before_or_after_the_change() {
     let refused = s.post(&s.core("configmaps"), map("late", json!({}))).await.unwrap_err();
     refused.is(504, "Timeout");
     assert!(kept("late"));
+}
+
+#[tokio::test]
+async fn a_user_is_cut_off_on_either_side_of_a_request() {
+    let (server, s) = server(Options::default()).await;
+    let creates = |call: &continuum_test_kube::Call| call.verb == "create";
+    let kept = |name: &str| server.peek("configmaps", &s.namespace, name).is_some();
+    for (side, made) in [(Side::Before, false), (Side::After, true)] {
+        let (first, last, after) = (format!("{made}1"), format!("{made}2"), format!("{made}3"));
+        let mut cut = server.control().cut("admin", (2, side), creates);
+        s.post(&s.core("configmaps"), map(&first, json!({}))).await.unwrap();
+        s.get(&s.core("configmaps")).await.unwrap();
+        assert!(!cut.is_reached());
+        unanswered(&s, &last).await;
+        cut.reached().await;
+        unanswered(&s, &after).await;
+        assert_eq!((kept(&last), kept(&after)), (made, false));
+        let client = kube::Client::try_from(server.config("another")).unwrap();
+        let pods: Api<Pod> = Api::namespaced(client, &s.namespace);
+        pods.list(&Default::default()).await.unwrap();
+        server.control().mend(&cut);
+        s.get(&s.core("configmaps")).await.unwrap();
+    }
 }
 
 #[tokio::test]

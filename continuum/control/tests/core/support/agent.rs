@@ -357,6 +357,7 @@ impl Agent {
             takeover_refusals: Some(Vec::new()),
             peers: BTreeMap::new(),
             names: None,
+            hindrances: Vec::new(),
         }
     }
 
