@@ -295,7 +295,11 @@ impl Inner {
         }
         let armed = known.deadline.is_some_and(|deadline| self.clock.now() < deadline);
         let writable = known.up.as_ref().is_some_and(|up| !up.in_recovery);
-        let stopping = known.stopping || known.held || known.busy || known.is_fenced();
+        let stopping = known.stopping
+            || known.held
+            || known.busy
+            || known.is_fenced()
+            || known.is_being_demoted();
         if !writable || !armed || stopping {
             return Some("PostgreSQL is on its way down already: the lease decides who is next");
         }

@@ -9,6 +9,7 @@ use continuum_test_kube::Misbehaviour;
 use serde_json::Value;
 
 use super::*;
+use crate::subject::MERGE;
 
 /// A plane's board, and what its agent says when it is asked.
 struct Desk {
@@ -156,7 +157,25 @@ async fn a_primary_that_others_write_is_told_kept_or_moved_by_policy() {
         desk.say(|says| (says.holding, says.epoch) = (Holding::Holder, Some(Epoch(1))));
     }
 
+    // Nor onto one that the operator has begun to demote.
+    down();
     desk.policy(ForeignPolicy::Restore);
+    for begun in [true, false] {
+        let status = json!({ "switchReplicaClusterStatus": { "inProgress": begun } });
+        let path = "/apis/postgresql.cnpg.io/v1/namespaces/db/clusters/db-a/status";
+        a.s.patch(MERGE, path, json!({ "status": status })).await.unwrap();
+        if begun {
+            a.replica(demoted.clone()).await.unwrap();
+            let hindered = |look: &RoleLook| {
+                look.stands.as_ref().is_some_and(|stands| stands.hindered.is_some())
+            };
+            desk.until("it is told", hindered).await;
+            assert_eq!(role(a).await["primary"], "db-b");
+        }
+    }
+    until_role(a, "db-a", "db-b").await;
+    desk.settled().await;
+
     a.replica(demoted.clone()).await.unwrap();
     until_role(a, "db-a", "db-b").await;
     desk.settled().await;
