@@ -19,8 +19,9 @@ pub(super) fn gather(looks: &BTreeMap<PairId, RoleLook>, region: &str, out: &mut
     out.gauges(
         "continuum_agent_foreign_write_stands",
         "Whether the role of the Cluster here is another than was written last; absent where not known",
-        looks.iter().filter_map(|(pair, look)| {
-            look.compared.then(|| (of(pair), truth(look.stands.is_some())))
-        }),
+        looks
+            .iter()
+            .filter(|(_, look)| look.compared)
+            .map(|(pair, look)| (of(pair), truth(look.stands.is_some()))),
     );
 }
