@@ -20,10 +20,12 @@ use crate::at_rest::RestDesk;
 use crate::beats::Beats;
 use crate::core_link::Pairs;
 use crate::kubernetes::backups::BackupDesk;
+use crate::kubernetes::roles::RoleDesk;
 use crate::report::{acceptor_reports, member_report, millis};
 
 mod at_rest;
 mod backups;
+mod roles;
 
 /// A look by SQL that is older says nothing of now.
 const LOOK_AGE_MS_MAX: u64 = 5_000;
@@ -45,6 +47,7 @@ pub(crate) struct Scraped {
     pub traces: Traces,
     pub rest: RestDesk,
     pub backups: BackupDesk,
+    pub roles: RoleDesk,
 }
 
 /// One pair's member here.
@@ -95,6 +98,7 @@ impl Scraped {
         names(&mut page);
         at_rest::gather(&self.rest, region, &mut page.out);
         backups::gather(&self.backups.look(), region, &mut page.out);
+        roles::gather(&self.roles.look(), region, &mut page.out);
         spans(self.traces.counts(), &mut page.out);
         let mut text = String::new();
         encode(&mut text, &registry)?;

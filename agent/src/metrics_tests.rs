@@ -186,6 +186,7 @@ async fn a_process_without_pairs_tells_of_itself() {
     let (core, acceptors) = (None, None);
     let rest = RestDesk::start(&AtRestConfig::default(), &pairs, &clock).unwrap();
     let backups = BackupDesk::new(&region, &[], &clock);
+    let roles = RoleDesk::new(&region, &pairs, &clock);
     let scraped = Scraped {
         region,
         clock,
@@ -198,6 +199,7 @@ async fn a_process_without_pairs_tells_of_itself() {
         traces,
         rest,
         backups,
+        roles,
     };
     let text = scraped.text().unwrap();
     assert!(text.contains("continuum_agent_session_valid{region=\"fsn\"} 0.0"), "{text}");

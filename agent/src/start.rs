@@ -30,6 +30,7 @@ use crate::kubernetes::backups::BackupDesk;
 use crate::kubernetes::controller::Controller;
 use crate::kubernetes::desk::CoreDesk;
 use crate::kubernetes::replica;
+use crate::kubernetes::roles::RoleDesk;
 use crate::metrics::Scraped;
 use crate::names::NameProviders;
 use crate::peer_server::PeerService;
@@ -166,10 +167,12 @@ pub async fn run_on(
     let handle = CoreHandle::new();
     let desk = cluster.as_ref().map(|_| CoreDesk::new(handle.clone()));
     let backups = BackupDesk::new(&region, &config.clusters, &clock);
+    let roles = RoleDesk::new(&region, &pairs, &clock);
     if let (Some(cluster), Some(desk)) = (cluster, &desk) {
         let (region, clock) = (region.clone(), clock.clone());
-        let (desk, pairs, backups) = (desk.clone(), pairs.clone(), backups.clone());
-        let controller = Controller { cluster, region, timing, clock, desk, pairs, backups };
+        let (desk, pairs) = (desk.clone(), pairs.clone());
+        let (backups, roles) = (backups.clone(), roles.clone());
+        let controller = Controller { cluster, region, timing, clock, desk, pairs, backups, roles };
         seed::spawn(controller.run());
     }
     let (spec_sender, spec_inbox) = mpsc::channel(8);
@@ -182,6 +185,7 @@ pub async fn run_on(
         state,
         behind: behind_sender,
         traffic: traffic.clone(),
+        roles: roles.clone(),
         make: Make {
             core: handle.clone(),
             journal: journal.clone(),
@@ -211,6 +215,7 @@ pub async fn run_on(
         traces: traces.clone(),
         rest,
         backups,
+        roles,
     };
     let link = CoreLink {
         region: region.clone(),
@@ -338,6 +343,7 @@ struct Manager {
     state: StateDisk,
     behind: watch::Sender<Behind>,
     traffic: TrafficDesk,
+    roles: RoleDesk,
     make: Make,
 }
 
@@ -420,6 +426,9 @@ impl Manager {
             return;
         };
         let pair = spec.id.clone();
+        if let Some(board) = plane.role_board() {
+            self.roles.add(&pair, board);
+        }
         let parts = self.parts(plane);
         match driver::start(parts, spec, version, self.session.clone()).await {
             Ok(handle) => {

@@ -1,5 +1,6 @@
 //! The data-plane trait: what an agent can ask of its member, whatever the member is made of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +9,8 @@ use continuum_domain::{
     DataDirectoryId, Epoch, Generation, Lsn, RegionId, SyncNames, Tick, TimelineId,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::kubernetes::plane::RoleBoard;
 
 /// Where to stream or copy from: another member's PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +214,12 @@ pub trait DataPlane: Send + Sync + 'static {
     /// where nobody does.
     fn operator_waits(&self) -> Vec<OperatorWait> {
         Vec::new()
+    }
+
+    /// Where a member whose role others can write tells of that, and asks what to do; `None` where nobody
+    /// else can.
+    fn role_board(&self) -> Option<Arc<RoleBoard>> {
+        None
     }
 
     /// What a member that was stopped cleanly hands to whom it hands the lease, beside the lease: a token

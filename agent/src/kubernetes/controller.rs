@@ -17,6 +17,7 @@ use super::backups::{self, Around, Asks, BackupDesk};
 use super::client::Failure;
 use super::desk::{AtCore, CoreDesk, Told};
 use super::object::{Object, Wish};
+use super::roles::RoleDesk;
 use super::status::{self, Seen as Holder};
 use super::watch::{self as watching, Seen};
 use super::write::{self, Writes, value};
@@ -40,6 +41,7 @@ pub(crate) struct Controller {
     pub desk: CoreDesk,
     pub pairs: Pairs,
     pub backups: BackupDesk,
+    pub roles: RoleDesk,
 }
 
 /// What comes back from work beside the loop.
@@ -113,6 +115,7 @@ impl Controller {
             done,
             due: Due::default(),
         };
+        state.parts.roles.bring_to(state.parts.desk.clone());
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -145,6 +148,9 @@ impl Loop {
             Seen::Applied(one) => self.put(one),
             Seen::Deleted(one) => {
                 let gone = self.objects.remove(&one.name_any()).is_some();
+                if let Ok(id) = PairId::new(one.name_any()) {
+                    self.parts.roles.wants(&id, None);
+                }
                 // The pair stays as it is: an object that goes takes no database with it.
                 tracing::info!(
                     object = one.name_any(),
@@ -266,7 +272,12 @@ impl Loop {
         let wish = object.next((told.current || !counts).then_some(told.current), at_core, now);
         let seen = id.as_ref().and_then(|id| holder(&self.parts.pairs, id, now));
         let standing = at_core.filter(|_| counts).and_then(stands);
-        let status = object.status(standing, seen, self.parts.clock.wall_ms());
+        let roles = &self.parts.roles;
+        if let Some(id) = &id {
+            roles.wants(id, object.object.spec.foreign_writes);
+        }
+        let foreign = id.as_ref().and_then(|id| roles.says(id));
+        let status = object.status(standing, seen, foreign, self.parts.clock.wall_ms());
         let found = value(&object.object.status);
         let wanted = value(&Some(&status));
         let due = object.writes.is_due(&wanted, &found, now);

@@ -187,6 +187,7 @@ struct Site {
     desk: Option<CoreDesk>,
     members: Vec<ClusterMember>,
     backups: Option<BackupDesk>,
+    roles: Option<RoleDesk>,
 }
 
 impl Drop for Site {
@@ -215,7 +216,16 @@ impl Site {
             serde_json::from_value(json!({ "metadata": { "name": "db" } })).unwrap();
         Api::all(admin.clone()).create(&PostParams::default(), &space).await.unwrap();
         let api = Api::namespaced(admin.clone(), "db");
-        Self { server, admin, api, running: None, desk: None, members: Vec::new(), backups: None }
+        Self {
+            server,
+            admin,
+            api,
+            running: None,
+            desk: None,
+            members: Vec::new(),
+            backups: None,
+            roles: None,
+        }
     }
 
     /// Starts the agent's part for this cluster.
@@ -225,6 +235,8 @@ impl Site {
         self.desk = Some(desk.clone());
         let backups = BackupDesk::new(&RegionId::new(region).unwrap(), &self.members, &clock());
         self.backups = Some(backups.clone());
+        let own = RegionId::new(region).unwrap();
+        let roles = self.roles.get_or_insert(RoleDesk::new(&own, &Pairs::default(), &clock()));
         let controller = Controller {
             cluster,
             region: RegionId::new(region).unwrap(),
@@ -233,6 +245,7 @@ impl Site {
             desk,
             pairs: Pairs::default(),
             backups: backups.clone(),
+            roles: roles.clone(),
         };
         self.running = Some(seed::spawn(controller.run()));
     }
@@ -494,3 +507,5 @@ async fn what_is_refused_is_said_with_what_to_do() {
 mod backups;
 #[path = "footprint_tests.rs"]
 mod footprint;
+#[path = "controller_roles_tests.rs"]
+mod roles;

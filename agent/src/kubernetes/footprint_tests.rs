@@ -42,6 +42,7 @@ async fn part_of_the_footprint() {
         desk: desk.clone(),
         pairs: Pairs::default(),
         backups: BackupDesk::new(&RegionId::new("hel").unwrap(), &[], &clock()),
+        roles: RoleDesk::new(&RegionId::new("hel").unwrap(), &Pairs::default(), &clock()),
     };
     seed::spawn(controller.run());
     for lag in 1.. {

@@ -23,6 +23,7 @@ pub mod election;
 mod object;
 pub(crate) mod replica;
 pub mod request;
+pub(crate) mod roles;
 pub mod status;
 mod watch;
 mod write;

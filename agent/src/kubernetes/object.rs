@@ -363,6 +363,7 @@ impl Object {
         &mut self,
         standing: Option<&PairStanding>,
         seen: Option<Seen>,
+        foreign: Option<Says>,
         now_ms: i64,
     ) -> ContinuumStatus {
         let status = status::of(&Parts {
@@ -374,6 +375,7 @@ impl Object {
             core_version: self.seen,
             last_request: self.last.as_ref(),
             handled: &self.handled,
+            foreign,
             before: self.object.status.as_ref(),
             now_ms,
         });

@@ -56,6 +56,8 @@ pub struct Parts<'a> {
     pub last_request: Option<&'a RequestOutcome>,
     /// Those that were taken up.
     pub handled: &'a [String],
+    /// What is known of foreign writes, where a Cluster of the pair is here.
+    pub foreign: Option<Says>,
     /// The status before, for since when conditions say what they say.
     pub before: Option<&'a ContinuumStatus>,
     /// The time for people.
@@ -69,6 +71,7 @@ const NOT_TOLD: &str = "the core does not tell how the pair stands: the agent ha
 pub fn of(parts: &Parts<'_>) -> ContinuumStatus {
     let standing = parts.standing;
     let (holder, epoch, fresh) = holder(parts);
+    let foreign = parts.foreign.clone().map(|says| ("ForeignWrite", says));
     let conditions = [
         ("Admitted", parts.admission.clone()),
         ("LeaseHeld", lease_held(holder.as_ref(), fresh)),
@@ -102,7 +105,7 @@ pub fn of(parts: &Parts<'_>) -> ContinuumStatus {
         admitted: parts.admitted.cloned(),
         core_version: parts.core_version,
         observed_generation: parts.generation,
-        conditions: conditions.into_iter().map(stamped).collect(),
+        conditions: conditions.into_iter().chain(foreign).map(stamped).collect(),
     }
 }
 

@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cnpg::{Cluster, ReplicaSpec};
+use super::token::TokenHash;
+use super::written::Written;
 
 /// The name under which our writes are recorded.
 pub const FIELD_MANAGER: &str = "continuum";
@@ -74,12 +76,13 @@ pub enum Response {
 }
 
 /// Compares a Cluster with the role we wrote last.
-pub fn detect(applied: &ReplicaSpec, cluster: &Cluster) -> Option<ForeignWrite> {
+pub fn detect(applied: &Written, cluster: &Cluster) -> Option<ForeignWrite> {
     let none = ReplicaSpec::default();
     let found = cluster.spec.replica.as_ref().unwrap_or(&none);
-    let enabled = |spec: &ReplicaSpec| spec.enabled.map(|on| on.to_string());
+    let enabled = found.enabled.map(|on| on.to_string());
     // A token is a key to the other one's data; that it differs is enough to say.
-    let token = |spec: &ReplicaSpec| spec.promotion_token.as_ref().map(|_| "(a token)".to_owned());
+    let token = found.promotion_token.as_deref().map(TokenHash::of);
+    let said = |token: &Option<TokenHash>| token.as_ref().map(|_| "(a token)".to_owned());
     let pairs = [
         ("self", applied.own.clone(), found.own.clone(), applied.own != found.own),
         (
@@ -89,13 +92,8 @@ pub fn detect(applied: &ReplicaSpec, cluster: &Cluster) -> Option<ForeignWrite> 
             applied.primary != found.primary,
         ),
         ("source", applied.source.clone(), found.source.clone(), applied.source != found.source),
-        ("enabled", enabled(applied), enabled(found), applied.enabled != found.enabled),
-        (
-            "promotionToken",
-            token(applied),
-            token(found),
-            applied.promotion_token != found.promotion_token,
-        ),
+        ("enabled", None, enabled, found.enabled.is_some()),
+        ("promotionToken", said(&applied.token), said(&token), applied.token != token),
     ];
     let changes: Vec<FieldChange> = pairs
         .into_iter()

@@ -3,8 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::kubernetes::fixtures::{fsn, hel, parsed, with};
 
-fn applied() -> ReplicaSpec {
-    parsed(hel()).spec.replica.expect("a role")
+fn applied() -> Written {
+    Written::of(&parsed(hel()).spec.replica.expect("a role"), None)
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn each_role_field_is_watched() {
 
 #[test]
 fn another_token_than_ours_is_seen() {
-    let ours = ReplicaSpec { promotion_token: Some("b3Vycw==".into()), ..applied() };
+    let ours = Written { token: Some(TokenHash::of("b3Vycw==")), ..applied() };
     let theirs = with(hel(), "/spec/replica/promotionToken", Some(json!("dGhlaXJz")));
     assert_eq!(detect(&ours, &theirs).map(|write| write.changes.len()), Some(1));
 }

@@ -22,6 +22,7 @@ pub mod reading;
 pub mod render;
 pub mod schema;
 pub mod token;
+pub mod written;
 
 #[cfg(test)]
 mod fixtures;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::cnpg::{Cluster, ReplicaSpec, keys};
 use super::token::Fit;
+use super::written::{WRITTEN, Written};
 
 /// One write to one Cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +105,63 @@ pub fn clear_token(cluster: &Cluster, epoch: Epoch) -> Result<ClusterPatch, Patc
     replace_role(cluster, epoch, &new)
 }
 
+/// Writes the role again that was written last, over whatever stands there now.
+pub fn put_back(
+    cluster: &Cluster,
+    epoch: Epoch,
+    written: &Written,
+) -> Result<ClusterPatch, PatchError> {
+    not_stale(cluster, keys::EPOCH, epoch)?;
+    let old = cluster.spec.replica.as_ref();
+    let new = ReplicaSpec {
+        own: written.own.clone(),
+        primary: written.primary.clone(),
+        source: written.source.clone(),
+        enabled: None,
+        promotion_token: None,
+        ..old.cloned().unwrap_or_default()
+    };
+    if old == Some(&new) {
+        return Err(PatchError::Already);
+    }
+    let mut patch = annotate(cluster, &[(keys::EPOCH, Some(&epoch.to_string()))])?;
+    patch.operations.push(as_written(&new, epoch));
+    let path = "/spec/replica";
+    match old {
+        Some(old) => {
+            patch.operations.insert(1, json!({"op": "test", "path": path, "value": old}));
+        }
+        // What is not there cannot be tested, so that nothing at all may have changed.
+        None => patch.operations.insert(1, unchanged(cluster)?),
+    }
+    patch.operations.push(json!({"op": "add", "path": path, "value": new}));
+    Ok(patch)
+}
+
+/// Takes the role that stands there for ours: it is compared with from now on.
+pub fn adopt(cluster: &Cluster) -> Result<ClusterPatch, PatchError> {
+    let role = replica(cluster)?;
+    let text = Written::of(role, newest(cluster, keys::EPOCH)?).text();
+    if cluster.annotation(WRITTEN) == Some(text.as_str()) {
+        return Err(PatchError::Already);
+    }
+    let mut patch = annotate(cluster, &[(WRITTEN, Some(&text))])?;
+    patch.operations.insert(1, json!({"op": "test", "path": "/spec/replica", "value": role}));
+    Ok(patch)
+}
+
+/// Keeps what is written beside it. The tests of the role and of its epoch are tests of this too.
+fn as_written(role: &ReplicaSpec, epoch: Epoch) -> Value {
+    let text = Written::of(role, Some(epoch)).text();
+    json!({"op": "add", "path": pointer(WRITTEN), "value": text})
+}
+
+fn unchanged(cluster: &Cluster) -> Result<Value, PatchError> {
+    let version = cluster.metadata.resource_version.as_deref();
+    let version = version.ok_or(PatchError::NotRead("resourceVersion"))?;
+    Ok(json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}))
+}
+
 /// Fences all instances and says under which epoch. Single instances that others fenced stay so.
 pub fn fence(cluster: &Cluster, epoch: Epoch) -> Result<ClusterPatch, PatchError> {
     // What cannot be read cannot be kept, and a fence is never held up by it.
@@ -195,6 +253,7 @@ fn replace_role(
     patch
         .operations
         .insert(1, json!({"op": "test", "path": "/spec/replica", "value": replica(cluster)?}));
+    patch.operations.push(as_written(new, epoch));
     patch.operations.push(json!({"op": "replace", "path": "/spec/replica", "value": new}));
     Ok(patch)
 }
@@ -224,14 +283,12 @@ pub(crate) fn annotate(
     changes: &[(&str, Option<&str>)],
 ) -> Result<ClusterPatch, PatchError> {
     let uid = cluster.metadata.uid.as_deref().ok_or(PatchError::NotRead("uid"))?;
-    let version = cluster.metadata.resource_version.as_deref();
-    let version = version.ok_or(PatchError::NotRead("resourceVersion"))?;
+    let unchanged = unchanged(cluster)?;
     let none = BTreeMap::new();
     let present = cluster.metadata.annotations.as_ref().unwrap_or(&none);
     let mut operations = vec![json!({"op": "test", "path": "/metadata/uid", "value": uid})];
     if changes.iter().any(|(key, _)| !present.contains_key(*key)) {
-        let path = "/metadata/resourceVersion";
-        operations.push(json!({"op": "test", "path": path, "value": version}));
+        operations.push(unchanged);
     }
     for (key, _) in changes {
         if let Some(value) = present.get(*key) {

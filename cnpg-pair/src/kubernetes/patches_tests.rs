@@ -46,6 +46,8 @@ fn a_demotion_is_one_patch_that_takes_the_token_along() {
             json!({"op": "test", "path": "/metadata/resourceVersion", "value": "41"}),
             json!({"op": "add", "path": "/metadata/annotations", "value": {}}),
             json!({"op": "add", "path": "/metadata/annotations/dr.openova.io~1epoch", "value": "7"}),
+            json!({"op": "add", "path": "/metadata/annotations/dr.openova.io~1role", "value":
+            r#"{"epoch":7,"primary":"hel","self":"fsn","source":"hel"}"#}),
             json!({"op": "replace", "path": "/spec/replica", "value":
             {"self": "fsn", "primary": "hel", "source": "hel"}}),
         ]
@@ -210,4 +212,39 @@ fn what_newer_operators_keep_in_the_role_is_not_lost() {
     let cluster = with(hel(), "/spec/replica/aFieldOfLater", Some(json!({"deep": [1]})));
     let object = done(&cluster, promote_at_once(&cluster, Epoch(8), "fsn"));
     assert_eq!(object["spec"]["replica"]["aFieldOfLater"], json!({"deep": [1]}));
+}
+
+/// Whatever was written over it, and in whatever way, what was written last stands there again.
+#[test]
+fn a_role_is_put_back_over_everything() {
+    let ours = parsed(done(&parsed(fsn()), demote(&parsed(fsn()), Epoch(7), "hel")));
+    let written = Written::read(&ours).expect("it was written");
+    assert!(!written.leads());
+    let ways = [
+        ("/spec/replica/primary", Some(json!("fsn"))),
+        ("/spec/replica", Some(json!({"enabled": false, "source": "hel"}))),
+        ("/spec/replica", None),
+        ("/spec/replica/promotionToken", Some(json!("dA=="))),
+    ];
+    for (pointer, value) in ways {
+        let foreign = with(serde_json::to_value(&ours).unwrap(), pointer, value.clone());
+        let back = parsed(done(&foreign, put_back(&foreign, Epoch(7), &written)));
+        assert_eq!(back.spec.replica, ours.spec.replica, "{pointer} {value:?}");
+        assert_eq!(Written::read(&back), Some(written.clone()));
+        let stale = Err(PatchError::Stale { seen: Epoch(7), ours: Epoch(6) });
+        assert_eq!(put_back(&foreign, Epoch(6), &written), stale);
+    }
+    assert_eq!(put_back(&ours, Epoch(7), &written), Err(PatchError::Already));
+}
+
+/// What an agent that does not keep it has written meanwhile is no foreign write.
+#[test]
+fn a_role_of_another_epoch_is_not_compared_with() {
+    let ours = done(&parsed(fsn()), demote(&parsed(fsn()), Epoch(7), "hel"));
+    let later = "/metadata/annotations/dr.openova.io~1epoch";
+    assert_eq!(Written::read(&with(ours.clone(), later, Some(json!("8")))), None);
+    assert!(Written::read(&parsed(ours)).is_some());
+    let adopted = parsed(done(&parsed(fsn()), adopt(&parsed(fsn()))));
+    assert!(Written::read(&adopted).is_some_and(|written| written.leads()));
+    assert_eq!(adopt(&adopted), Err(PatchError::Already));
 }

@@ -1,5 +1,6 @@
 //! The trait, put together.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use continuum_domain::observation::{ActuatorStatus, ControlData, Lineage, Observ
 use continuum_domain::{DataDirectoryId, Epoch, Lsn, RegionId, SyncNames, Tick, TimelineId};
 
 use super::clusters::failed;
-use super::{CnpgPlane, Inner, lock, marks, tend};
+use super::{CnpgPlane, Inner, RoleBoard, lock, marks, tend};
 use crate::kubernetes::cnpg::keys;
 use crate::kubernetes::patches::{PatchError, annotate};
 use crate::plane::{
@@ -251,6 +252,10 @@ impl DataPlane for CnpgPlane {
 
     fn operator_waits(&self) -> Vec<OperatorWait> {
         self.0.waits.all()
+    }
+
+    fn role_board(&self) -> Option<Arc<RoleBoard>> {
+        Some(self.0.role.clone())
     }
 
     async fn handover_evidence(&self) -> Option<String> {

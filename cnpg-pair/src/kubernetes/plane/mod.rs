@@ -27,6 +27,7 @@ mod lineage;
 mod marks;
 mod network;
 mod pod_clock;
+mod role;
 mod state;
 mod tend;
 mod waits;
@@ -57,6 +58,8 @@ use network::Gate;
 use pod_clock::Sample;
 use state::Known;
 use waits::Waits;
+
+pub use role::{Guidance, Guide, Incident, Looked as RoleLook, MoveWish, RoleBoard};
 
 /// The role that CloudNativePG's replicas stream as.
 pub const REPLICATION_ROLE: &str = "streaming_replica";
@@ -133,6 +136,7 @@ impl CnpgPlane {
             token: Mutex::new(None),
             guarded: Mutex::new(None),
             waits: Waits::default(),
+            role: Arc::new(RoleBoard::default()),
         }))
     }
 }
@@ -168,6 +172,8 @@ struct Inner {
     guarded: Mutex<Option<String>>,
     /// How long the operator was waited for.
     waits: Waits,
+    /// Who else writes the role.
+    role: Arc<RoleBoard>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

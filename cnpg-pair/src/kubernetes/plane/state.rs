@@ -79,9 +79,14 @@ impl Known {
         })
     }
 
+    /// Whether the spec asks for a replica, if that can be told.
+    pub fn asks_for_replica(&self) -> Option<bool> {
+        self.seen.as_ref()?.cluster.asks_for_replica()
+    }
+
     /// Whether the spec asks for a primary.
     pub fn asks_for_primary(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.cluster.asks_for_replica() == Some(false))
+        self.asks_for_replica() == Some(false)
     }
 
     /// Whether the operator is making a replica of the Cluster: until it is done it lets nobody make a primary

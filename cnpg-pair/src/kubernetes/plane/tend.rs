@@ -188,6 +188,9 @@ impl Inner {
         if let Err(error) = self.keep_stopped().await {
             tracing::warn!(%error, cluster = self.name, "what was stopped may not be marked as such");
         }
+        if let Err(error) = self.keep_role().await {
+            tracing::warn!(%error, cluster = self.name, "nothing is done about a foreign write yet");
+        }
         if let Err(error) = self.keep_identity().await {
             tracing::warn!(%error, cluster = self.name, "the data directory has no identity yet");
         }

@@ -3,6 +3,7 @@
 mod crashes;
 mod deadline;
 mod moves;
+mod roles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use continuum_cnpg_pair::DataPlane;
 use continuum_cnpg_pair::kubernetes::plane::{CnpgConfig, CnpgPlane};
 use continuum_cnpg_pair::plane::{PlaneError, Upstream};
-use continuum_domain::observation::{ActuatorStatus, SqlView};
+use continuum_domain::observation::{ActuatorStatus, ProcessState, SqlView};
 use continuum_domain::{Epoch, RegionId, SyncNames, Tick, Timing};
 use continuum_runtime::{BootClock, Clock};
 use serde_json::json;
