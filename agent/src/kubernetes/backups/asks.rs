@@ -113,6 +113,12 @@ impl Asks {
             }
             Some(None) => {}
         }
+        if around.paused {
+            let text = "the pair is paused: its PostgreSQL does not run. Nothing was asked for; resume it, \
+                 and ask under a new requestId";
+            self.settle(id, BackupRequest { refused: Some(text.into()), ..Default::default() });
+            return None;
+        }
         let own = &desk.0.region;
         let Some(at) = concerned(wanted, spec, around.holder.as_ref()) else {
             self.wait(id, "who holds the lease is not known: which Cluster is meant is not either");
@@ -121,12 +127,6 @@ impl Asks {
         if at != own.as_str() {
             let last = BackupRequest { elsewhere: Some(at), ..BackupRequest::default() };
             self.settle(id, last);
-            return None;
-        }
-        if around.paused {
-            let text = "the pair is paused: its PostgreSQL does not run. Nothing was asked for; resume it, \
-                 and ask under a new requestId";
-            self.settle(id, BackupRequest { refused: Some(text.into()), ..Default::default() });
             return None;
         }
         if self.next.is_some_and(|next| now < next) {

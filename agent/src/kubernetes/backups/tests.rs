@@ -98,7 +98,8 @@ fn nothing_is_asked_for_while_it_is_not_known_who_leads_or_what_there_is() {
 #[test]
 fn a_paused_pair_is_not_asked() {
     let (mut asks, spec) = (Asks::default(), spec("standby", "one"));
-    let paused = Around { paused: true, ..led_by(Some("fsn")) };
+    // Nobody holds it then.
+    let paused = Around { paused: true, ..led_by(None) };
     assert_eq!(asks.next(&desk(&[]), (&spec, "app"), &paused, BootClock.now()), None);
     assert!(outcome(&asks).refused.is_some_and(|why| why.contains("paused")));
     // Also not when it is resumed: that takes another request.

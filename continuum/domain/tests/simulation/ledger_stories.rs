@@ -218,7 +218,34 @@ pub const HOT_GIVEN_UP: Story = Story {
     },
 };
 
-pub const LEDGER: [&Story; 11] = [
+/// R18, R19: members that cannot be cut off wait for the lease to run out; who has won so, and has lost
+/// its agent before the promotion, is promoted by the next one.
+pub const R19_CANNOT_BE_CUT_OFF: Story = Story {
+    name: "r19_a_member_that_always_receives_waits_for_the_lease_and_is_promoted_after_a_restart",
+    plan: ledger,
+    tell: |w| {
+        promised(w);
+        for r in 0..2 {
+            w.regions[r].guard.always_receives = true;
+            w.notify(r);
+        }
+        w.run(ms(200));
+        w.strike(Fault::HostCrash { r: 0, down: 15_000 });
+        let held_by = |w: &World| w.register.record().is_some_and(|record| record.epoch.0 > 1);
+        let won = w.run_until(ms(6_000), held_by);
+        must(w, won, "nobody took over when the lease had run out");
+        let early = acquired(w, "ledger");
+        must(w, !early, "it took over from a holder that may live");
+        w.strike(Fault::AgentCrash { r: 1, down: 300 });
+        must(w, w.primary().is_none(), &format!("{NOT_TOLD}: promoted before the crash"));
+        let stands = w.run_until(ms(4_000), |w| w.primary() == Some(1));
+        must(w, stands, "the new holder is not promoted after its agent's restart");
+        let returned = acquired(w, "returned");
+        must(w, returned, &format!("{NOT_TOLD}: it did not return under its own lease"));
+    },
+};
+
+pub const LEDGER: [&Story; 12] = [
     &R18_REGION_LOST,
     &R18_LINK_CUT,
     &R18_UNDER_AN_APPROVAL,
@@ -227,6 +254,7 @@ pub const LEDGER: [&Story; 11] = [
     &R18_PREMISE_BREAKS,
     &R18_SLOWER_OF_TWO,
     &R18_SHRINK_AGAINST_A_TAKEOVER,
+    &R19_CANNOT_BE_CUT_OFF,
     &R22_STRICT_LEDGER,
     &R12_LEDGER_BUSY_CHECKPOINTER,
     &HOT_GIVEN_UP,

@@ -99,6 +99,7 @@ stories! {
     r18_a_lowered_synchronous_commit_takes_the_promise_back => R18_PREMISE_BREAKS,
     r18_the_slower_of_two_standbys_has_every_commit => R18_SLOWER_OF_TWO,
     r18_a_shrink_and_a_takeover_race => R18_SHRINK_AGAINST_A_TAKEOVER,
+    r19_a_member_that_always_receives_waits_for_the_lease_and_is_promoted_after_a_restart => R19_CANNOT_BE_CUT_OFF,
     r22_a_strict_takeover_by_the_ledger_waits_for_a_second_copy => R22_STRICT_LEDGER,
     r12_nobody_takes_over_by_a_ledger_that_was_grown_on_looks => R12_LEDGER_BUSY_CHECKPOINTER,
     a_hot_switchover_that_cannot_commit_is_undone_by_its_target => HOT_GIVEN_UP,

@@ -23,6 +23,8 @@ pub struct Guard {
     pub last_exit: Option<String>,
     /// A guard as it must not be (to show what R4 is for): it looks at no generation or epoch.
     pub blind: bool,
+    /// A member like a CloudNativePG Cluster: it cannot be told to receive nothing more.
+    pub always_receives: bool,
     /// Stops ordered so far: a command admitted before one does not take effect after it.
     pub stops: u64,
     pub job: bool,
@@ -114,7 +116,7 @@ impl World {
             data_directory: pg.directory.clone().filter(|_| !guard.job),
             exits: guard.exits,
             last_exit: guard.last_exit.clone(),
-            always_receives: false,
+            always_receives: guard.always_receives,
             hindrances: Vec::new(),
             told_primary: None,
         }

@@ -42,6 +42,9 @@ impl World {
                 }
                 reply(self, PlaneOutcome::Done);
             }
+            PlaneCommand::StopReceiving if self.regions[r].guard.always_receives => {
+                reply(self, failed("it always receives"));
+            }
             PlaneCommand::StopReceiving => self.stop_receiving(r, reply),
             PlaneCommand::StopFast => self.stop_fast(r, reply),
             PlaneCommand::Checkpoint => {
