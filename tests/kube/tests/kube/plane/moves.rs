@@ -10,6 +10,7 @@ use continuum_cnpg_pair::plane::StopMode;
 use continuum_domain::observation::{Lineage, ProcessState};
 use continuum_domain::{Epoch, SyncNames};
 use continuum_test_kube::Misbehaviour;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::subject::MERGE;
@@ -139,6 +140,12 @@ async fn a_loser_without_a_tail_follows_as_it_is() {
     let Some(pair) = Pair::new().await else { return };
     let names = SyncNames::default();
     pair.world.a.sql("CREATE TABLE t AS SELECT 1 AS x").await;
+    // What these write of their own accord after the standby has it all would be a tail.
+    pair.world.a.sql("ALTER SYSTEM SET autovacuum = off").await;
+    pair.world.a.sql("SELECT pg_reload_conf()").await;
+    let writer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'";
+    let writer: i32 = pair.world.a.sql(writer).await.parse().unwrap();
+    kill_process(Pid::from_raw(writer).unwrap(), Signal::STOP).unwrap();
     let end = pair.a.wake().await.unwrap();
     until("the standby has it all", async || {
         (look(&pair.b).await.replay >= Some(end)).then_some(())
