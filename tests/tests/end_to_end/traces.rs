@@ -55,7 +55,7 @@ async fn ask(lab: &Lab, node: &str, to: &str, flags: &str) -> Operation {
 }
 
 /// The value of the first sample of a metric with these labels, as an agent tells it.
-async fn sample(lab: &Lab, agent: &str, start: &str) -> Option<f64> {
+pub(crate) async fn sample(lab: &Lab, agent: &str, start: &str) -> Option<f64> {
     let url = format!("http://127.0.0.1:{}/metrics", port(lab, agent, "health"));
     // The client wants a way to speak TLS, also where it speaks none.
     let tls = lab.operator().client_config(&[]).ok()?;
