@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     include_str!("certificates.rs"),
     include_str!("mod.rs"),
     include_str!("core_node.rs"),
@@ -14,6 +14,8 @@ const SOURCES: [&str; 11] = [
     include_str!("../../../runtime/src/metrics.rs"),
     include_str!("../../../../agent/src/metrics.rs"),
     include_str!("../../../../agent/src/metrics/at_rest.rs"),
+    include_str!("../../../../agent/src/metrics/backups.rs"),
+    include_str!("../../../../agent/src/metrics/roles.rs"),
 ];
 const EXAMPLES: [(&str, &str); 4] = [
     ("alerts", include_str!("../../../../docs/examples/prometheus-alerts.yaml")),
@@ -67,8 +69,13 @@ fn every_metric_is_documented() {
     let known = SOURCES.iter().flat_map(|source| names(source)).map(bare);
     let missing: Vec<&str> = known
         .filter(|name| {
-            let crates =
-                ["continuum_control", "continuum_domain", "continuum_runtime", "continuum_witness"];
+            let crates = [
+                "continuum_cnpg_pair",
+                "continuum_control",
+                "continuum_domain",
+                "continuum_runtime",
+                "continuum_witness",
+            ];
             !crates.iter().any(|one| name.starts_with(one))
         })
         .filter(|name| !told(name))
