@@ -2,9 +2,11 @@
 
 use continuum_chaos::Lab;
 use continuum_control_api::client::ClientError;
+use continuum_control_api::link::Blocked;
 use continuum_control_api::rest::{Started, SwitchoverRequest};
 use continuum_domain::RegionId;
 use continuum_domain::operation::Method;
+use continuum_test_kube::Misbehaviour;
 use continuum_test_kube::control::Effect;
 use continuum_tests::*;
 use serde_json::json;
@@ -49,6 +51,8 @@ async fn what_others_did_to_a_cluster_is_refused_and_told() -> Outcome {
 }
 
 async fn refuses_one_that_sleeps(field: &Field) -> Outcome {
+    // What bars it is the word alone: the operator does not get to it, so that PostgreSQL runs on.
+    field.region(&hel()).misbehave(Misbehaviour { down: true, ..Misbehaviour::default() });
     let hibernate = async |how: Option<&str>| {
         let marks = json!({ "cnpg.io/hibernation": how });
         field.region(&hel()).patch(json!({ "metadata": { "annotations": marks } })).await;
@@ -75,6 +79,14 @@ async fn refuses_one_that_sleeps(field: &Field) -> Outcome {
     let after = field.lab.pair().await?;
     assert_eq!((after.epoch, after.holder, after.operation), (before.epoch, Some(fsn()), None));
     hibernate(None).await;
+    field.region(&hel()).misbehave(Misbehaviour::default());
+    field
+        .lab
+        .until("nothing to stand against it", WHOLE_LIMIT, async || {
+            let hindrances = hindrances(&field.lab, &hel()).await?;
+            if hindrances.is_empty() { Ok(()) } else { Err(format!("{hindrances:?}")) }
+        })
+        .await?;
     field.lab.wait_healthy(WHOLE_LIMIT).await.inspect_err(|_| field.tell())?;
     Ok(())
 }
@@ -102,6 +114,14 @@ async fn tells_of_two_primaries(field: &Field) -> Outcome {
     Ok(())
 }
 
+/// What a member's report has against its being a primary.
+async fn hindrances(lab: &Lab, region: &RegionId) -> Result<Vec<Blocked>, String> {
+    let view = lab.pair().await.map_err(|error| error.to_string())?;
+    let report = view.members.get(region).and_then(Option::as_ref);
+    let report = report.ok_or_else(|| format!("{region} does not report"))?;
+    Ok(report.report.hindrances.clone())
+}
+
 /// Waits until a member's report has a hindrance, and returns what it means.
 async fn told(
     lab: &Lab,
@@ -109,9 +129,7 @@ async fn told(
     code: &str,
 ) -> Result<String, continuum_chaos::lab::Error> {
     lab.until(&format!("{region} to say {code}"), WHOLE_LIMIT, async || {
-        let view = lab.pair().await.map_err(|error| error.to_string())?;
-        let report = view.members.get(region).and_then(Option::as_ref);
-        let hindrances = report.map(|aged| aged.report.hindrances.clone()).unwrap_or_default();
+        let hindrances = hindrances(lab, region).await?;
         let found = hindrances.iter().find(|one| one.code == code);
         found.map(|one| one.meaning.clone()).ok_or_else(|| format!("{hindrances:?}"))
     })
