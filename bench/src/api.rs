@@ -25,6 +25,8 @@ use crate::agents;
 use crate::figures::{Samples, cpu_time, put_down};
 use crate::servers::{self, ControlNode, issue, until_ready};
 
+/// Pairs that are made in a second: fewer than one caller may ask for.
+const PAIRS_A_SECOND: u32 = 200;
 /// Streams that are opened at once.
 const DIALLING_AT_ONCE: usize = 16;
 
@@ -108,7 +110,10 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     let client = Arc::new(ApiClient::new(endpoints.clone(), &operator)?);
     until_ready("the core", async || Ok(client.status().await?)).await?;
     let pairs: Vec<PairId> = (0..options.pairs).map(pair_name).collect::<Result<_, _>>()?;
+    // One caller may ask so often; a burst of all of them is refused.
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / PAIRS_A_SECOND);
     for pair in &pairs {
+        ticks.tick().await;
         client.apply_pair(&ApplyPair { spec: spec(pair, 0)?, reason: "bench".into() }).await?;
     }
     let regions = ["fsn", "hel"];
