@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use continuum_cnpg_pair::guard;
-use continuum_cnpg_pair::kubernetes::cnpg::{Backup, Cluster as Cnpg, ScheduledBackup};
+use continuum_cnpg_pair::kubernetes::cnpg::{Backup, Cluster as Cnpg};
 use continuum_cnpg_pair::kubernetes::crd::RegionBackups;
 use continuum_test_kube::operator::{open_definition, open_definition_of};
 use continuum_test_kube::{Misbehaviour, Operator, Site as Place};
@@ -205,9 +205,8 @@ async fn backups_are_made_once_followed_to_their_end_and_refused_where_nothing_r
         "spec": { "cluster": { "name": "app-hel" }, "schedule": "0 0 2 * * *", "immediate": true,
             "method": "plugin", "pluginConfiguration": { "name": "barman-cloud.cloudnative-pg.io" } },
     });
-    let schedules: Api<ScheduledBackup> = Api::namespaced(world.site.admin.clone(), "db");
-    let schedule = serde_json::from_value(schedule).unwrap();
-    schedules.create(&PostParams::default(), &schedule).await.unwrap();
+    let path = "/apis/postgresql.cnpg.io/v1/namespaces/db/scheduledbackups";
+    post(&world.site.admin, path, &schedule).await;
     let own = world.until("one is as recent as it should be", |is, _| is.1 == "Recent").await;
     assert!(own.last_completed.unwrap().name.starts_with("app-hel-scheduled-"));
 

@@ -9,7 +9,7 @@ use continuum_cnpg_pair::kubernetes::crd::{
 };
 use continuum_domain::{RegionId, Tick};
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{ApiResource, DynamicObject, PostParams};
 
 use super::{BackupDesk, Home, follow};
 use crate::kubernetes::Cluster;
@@ -226,12 +226,15 @@ async fn make(home: &Home, agents: &Cluster, wish: &Wish) -> Result<Done, Failur
     if let Some(why) = backups::refusal(&cluster) {
         return Ok(Done::Refused(why.into()));
     }
-    let api: Api<Backup> = Api::namespaced(client, &home.namespace);
+    let api: Api<Backup> = Api::namespaced(client.clone(), &home.namespace);
+    // As it is: the typed object would say null for what it leaves out, which the schema refuses.
+    let kind = ApiResource::erase::<Backup>(&());
+    let raw: Api<DynamicObject> = Api::namespaced_with(client, &home.namespace, &kind);
     let wanted = backups::manifest(&wish.pair, &home.cluster, &wish.request);
-    let wanted = serde_json::from_value(wanted)
+    let wanted: DynamicObject = serde_json::from_value(wanted)
         .map_err(|error| Failure::Unanswered(format!("the Backup is not understood: {error}")))?;
     let options = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-    match bounded(api.create(&options, &wanted)).await {
+    match bounded(raw.create(&options, &wanted)).await {
         Ok(_) => Ok(Done::Made),
         Err(failure) => match failure.code() {
             Some(409) => {

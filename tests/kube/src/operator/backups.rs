@@ -1,6 +1,7 @@
 //! Backups as the operator makes them: on demand and by schedules, each a real copy of the real
 //! PostgreSQL, one phase a look.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,10 @@ impl Reconciler {
             return self.ask(Method::PATCH, &path, status).await.map(drop);
         };
         let due = status["nextScheduleTime"].as_str().and_then(seconds);
+        // What the schedule leaves out, its backups leave out.
+        let fields = ["cluster", "method", "target", "pluginConfiguration"].into_iter();
+        let fields = fields.filter(|field| !spec[*field].is_null());
+        let wanted: BTreeMap<_, _> = fields.map(|field| (field, &spec[field])).collect();
         let first = due.is_none() && spec["immediate"] == true;
         if due.is_some_and(|due| due > at) {
             return Ok(());
@@ -73,10 +78,7 @@ impl Reconciler {
                     "name": format!("{name}-{at}"),
                     "labels": { "cnpg.io/scheduled-backup": name },
                 },
-                "spec": {
-                    "cluster": spec["cluster"], "method": spec["method"], "target": spec["target"],
-                    "pluginConfiguration": spec["pluginConfiguration"],
-                },
+                "spec": wanted,
             });
             let backups = format!("{CLUSTERS}/namespaces/{namespace}/backups");
             self.ask(Method::POST, &backups, made).await?;
