@@ -186,8 +186,8 @@ impl BackupDesk {
         let (now, wall) = (self.0.clock.now(), self.0.clock.wall_ms());
         let told = |home: &Home| {
             let standing = self.standing(&home.cluster, now)?;
-            let age_ms =
-                standing.completed_ms.map(|ended| u64::try_from(wall - ended).unwrap_or(0));
+            // One of the future has no age: a clock is wrong.
+            let age_ms = standing.completed_ms.and_then(|ended| u64::try_from(wall - ended).ok());
             Some(Told { pair: home.pair.clone(), age_ms, failures: standing.failures })
         };
         self.0.homes.iter().filter_map(told).collect()

@@ -83,7 +83,10 @@ impl Inner {
     /// The fence: PostgreSQL is ended in its container at once, and the Cluster marked, so that the
     /// operator does not start it again. It returns when no process is left.
     pub(super) async fn stop_now(&self, epoch: Epoch) -> Result<(), PlaneError> {
-        self.learn(|known| known.stopping = true);
+        self.learn(|known| {
+            known.stopping = true;
+            known.stops += 1;
+        });
         let ended = self.quit_everywhere();
         // All at once: none may wait for another. The mark is made again if it fails.
         let (ended, marked, ()) =
@@ -236,6 +239,7 @@ impl Inner {
             return Err(failed(what, &"the Cluster sleeps (cnpg.io/hibernation); wake it first"));
         }
         let known = self.known().clone();
+        let stops = known.stops;
         if let Some(why) = known.foreign_fence() {
             return Err(failed(what, &why));
         }
@@ -251,6 +255,7 @@ impl Inner {
         self.set_role(epoch, upstream).await?;
         self.write_names(epoch, names, Keep::Added).await?;
         self.keep_guard_anew().await;
+        self.not_stopped_since(stops)?;
         self.learn(|known| {
             known.held = false;
             known.stopping = false;
@@ -281,6 +286,7 @@ impl Inner {
             return Ok(());
         }
         tracing::info!(cluster = self.name, "a demotion was cut short: it is ended by a shutdown");
+        let stops = self.known().stops;
         self.learn(|known| known.stopping = true);
         self.mark_fenced(epoch).await?;
         let over = |known: &super::state::Known| (!known.is_being_demoted()).then_some(());
@@ -288,6 +294,7 @@ impl Inner {
         if let Err(error) = self.operator("end-of-demotion", over).await {
             tracing::warn!(%error, cluster = self.name, "it cannot be promoted yet");
         }
+        self.not_stopped_since(stops)?;
         self.learn(|known| {
             known.stopping = false;
             known.up = None;
@@ -378,6 +385,7 @@ impl Inner {
         self.raise(epoch)?;
         let _turn = self.turn.lock().await;
         self.has_deadline()?;
+        let stops = self.known().stops;
         let mut session = self.session(QUICK_LIMIT).await?;
         if session.value(what, "select pg_is_in_recovery()").await? == "t" {
             if self.known().is_being_demoted() {
@@ -388,7 +396,11 @@ impl Inner {
             let due = self.write_names(epoch, names, Keep::Added).await?;
             self.names_are_shown(&due).await?;
             let from = self.other()?.to_owned();
-            match self.fitting_token(&session, epoch).await? {
+            let token = self.fitting_token(&session, epoch).await?;
+            // All of this took its time.
+            self.has_deadline()?;
+            self.not_stopped_since(stops)?;
+            match token {
                 Some(token) => {
                     self.change(what, |seen| {
                         patches::promote(&seen.cluster, epoch, &from, (&token, Fit::Exact))
@@ -404,6 +416,14 @@ impl Inner {
         let waiting = self.operator("promotion", self.wait_promoted(&session, epoch));
         let late = || PlaneError::Timeout { what: what.into(), seconds: PROMOTE_LIMIT.as_secs() };
         tokio::time::timeout(PROMOTE_LIMIT, waiting).await.map_err(|_| late())?
+    }
+
+    /// A stop that came in between ends what was admitted before it: nothing is let go or promoted any more.
+    fn not_stopped_since(&self, stops: u64) -> Result<(), PlaneError> {
+        match self.known().stops == stops {
+            true => Ok(()),
+            false => Err(PlaneError::Refused("it was stopped meanwhile (R4)".into())),
+        }
     }
 
     fn has_deadline(&self) -> Result<(), PlaneError> {

@@ -40,6 +40,8 @@ pub(crate) struct Known {
     pub held: bool,
     /// It is being stopped.
     pub stopping: bool,
+    /// Stops ordered so far: what was admitted before one does not take effect after it (R4).
+    pub stops: u64,
     /// The data directory is being replaced.
     pub busy: bool,
     /// Deadline that the lease gives, whether the guard has it or not.
