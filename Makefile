@@ -15,7 +15,7 @@ help: ## list the targets
 	@echo
 	@echo '  make lab ARGS="--ttl 3s --json report.json --stay"   (options: continuum lab --help)'
 
-lab: postgres $(if $(findstring --pooler,$(ARGS)),pgbouncer) ## a real two-region pair on this machine: switched over, killed, failed over
+lab: postgres $(if $(findstring --pooler,$(ARGS)),pgbouncer) $(if $(filter powerdns% bind hidden-primary everywhere,$(subst =, ,$(ARGS))),powerdns) ## a real two-region pair on this machine: switched over, killed, failed over
 	$(CARGO) run --release --quiet -p continuum -- lab $(ARGS)
 
 postgres: ## PostgreSQL's server programs; installs them on Debian and Ubuntu
@@ -95,7 +95,7 @@ sim-meta: ## proves that simulated runs repeat: 20 seeds twice, traces compared 
 sim-planted: ## every planted bug is found by its hunt, and nothing is found without it
 	$(CARGO) test --profile sim --features planted-bugs -p continuum-sim --test planted
 
-test-kube: etcd ## the witness's Kubernetes backend, and the suite of the tests' API server, on a real one (built at first: 5 to 10 minutes)
+test-kube: etcd ## the witness's Kubernetes backend, traffic switches, and the suite of the tests' API server, on a real one (built at first: 5 to 10 minutes)
 	@./scripts/ensure-programs.sh make:make dpkg-source:dpkg-dev
 	@program=$$(./scripts/ensure-kube-apiserver.sh) && \
 		CONTINUUM_KUBE_APISERVER=$$program ./scripts/test-rust.sh kube

@@ -7,7 +7,9 @@ use std::time::Duration;
 use continuum_domain::spec::{Durability, Takeover, WitnessLossPolicy};
 use continuum_domain::traffic::DRAIN_DEFAULT;
 use continuum_domain::{RegionId, Timing};
+use serde_json::Value;
 
+use crate::authority::Make;
 use crate::wan::HUB;
 
 /// What the lease of a lab is kept in.
@@ -50,6 +52,49 @@ pub enum LabNames {
     PowerDnsFollow,
     /// Records that the holder's agent writes, as with PowerDNS, at a BIND.
     Bind,
+    /// A Knot, which transfers the zone from the embedded server: that one is its hidden primary.
+    HiddenPrimary,
+    /// As with a hidden primary, and one more name at a BIND and one at a PowerDNS by its HTTP API.
+    Everywhere,
+}
+
+impl LabNames {
+    /// The name servers of others that it takes; clients ask the first one.
+    pub fn makes(self) -> &'static [Make] {
+        match self {
+            Self::Embedded => &[],
+            Self::PowerDns | Self::PowerDnsFollow => &[Make::PowerDns],
+            Self::Bind => &[Make::Bind],
+            Self::HiddenPrimary => &[Make::Knot],
+            Self::Everywhere => &[Make::Knot, Make::Bind, Make::PowerDns],
+        }
+    }
+
+    /// Whether the embedded server runs.
+    pub fn has_embedded(self) -> bool {
+        match self {
+            Self::Embedded | Self::HiddenPrimary | Self::Everywhere => true,
+            Self::PowerDns | Self::PowerDnsFollow | Self::Bind => false,
+        }
+    }
+
+    /// Whether agents write to PowerDNS by its HTTP API.
+    pub fn by_api(self) -> bool {
+        matches!(self, Self::PowerDnsFollow | Self::Everywhere)
+    }
+}
+
+/// A name server that the caller of [`crate::Lab::start`] runs, and a name of the pair there.
+#[derive(Clone, Debug)]
+pub struct NameElsewhere {
+    /// The name; its ttl and addresses are those of the lab's own.
+    pub name: String,
+    /// Its zone.
+    pub zone: String,
+    /// What the spec calls the provider.
+    pub provider: String,
+    /// The `name_provider` of each region's agent, of that name.
+    pub sections: BTreeMap<RegionId, Value>,
 }
 
 /// What `continuum lab` was asked for. The command line maps onto this.
@@ -144,6 +189,8 @@ pub struct LabOptions {
     /// Regions whose member is a CloudNativePG Cluster, by the file that says where its API server is.
     /// The caller runs that server and what makes PostgreSQL of the Cluster.
     pub clusters: BTreeMap<RegionId, PathBuf>,
+    /// More names of the pair, at name servers that the caller runs.
+    pub names_elsewhere: Vec<NameElsewhere>,
     /// The `continuum` binary; found by itself when absent.
     pub binary: Option<PathBuf>,
 }
@@ -171,6 +218,7 @@ impl Default for LabOptions {
             collector: None,
             server_env: BTreeMap::new(),
             clusters: BTreeMap::new(),
+            names_elsewhere: Vec::new(),
             binary: None,
         }
     }

@@ -7,19 +7,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use continuum_domain::RegionId;
-use continuum_domain::spec::{LossApproval, MemberSpec, NamePolicy, NameSpec, PairSpec};
+use continuum_domain::spec::{LossApproval, MemberSpec, PairSpec};
 use continuum_runtime::durable;
 use continuum_runtime::net::TlsFiles;
 use continuum_runtime::seed;
 use serde_json::{Value, json};
 
-use crate::args::{LabNames, LabOptions};
-use crate::authority::{self, Authority};
+use crate::args::LabOptions;
+use crate::authority::{self, Authority, Make};
 use crate::azurite;
 use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, WitnessServer, ZONE};
 use crate::manifest::{Manifest, Part};
@@ -57,33 +56,19 @@ pub fn spec(layout: &Layout, options: &LabOptions) -> PairSpec {
     if let Some(restarts) = options.restarts_in_place {
         spec.restarts_in_place = restarts;
     }
-    spec.names = vec![match options.names {
-        LabNames::Embedded => NameSpec::new(NAME, options.name_ttl),
-        LabNames::PowerDns | LabNames::PowerDnsFollow | LabNames::Bind => {
-            let address = |region: &Region| (region.id.clone(), [region.address.into()].into());
-            let addresses = layout.regions.iter().map(address).collect();
-            let at = (authority::PROVIDER, ZONE);
-            NameSpec::at_provider(NAME, options.name_ttl, at, addresses)
-        }
-    }];
-    if let Some(name) = spec.names.first_mut()
-        && let Some(follow) = layout.follow
-    {
-        name.policy = NamePolicy::Follow;
-        name.health_port = NonZeroU16::new(follow.health_port);
-    }
+    spec.names = authority::names(layout, options);
     spec
 }
 
 /// Writes all files below the layout's directory and lists the parts, none of which runs yet.
 /// The programs are those of the object store and the poolers, where the layout has any, and
-/// `authority` is a name server of others.
+/// `authorities` are the name servers of others.
 pub fn write(
     layout: &Layout,
     options: &LabOptions,
     binary: &Path,
     (azurite, pgbouncer): (Option<&Path>, Option<&Path>),
-    authority: Option<&Authority>,
+    authorities: &[Authority],
 ) -> io::Result<Manifest> {
     durable::write_atomic(&password_file(layout), format!("{}\n", seed::random_id(32)).as_bytes())?;
     let spec = serde_json::to_value(spec(layout, options)).map_err(io::Error::other)?;
@@ -106,9 +91,8 @@ pub fn write(
         durable::write_atomic(&credentials_file(layout), azurite::credentials().as_bytes())?;
         parts.push(azurite::part(layout, program, port));
     }
-    if let Some(authority) = authority {
-        parts.push(authority.part(layout));
-    } else {
+    parts.extend(authorities.iter().map(|authority| authority.part(layout)));
+    if options.names.has_embedded() {
         write_toml(&layout.config_file("dns"), dns(layout, options))?;
         let (dns_port, update_port, _) = &layout.dns;
         let ports = [("dns", *dns_port), ("grpc", *update_port)];
@@ -222,8 +206,8 @@ fn in_region(region: &Region, port: u16) -> String {
 
 /// A region's health URLs: where clients reach PostgreSQL when a name server probes them.
 fn health(layout: &Layout, region: &Region) -> String {
-    match layout.follow {
-        Some(follow) => format!("{}:{}", region.address, follow.health_port),
+    match layout.probed {
+        Some(port) => format!("{}:{port}", region.address),
         None => in_region(region, region.health_port),
     }
 }
@@ -331,9 +315,9 @@ fn witness(layout: &Layout, server: &WitnessServer) -> Value {
 fn dns(layout: &Layout, options: &LabOptions) -> Value {
     let addresses = |region: &Region| (region.id.to_string(), json!([region.address]));
     let addresses: BTreeMap<String, Value> = layout.regions.iter().map(addresses).collect();
-    json!({
+    let mut config = json!({
         "name": "dns",
-        "listen_dns": layout.name_server().to_string(),
+        "listen_dns": layout.embedded().to_string(),
         "listen_rpc": at_hub(layout, layout.dns.1),
         "zone": ZONE,
         "names": [{
@@ -344,7 +328,14 @@ fn dns(layout: &Layout, options: &LabOptions) -> Value {
         }],
         "witness": access(layout),
         "tls": tls(&layout.dns.2),
-    })
+    });
+    if let Some(secondary) = layout.authority(Make::Knot) {
+        let server = json!({ "name": format!("ns1.{ZONE}"), "addresses": [secondary.ip()] });
+        config["name_servers"] = json!([server]);
+        let key_file = layout.transfer_key_file();
+        config["secondaries"] = json!([{ "address": secondary.to_string(), "key_file": key_file }]);
+    }
+    config
 }
 
 fn client(layout: &Layout) -> Value {
@@ -398,12 +389,7 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
     let peers =
         peers.map(|peer| json!({ "region": peer.id, "address": in_region(peer, peer.peer_port) }));
     let directory = layout.region_directory(&region.id);
-    let (names, providers) = match options.names {
-        LabNames::Embedded => (vec![named("dns", at_hub(layout, layout.dns.1))], Vec::new()),
-        LabNames::PowerDns | LabNames::PowerDnsFollow | LabNames::Bind => {
-            (Vec::new(), vec![authority::provider(layout, region)])
-        }
-    };
+    let embedded = options.names.has_embedded().then(|| named("dns", at_hub(layout, layout.dns.1)));
     let guarded = json!({
         "id": PAIR,
         "guard_socket": directory.join("guard.sock"),
@@ -432,8 +418,8 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         "peers": peers.collect::<Vec<_>>(),
         "pairs": guarded,
         "clusters": clusters,
-        "names": names,
-        "name_provider": providers,
+        "names": embedded.into_iter().collect::<Vec<_>>(),
+        "name_provider": authority::providers(layout, options, region),
         "traffic": pooler::section(layout, region),
     })
 }
@@ -472,7 +458,7 @@ mod tests {
         let options = LabOptions { rpo_bytes: None, ..LabOptions::default() };
         let layout = Layout::create(directory.path().to_owned(), &options, None).unwrap();
         let manifest =
-            write(&layout, &options, Path::new("/bin/continuum"), (None, None), None).unwrap();
+            write(&layout, &options, Path::new("/bin/continuum"), (None, None), &[]).unwrap();
         let names: Vec<&str> = manifest.parts.iter().map(|part| part.name.as_str()).collect();
         let expected = [
             "core-1",

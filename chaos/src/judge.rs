@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use continuum_domain::Tick;
 
-use crate::args::LabNames;
 use crate::history::Attempt;
 use crate::lab::{Error, Lab};
 use crate::ledger::{self, Move, Survivors, Verdict};
@@ -48,9 +47,9 @@ impl Lab {
             true => 0,
             false => ledger::tally(exposed, &survivors).lost.len(),
         };
-        let probed = match self.options.names {
-            LabNames::PowerDnsFollow => FOLLOW_PROBES,
-            LabNames::Embedded | LabNames::PowerDns | LabNames::Bind => Duration::ZERO,
+        let probed = match self.layout.probed {
+            Some(_) => FOLLOW_PROBES,
+            None => Duration::ZERO,
         };
         let settle = self.options.name_ttl + PROBE_INTERVAL + probed;
         let answers = self.names().answers();

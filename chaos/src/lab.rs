@@ -115,7 +115,7 @@ impl Lab {
             LabWitness::ObjectStore => Some(azurite::find(&binary).await.map_err(Error::Options)?),
             LabWitness::Server | LabWitness::Servers => None,
         };
-        let authority = authority::find(options.names).map_err(Error::Options)?;
+        let authorities = authority::find(options.names).map_err(Error::Options)?;
         let pgbouncer = match options.pooler {
             true => Some(pooler::find().map_err(Error::Options)?),
             false => None,
@@ -132,11 +132,10 @@ impl Lab {
         };
         let layout = Layout::create(directory, &options, wan.as_ref())
             .map_err(failed("ports, certificates and directories"))?;
-        if let Some(authority) = &authority {
-            authority.prepare(&layout).await.map_err(failed("the name server's zone"))?;
-        }
+        let prepared = authority::prepare(&authorities, &layout).await;
+        prepared.map_err(failed("the name servers' zones"))?;
         let programs = (azurite.as_deref(), pgbouncer.as_deref());
-        let manifest = config::write(&layout, &options, &binary, programs, authority.as_ref())
+        let manifest = config::write(&layout, &options, &binary, programs, &authorities)
             .map_err(failed("configuration files"))?;
         let mut supervisor = Supervisor::new(manifest)?;
         for node in &layout.core {

@@ -13,6 +13,7 @@ use continuum_runtime::net::TlsFiles;
 use continuum_runtime::{Identity, Role};
 
 use crate::args::{LabNames, LabOptions, LabWitness};
+use crate::authority::Make;
 use crate::janitor::DIRECTORY_PREFIX;
 use crate::ports::{Ports, region_address};
 use crate::wan::Wan;
@@ -96,24 +97,19 @@ pub struct Layout {
     pub is_quorum: bool,
     /// Port of the object store, where it is an acceptor.
     pub object_store: Option<u16>,
-    /// The name server's DNS port, gRPC port and certificate.
+    /// The embedded name server's DNS port, gRPC port and certificate.
     pub dns: (u16, u16, TlsFiles),
-    /// Where records are probed instead of written: the port of every agent's health URLs at its
-    /// region's own address, and that of the name server's API.
-    pub follow: Option<Follow>,
+    /// Ports of the name servers of others; clients ask the first one.
+    pub authorities: Vec<(Make, u16)>,
+    /// Port of PowerDNS's API, where agents write by it.
+    pub powerdns_api: Option<u16>,
+    /// Where records are probed instead of written: the port of every agent's health URLs, at its
+    /// region's own address.
+    pub probed: Option<u16>,
     /// The operator's certificate.
     pub operator: TlsFiles,
     /// Regions; the first holds the lease first.
     pub regions: Vec<Region>,
-}
-
-/// Ports of a lab whose names follow by themselves.
-#[derive(Clone, Copy, Debug)]
-pub struct Follow {
-    /// Of the agents' health URLs, the same in each region.
-    pub health_port: u16,
-    /// Of the name server's API.
-    pub api_port: u16,
 }
 
 /// Where a region is.
@@ -201,12 +197,16 @@ impl Layout {
             is_quorum: options.witness.is_quorum(),
             object_store,
             dns: (ports.free()?, ports.free()?, issue(Role::Dns, "dns")?),
-            follow: match options.names {
-                LabNames::PowerDnsFollow => {
-                    Some(Follow { health_port: ports.free_on(&loopback)?, api_port: ports.free()? })
-                }
-                LabNames::Embedded | LabNames::PowerDns | LabNames::Bind => None,
-            },
+            authorities: options
+                .names
+                .makes()
+                .iter()
+                .map(|make| Ok((*make, ports.free()?)))
+                .collect::<io::Result<_>>()?,
+            powerdns_api: options.names.by_api().then(|| ports.free()).transpose()?,
+            probed: (options.names == LabNames::PowerDnsFollow)
+                .then(|| ports.free_on(&loopback))
+                .transpose()?,
             operator: issue(Role::Operator, "lab")?,
             regions,
             directory,
@@ -271,9 +271,26 @@ impl Layout {
         self.directory.join(format!("config/api-{region}.key"))
     }
 
-    /// Where the name server answers.
+    /// The key by which a secondary transfers the zone from the embedded server.
+    pub fn transfer_key_file(&self) -> PathBuf {
+        self.directory.join("config/tsig-transfer.key")
+    }
+
+    /// Where the name server answers that clients ask.
     pub fn name_server(&self) -> SocketAddr {
+        let first = self.authorities.first();
+        first.map_or_else(|| self.embedded(), |(_, port)| SocketAddr::from((self.hub, *port)))
+    }
+
+    /// Where the embedded name server answers, if there is one.
+    pub fn embedded(&self) -> SocketAddr {
         SocketAddr::from((self.hub, self.dns.0))
+    }
+
+    /// Where the name server of a make answers.
+    pub fn authority(&self, make: Make) -> Option<SocketAddr> {
+        let found = self.authorities.iter().find(|(known, _)| *known == make);
+        found.map(|(_, port)| SocketAddr::from((self.hub, *port)))
     }
 
     /// The region with this name.
@@ -327,6 +344,7 @@ mod tests {
         let regions = ["fsn", "hel", "ash"].map(|name| RegionId::new(name).unwrap());
         let options = LabOptions {
             witness: LabWitness::ObjectStore,
+            names: LabNames::Everywhere,
             regions: regions.to_vec(),
             ..LabOptions::default()
         };
@@ -335,6 +353,8 @@ mod tests {
         ports.extend(layout.regions.iter().flat_map(|r| [r.peer_port, r.health_port]));
         ports.extend(layout.witnesses.iter().map(|server| server.port));
         ports.extend(layout.object_store);
+        ports.extend(layout.authorities.iter().map(|(_, port)| *port));
+        ports.extend(layout.powerdns_api);
         ports.extend([layout.postgres_port, layout.dns.0, layout.dns.1]);
         let count = ports.len();
         ports.sort_unstable();

@@ -38,7 +38,8 @@ mod report;
 mod scenario;
 mod supervise;
 
-pub use args::{LabArgs, LabNames, LabOptions, LabWitness};
+pub use args::{LabArgs, LabNames, LabOptions, LabWitness, NameElsewhere};
+pub use authority::Make;
 pub use config::{NAMESPACE, cluster_name};
 pub use janitor::JanitorArgs;
 pub use lab::Lab;

@@ -58,6 +58,10 @@ pub async fn run(args: LabArgs) -> u8 {
         LabNames::Embedded => "a name server",
         LabNames::PowerDns | LabNames::PowerDnsFollow => "a PowerDNS",
         LabNames::Bind => "a BIND",
+        LabNames::HiddenPrimary => "a name server and a Knot that transfers from it",
+        LabNames::Everywhere => {
+            "a name server and a Knot that transfers from it, a BIND, a PowerDNS"
+        }
     };
     progress.line(&format!(
         "starting 3 control nodes, {witness}, {names}, and per region a guard and an agent"

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{Key, NEGATIVE_TTL};
+use super::{Key, Make, NEGATIVE_TTL};
 use crate::layout::{Layout, ZONE};
 
 pub(super) fn command(named: &Path, directory: &Path) -> Vec<String> {
@@ -17,7 +17,7 @@ pub(super) fn prepare(layout: &Layout, directory: &Path, keys: &[Key]) -> io::Re
          ns1 IN A 127.0.0.1\n"
     );
     std::fs::write(directory.join("zone"), zone)?;
-    let server = layout.name_server();
+    let server = layout.authority(Make::Bind).ok_or_else(|| io::Error::other("no port for it"))?;
     let mut text = format!(
         "options {{ directory \"{}\"; listen-on port {} {{ {}; }}; listen-on-v6 {{ none; }};\n\
          pid-file none; session-keyfile none; lock-file none; recursion no;\n\
@@ -31,7 +31,7 @@ pub(super) fn prepare(layout: &Layout, directory: &Path, keys: &[Key]) -> io::Re
     }
     text.push_str(&format!("zone \"{ZONE}\" {{ type primary; file \"zone\"; update-policy {{\n"));
     for key in keys {
-        text.push_str(&format!("  grant {} zonesub ANY;\n", key.region));
+        text.push_str(&format!("  grant {} zonesub ANY;\n", key.name));
     }
     text.push_str("}; };\n");
     std::fs::write(directory.join("named.conf"), text)

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::{Key, NEGATIVE_TTL, missing, program};
+use super::{Key, Make, NEGATIVE_TTL, missing, program};
 use crate::layout::{Layout, ZONE};
 use crate::wan::NETWORKS;
 
@@ -42,7 +42,8 @@ pub(super) async fn prepare(
     let database = directory.join("pdns.sqlite3");
     let mut networks = vec!["127.0.0.0/8"];
     networks.extend(NETWORKS);
-    let server = layout.name_server();
+    let server = layout.authority(Make::PowerDns);
+    let server = server.ok_or_else(|| io::Error::other("no port for it"))?;
     let mut settings = format!(
         "launch=gsqlite3\ngsqlite3-database={}\ngsqlite3-pragma-synchronous=0\n\
          local-address={}\nlocal-port={}\nsocket-dir={}\ndaemon=no\nguardian=no\n\
@@ -53,12 +54,12 @@ pub(super) async fn prepare(
         directory.display(),
         networks.join(","),
     );
-    if let Some(follow) = layout.follow {
+    if let Some(port) = layout.powerdns_api {
         settings.push_str(&format!(
             "enable-lua-records=shared\nlua-health-checks-interval=1\napi=yes\napi-key={api_key}\n\
              webserver=yes\nwebserver-address={}\nwebserver-port={}\nwebserver-allow-from={}\n",
             server.ip(),
-            follow.api_port,
+            port,
             networks.join(","),
         ));
     }
@@ -102,12 +103,12 @@ fn zone(keys: &[Key]) -> String {
     sql.push_str(&meta("SOA-EDIT-DNSUPDATE", "INCREASE"));
     // Every write through the API shows in the serial too.
     sql.push_str(&meta("SOA-EDIT-API", "INCREASE"));
-    for Key { region, secret, .. } in keys {
+    for Key { name, secret, .. } in keys {
         sql.push_str(&format!(
             "INSERT INTO tsigkeys (name, algorithm, secret) VALUES \
-             ('{region}', 'hmac-sha256', '{secret}');\n"
+             ('{name}', 'hmac-sha256', '{secret}');\n"
         ));
-        sql.push_str(&meta("TSIG-ALLOW-DNSUPDATE", region.as_str()));
+        sql.push_str(&meta("TSIG-ALLOW-DNSUPDATE", name));
     }
     sql
 }

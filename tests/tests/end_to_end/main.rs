@@ -11,6 +11,7 @@ mod lab_command;
 mod ledger_takeover;
 mod member_rejoin;
 mod names_elsewhere;
+mod names_everywhere;
 mod names_paused;
 mod pair_pause;
 mod planned_switchover;

@@ -34,11 +34,7 @@ fn at(names: LabNames) -> LabOptions {
 
 /// The name server's part.
 fn server(lab: &Lab) -> &'static str {
-    match lab.options.names {
-        LabNames::Embedded => "dns",
-        LabNames::PowerDns | LabNames::PowerDnsFollow => "powerdns",
-        LabNames::Bind => "bind",
-    }
+    lab.options.names.makes().first().expect("a name server of others").name()
 }
 
 /// The only name of the lab's pair.
@@ -92,7 +88,7 @@ fn is_published(view: &PairView, report: &NameReport, age_ms: u64) -> bool {
 }
 
 /// `continuum` as an operator types it; its exit code and what it printed.
-async fn continuum(lab: &Lab, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn continuum(lab: &Lab, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = tokio::process::Command::new(continuum_chaos::lab::binary().expect("built"));
     command.args(arguments).arg("--config").arg(&lab.manifest().operator_config);
     let done = command.kill_on_drop(true).output().await.expect("it runs");

@@ -82,6 +82,10 @@ pub enum NamesChoice {
     PowerdnsFollow,
     /// At a BIND, which the primary's agent writes to
     Bind,
+    /// At a Knot, which transfers the zone from the embedded name server
+    HiddenPrimary,
+    /// The same, and a name more at a BIND and another at a PowerDNS
+    Everywhere,
 }
 
 impl From<NamesChoice> for LabNames {
@@ -91,6 +95,8 @@ impl From<NamesChoice> for LabNames {
             NamesChoice::Powerdns => LabNames::PowerDns,
             NamesChoice::PowerdnsFollow => LabNames::PowerDnsFollow,
             NamesChoice::Bind => LabNames::Bind,
+            NamesChoice::HiddenPrimary => LabNames::HiddenPrimary,
+            NamesChoice::Everywhere => LabNames::Everywhere,
         }
     }
 }
