@@ -1,6 +1,8 @@
 //! Wire contracts (protobuf), REST types and routes, and the client of the control core.
 
+mod acceptor_report;
 pub mod access;
+mod agent_asks;
 pub mod approvals;
 pub mod ask;
 pub mod audit;
@@ -9,6 +11,7 @@ mod dialect;
 pub mod grpc;
 pub mod heard;
 pub mod link;
+mod member_report;
 pub mod moves;
 mod name_report;
 pub mod openapi;
@@ -20,6 +23,7 @@ pub mod rest;
 pub mod routes;
 pub mod sinks;
 pub mod spec_diff;
+mod switch_report;
 
 /// Generated protobuf and gRPC types.
 pub mod pb {
