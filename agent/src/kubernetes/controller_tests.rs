@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::ClusterMember;
 use crate::core_link::CoreHandle;
+use scripted_core::{ScriptedCore, standing};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -33,130 +34,6 @@ async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> 
         }
     };
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("never: {what}"))
-}
-
-/// What the scripted core has.
-#[derive(Default)]
-struct Kept {
-    specs: BTreeMap<PairId, (u64, PairSpec)>,
-    answers: BTreeMap<String, RegionAnswer>,
-    asks: Vec<RegionAsk>,
-    moves: Vec<String>,
-    /// Answers are not sent.
-    mute: bool,
-    forbids: bool,
-    desks: Vec<CoreDesk>,
-}
-
-#[derive(Clone, Default)]
-struct ScriptedCore(Arc<Mutex<Kept>>);
-
-impl ScriptedCore {
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.0.lock().unwrap()
-    }
-
-    /// A region's agent comes.
-    fn connect(&self) -> (CoreDesk, CoreHandle) {
-        let handle = CoreHandle::new();
-        let (sender, mut receiver) = mpsc::channel(16);
-        handle.connected(Some(sender));
-        let desk = CoreDesk::new(handle.clone());
-        self.kept().desks.push(desk.clone());
-        let (core, own) = (self.clone(), desk.clone());
-        seed::spawn(async move {
-            while let Some(FromAgent::Ask(ask)) = receiver.recv().await {
-                let request = ask.request;
-                let answer = core.answer(ask);
-                if !core.kept().mute {
-                    own.answered(request, answer.into());
-                }
-                core.tell();
-            }
-        });
-        self.tell();
-        (desk, handle)
-    }
-
-    fn tell(&self) {
-        let kept = self.kept();
-        let pairs: BTreeMap<_, _> = kept
-            .specs
-            .iter()
-            .map(|(pair, (version, spec))| (pair.clone(), Some(standing(*version, spec).into())))
-            .collect();
-        for desk in &kept.desks {
-            desk.told(true, pairs.clone());
-        }
-    }
-
-    fn answer(&self, ask: RegionAsk) -> RegionAnswer {
-        let mut kept = self.kept();
-        kept.asks.push(ask.clone());
-        if let Some(answer) = kept.answers.get(&ask.key) {
-            return answer.clone();
-        }
-        let refused = |code: &str| RegionAnswer::Refused {
-            code: code.into(),
-            text: "no".into(),
-            again: false,
-        };
-        if kept.forbids {
-            return refused("forbidden");
-        }
-        let Heard::Understood(wish) = ask.wish else { panic!("not understood") };
-        let answer = match wish {
-            RegionWish::Apply { spec, expected } => {
-                let at = kept.specs.get(&ask.pair).map(|(version, _)| *version);
-                if at != expected {
-                    return refused("precondition-failed");
-                }
-                let version = at.unwrap_or(0) + 1;
-                kept.specs.insert(ask.pair, (version, *spec));
-                RegionAnswer::Applied { version }
-            }
-            RegionWish::Switchover { to } => {
-                kept.moves.push(to.to_string());
-                let operation = format!("op-{}", kept.moves.len());
-                RegionAnswer::Started { operation: OperationId::new(operation).unwrap() }
-            }
-        };
-        kept.answers.insert(ask.key, answer.clone());
-        answer
-    }
-
-    /// Somebody changes the spec there.
-    fn change(&self, change: impl FnOnce(&mut PairSpec)) {
-        if let Some((version, spec)) = self.kept().specs.get_mut(&app()) {
-            *version += 1;
-            change(spec);
-        }
-        self.tell();
-    }
-
-    fn version(&self) -> Option<u64> {
-        self.kept().specs.get(&app()).map(|(version, _)| *version)
-    }
-}
-
-fn standing(version: u64, spec: &PairSpec) -> PairStanding {
-    PairStanding {
-        version,
-        spec: spec.clone().into(),
-        posture: Posture::Protected,
-        reasons: Vec::new(),
-        holder: Some(RegionId::new("fsn").unwrap()),
-        epoch: Some(Epoch(3)),
-        fresh: true,
-        in_sync: Some(spec.members.keys().cloned().collect()),
-        streaming: Some(true),
-        lag_ms: None,
-        lag_bytes: Some(0),
-        operation: None,
-        last_move: None,
-        blocked: BTreeMap::new(),
-        rejoining: Vec::new(),
-    }
 }
 
 fn app() -> PairId {
@@ -509,3 +386,5 @@ mod backups;
 mod footprint;
 #[path = "controller_roles_tests.rs"]
 mod roles;
+#[path = "scripted_core_tests.rs"]
+mod scripted_core;
