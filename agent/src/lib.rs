@@ -23,6 +23,7 @@ mod driver;
 pub mod edges;
 mod effects;
 mod health;
+mod http_client;
 mod journal;
 pub mod kubernetes;
 mod members;

@@ -104,6 +104,31 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How the cluster of a kubeconfig is reached, or that of this pod.
+pub(crate) async fn settings(kubeconfig: Option<&Path>) -> io::Result<Config> {
+    let Some(file) = kubeconfig else {
+        return Config::incluster().map_err(|error| {
+            let why = causes(&error);
+            io::Error::other(format!("not in a cluster, and no kubeconfig is given: {why}"))
+        });
+    };
+    let bad = |error: &dyn std::error::Error| {
+        io::Error::other(format!("{}: {}", file.display(), causes(error)))
+    };
+    let read = Kubeconfig::read_from(file).map_err(|error| bad(&error))?;
+    let options = KubeConfigOptions::default();
+    Config::from_custom_kubeconfig(read, &options).await.map_err(|error| bad(&error))
+}
+
+/// A client by these settings. It asks once: a write that is repeated unseen may find its own first
+/// attempt there and take it for somebody else's.
+pub(crate) fn client(mut settings: Config, connect: Duration) -> io::Result<Client> {
+    settings.default_retry = false;
+    settings.connect_timeout = Some(connect);
+    settings.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
+    Client::try_from(settings).map_err(|error| io::Error::other(causes(&error)))
+}
+
 impl Cluster {
     /// The cluster of the configuration; it is connected to at the first request.
     pub async fn open(config: &KubernetesConfig) -> io::Result<Self> {
@@ -113,30 +138,12 @@ impl Cluster {
 
     /// A client for the cluster of a kubeconfig, or for that of this pod.
     pub async fn connect(kubeconfig: Option<&Path>) -> io::Result<Client> {
-        let settings = match kubeconfig {
-            None => Config::incluster().map_err(io::Error::other)?,
-            Some(file) => {
-                let bad = |error: &dyn std::error::Error| {
-                    io::Error::other(format!("{}: {}", file.display(), causes(error)))
-                };
-                let read = Kubeconfig::read_from(file).map_err(|error| bad(&error))?;
-                let options = KubeConfigOptions::default();
-                Config::from_custom_kubeconfig(read, &options).await.map_err(|error| bad(&error))?
-            }
-        };
-        Self::with(settings, "").map(|cluster| cluster.client)
+        client(settings(kubeconfig).await?, DEADLINE)
     }
 
     /// The cluster of these settings.
-    pub fn with(mut settings: Config, namespace: &str) -> io::Result<Self> {
-        // A write that is repeated unseen may find its own first attempt there and take it for
-        // somebody else's.
-        settings.default_retry = false;
-        settings.connect_timeout = Some(DEADLINE);
-        settings.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
-        let client =
-            Client::try_from(settings).map_err(|error| io::Error::other(causes(&error)))?;
-        Ok(Self { client, namespace: namespace.to_owned() })
+    pub fn with(settings: Config, namespace: &str) -> io::Result<Self> {
+        Ok(Self { client: client(settings, DEADLINE)?, namespace: namespace.to_owned() })
     }
 }
 

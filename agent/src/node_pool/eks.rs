@@ -13,13 +13,13 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use continuum_dns::provider::key_file;
 use continuum_runtime::SharedClock;
-use reqwest::{Client, Method, redirect, retry};
+use reqwest::{Client, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::EksConfig;
 use super::{CALL_DEADLINE, NodePool, PoolError, PoolSeen, Scale, Write, decide};
-use crate::traffic::webhook::explain;
+use crate::http_client::{self, explain};
 
 /// The label with the size it had.
 const DESIRED: &str = "dr.openova.io/desired-before-rest";
@@ -121,15 +121,7 @@ impl Group {
 
 impl NodeGroup {
     pub fn open(at: &EksConfig, clock: SharedClock) -> std::io::Result<Self> {
-        // A redirect would take the signed request to somebody else.
-        let client = Client::builder()
-            .user_agent(concat!("continuum/", env!("CARGO_PKG_VERSION")))
-            .retry(retry::never())
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .timeout(CALL_DEADLINE)
-            .build()
-            .map_err(std::io::Error::other)?;
+        let client = http_client::client(CALL_DEADLINE)?;
         let usual = || format!("https://eks.{}.amazonaws.com", at.region);
         let endpoint = at.endpoint.clone().unwrap_or_else(usual);
         let endpoint = endpoint.trim_end_matches('/');

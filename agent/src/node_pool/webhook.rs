@@ -13,14 +13,15 @@
 
 use async_trait::async_trait;
 use continuum_runtime::SharedClock;
-use reqwest::{Client, Method, redirect, retry};
+use reqwest::{Client, Method};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::config::WebhookConfig;
 use super::{CALL_DEADLINE, NodePool, PoolError, PoolSeen, Scale, decide};
+use crate::http_client::{self, explain};
 use crate::traffic::config::{SECRET_BYTES_MIN, read_secret};
-use crate::traffic::webhook::{explain, signature};
+use crate::traffic::webhook::signature;
 
 pub(super) struct Webhook {
     client: Client,
@@ -54,15 +55,7 @@ impl Webhook {
                 format!("{file}: a secret of {SECRET_BYTES_MIN} bytes or more is accepted");
             return Err(std::io::Error::other(problem));
         }
-        // A redirect would take the signed body to somebody else.
-        let client = Client::builder()
-            .user_agent(concat!("continuum/", env!("CARGO_PKG_VERSION")))
-            .retry(retry::never())
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .timeout(CALL_DEADLINE)
-            .build()
-            .map_err(std::io::Error::other)?;
+        let client = http_client::client(CALL_DEADLINE)?;
         Ok(Self { client, pool: at.name.clone(), url: at.url.clone(), secret, clock })
     }
 

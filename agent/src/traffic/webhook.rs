@@ -18,13 +18,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use continuum_runtime::SharedClock;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{Client, redirect, retry};
+use reqwest::Client;
 use serde_json::json;
 use sha2::Sha256;
 
 use super::config::{SECRET_BYTES_MIN, WebhookConfig, read_secret};
 use super::memory::may_point;
 use super::{Held, Pointing, Seen, SwitchError, TrafficSwitch};
+use crate::http_client::{self, explain};
 
 /// Longest time one request may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(3);
@@ -56,15 +57,7 @@ impl Webhook {
             );
             return Err(std::io::Error::other(problem));
         }
-        // A redirect would take the signed body to somebody else.
-        let client = Client::builder()
-            .user_agent(concat!("continuum/", env!("CARGO_PKG_VERSION")))
-            .retry(retry::never())
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .timeout(REQUEST_DEADLINE)
-            .build()
-            .map_err(std::io::Error::other)?;
+        let client = http_client::client(REQUEST_DEADLINE)?;
         Ok(Self { client, url: config.url.clone(), secret, clock, told: Mutex::default() })
     }
 }
@@ -130,18 +123,6 @@ impl TrafficSwitch for Webhook {
 
     async fn end_stale(&self) -> Result<(), SwitchError> {
         Ok(())
-    }
-}
-
-/// An error with its cause, and without the URL, which may hold a token.
-pub(crate) fn explain(error: &reqwest::Error, deadline: Duration) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match error.is_timeout() {
-        true => format!("no answer in {deadline:?}"),
-        false => innermost.to_string(),
     }
 }
 

@@ -6,17 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, header};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use http::{Method, Request, header};
+use kube::Client;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use crate::http_client::innermost;
+use crate::kubernetes::client::{self, MANAGER};
 use crate::traffic::{CALL_DEADLINE, SwitchError};
-
-const USER_AGENT: &str = concat!("continuum/", env!("CARGO_PKG_VERSION"));
-/// Whom the API server notes as the writer of what is written here.
-const FIELD_MANAGER: &str = "continuum";
 
 /// Why an API server did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +81,7 @@ impl Site {
 
     /// Changes an object by a JSON patch, all of it or nothing.
     pub async fn patch(&self, path: &str, operations: &[Value]) -> Result<Value, SiteError> {
-        let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+        let path = format!("{path}?fieldManager={MANAGER}");
         let body = Value::from(operations.to_vec());
         let asked = self.ask(Method::PATCH, &path, "application/json-patch+json", Some(body));
         asked.await.map_err(|answer| match answer {
@@ -95,7 +92,7 @@ impl Site {
 
     /// Makes an object, of the collection at `path`.
     pub async fn create(&self, path: &str, object: Value) -> Result<Value, SiteError> {
-        let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+        let path = format!("{path}?fieldManager={MANAGER}");
         let asked = self.ask(Method::POST, &path, "application/json", Some(object));
         asked.await.map_err(|answer| match answer {
             Answer::NotFound => SiteError::Refused("its namespace or its kind is not there".into()),
@@ -155,36 +152,12 @@ impl From<kube::Error> for Answer {
     }
 }
 
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
+/// Nobody watches here, so that an answer that does not go on has an end too.
 async fn make(kubeconfig: Option<&Path>) -> Result<Client, SiteError> {
-    let problem = |error: &dyn std::error::Error| {
-        SiteError::Refused(match kubeconfig {
-            Some(file) => format!("{}: {}", file.display(), innermost(error)),
-            None => format!("not in a cluster, and no kubeconfig is given: {}", innermost(error)),
-        })
-    };
-    let mut config = match kubeconfig {
-        Some(file) => {
-            let read = Kubeconfig::read_from(file).map_err(|error| problem(&error))?;
-            let options = KubeConfigOptions::default();
-            let made = Config::from_custom_kubeconfig(read, &options).await;
-            made.map_err(|error| problem(&error))?
-        }
-        None => Config::incluster().map_err(|error| problem(&error))?,
-    };
-    // Whoever asks decides whether to ask again, and by what it knows then.
-    config.default_retry = false;
-    config.connect_timeout = Some(CALL_DEADLINE);
-    config.write_timeout = Some(CALL_DEADLINE);
-    config.read_timeout = Some(CALL_DEADLINE + Duration::from_secs(1));
-    config.reset_reader_on_write = true;
-    config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-    Client::try_from(config).map_err(|error| problem(&error))
+    let refused = |error: std::io::Error| SiteError::Refused(error.to_string());
+    let mut settings = client::settings(kubeconfig).await.map_err(refused)?;
+    settings.write_timeout = Some(CALL_DEADLINE);
+    settings.read_timeout = Some(CALL_DEADLINE + Duration::from_secs(1));
+    settings.reset_reader_on_write = true;
+    client::client(settings, CALL_DEADLINE).map_err(refused)
 }
