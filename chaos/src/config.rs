@@ -397,9 +397,13 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         "postgres_socket_directory": directory.join("postgresql/run"),
         "replication_password_file": password_file(layout),
     });
-    let (guarded, clusters) = match options.clusters.get(&region.id) {
-        None => (vec![guarded], Vec::new()),
-        Some(kubeconfig) => (Vec::new(), vec![cluster(layout, region, kubeconfig)]),
+    let (guarded, clusters, asleep) = match options.clusters.get(&region.id) {
+        None => (vec![guarded], Vec::new(), Vec::new()),
+        Some(kubeconfig) => (
+            Vec::new(),
+            vec![cluster(layout, region, kubeconfig)],
+            vec![hibernated(region, kubeconfig)],
+        ),
     };
     json!({
         "region": region.id,
@@ -418,6 +422,7 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         "peers": peers.collect::<Vec<_>>(),
         "pairs": guarded,
         "clusters": clusters,
+        "at_rest": { "hibernate": asleep },
         "names": embedded.into_iter().collect::<Vec<_>>(),
         "name_provider": authority::providers(layout, options, region),
         "traffic": pooler::section(layout, region),
@@ -445,6 +450,16 @@ fn cluster(layout: &Layout, region: &Region, kubeconfig: &Path) -> Value {
         "tls": false,
         "replication_role": "postgres",
         "kubeconfig": kubeconfig,
+    })
+}
+
+/// The Cluster of a region, which sleeps while the pair is paused.
+fn hibernated(region: &Region, kubeconfig: &Path) -> Value {
+    json!({
+        "pair": PAIR,
+        "kubeconfig": kubeconfig,
+        "namespace": NAMESPACE,
+        "cluster": cluster_name(&region.id),
     })
 }
 

@@ -85,6 +85,12 @@ async fn it_ends_well_with_its_name_at_a_powerdns() {
     runs_to_its_end(1, &["--ttl", "3s", "--names", "powerdns"]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: the whole lab once more, with names at every kind of name server"]
+async fn it_ends_well_with_names_at_every_kind_of_name_server() {
+    runs_to_its_end(1, &["--ttl", "3s", "--names", "everywhere"]).await;
+}
+
 /// Starts a lab, ends it by `signal` once its processes run, and requires that nothing is left.
 async fn ended_by(signal: rustix::process::Signal) {
     let temporary = temporary();
