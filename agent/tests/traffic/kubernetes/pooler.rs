@@ -10,8 +10,7 @@ use super::server::{Server, to};
 
 const DB: &str = "/apis/postgresql.cnpg.io/v1/namespaces/shop/poolers/db";
 
-#[tokio::test]
-async fn the_poolers_of_both_regions_keep_the_contract_together() {
+pub async fn the_poolers_of_both_regions_keep_the_contract_together() {
     contract::follows_the_highest_epoch(&mut Both::start().await).await;
     contract::holds_clients_back(&mut Both::start().await).await;
 }
@@ -24,8 +23,7 @@ async fn is_paused(server: &Server) -> bool {
     server.get(DB).await["spec"]["pgbouncer"]["paused"] == true
 }
 
-#[tokio::test]
-async fn what_a_person_paused_stays_so_and_what_a_person_resumed_is_paused_again() {
+pub async fn what_a_person_paused_stays_so_and_what_a_person_resumed_is_paused_again() {
     let server = furnished().await;
     let switch = server.open(&pooler_config(), "one");
     switch.point(&to(7, "fsn")).await.unwrap();
@@ -52,8 +50,7 @@ async fn what_a_person_paused_stays_so_and_what_a_person_resumed_is_paused_again
     assert!(!is_paused(&server).await, "it was ours");
 }
 
-#[tokio::test]
-async fn it_is_held_when_the_operator_says_so_and_not_before() {
+pub async fn it_is_held_when_the_operator_says_so_and_not_before() {
     let server = furnished().await;
     let switch = server.open(&pooler_config(), "one");
     switch.point(&to(7, "fsn")).await.unwrap();
@@ -69,8 +66,7 @@ async fn it_is_held_when_the_operator_says_so_and_not_before() {
     assert!(!is_paused(&server).await);
 }
 
-#[tokio::test]
-async fn a_pooler_of_standbys_is_not_touched() {
+pub async fn a_pooler_of_standbys_is_not_touched() {
     let server = furnished().await;
     server.patch(DB, json!({ "spec": { "type": "ro" } })).await;
     let before = server.get(DB).await;
