@@ -1,16 +1,16 @@
 //! How a pair stands, in one word and with every reason. The same for the API, the command and the
 //! metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use continuum_domain::observation::SqlView;
-use continuum_domain::spec::PairMode;
+use continuum_domain::spec::{PairMode, PairSpec};
 use continuum_domain::{Epoch, PairId, RegionId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::link::MemberRole;
-use crate::rest::{AgedReport, PairView};
+use crate::link::{MemberReport, MemberRole};
+use crate::rest::PairView;
 
 /// A report, or PostgreSQL's answer in it, that is older says nothing of now.
 pub const REPORT_AGE_MS_MAX: u64 = 5_000;
@@ -62,21 +62,59 @@ pub struct Fleet {
     pub pairs: Vec<PairPosture>,
 }
 
+/// What is looked at of a pair to say how it stands. Borrowed: a fleet is judged without a copy of every
+/// report.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    /// Its spec.
+    pub spec: &'a PairSpec,
+    /// Newest known epoch.
+    pub epoch: Option<Epoch>,
+    /// The lease holder by the newest known register; absent when unknown or vacant.
+    pub holder: Option<&'a RegionId>,
+    /// Stopped everywhere, by this region's hand.
+    pub resting: Option<&'a RegionId>,
+    /// Nobody but the holder may hold the pair.
+    pub barred: bool,
+    /// Age of the newest register in milliseconds; absent when none was reported.
+    pub record_age_ms: Option<u64>,
+    /// The in-sync ledger; absent when unknown.
+    pub in_sync: Option<Vec<&'a RegionId>>,
+    /// What each member's agent said last, and how many milliseconds ago; absent when it never did.
+    pub members: BTreeMap<&'a RegionId, Option<(u64, &'a MemberReport)>>,
+    /// Members that go on by an older spec.
+    pub not_understood: BTreeSet<&'a RegionId>,
+    /// Who paused the automation.
+    pub paused_by: Option<&'a str>,
+}
+
+impl<'a> From<&'a PairView> for Known<'a> {
+    fn from(view: &'a PairView) -> Self {
+        let members = view
+            .members
+            .iter()
+            .map(|(region, aged)| (region, aged.as_ref().map(|aged| (aged.age_ms, &aged.report))));
+        Self {
+            spec: &view.spec,
+            epoch: view.epoch,
+            holder: view.holder.as_ref(),
+            resting: view.resting.as_ref(),
+            barred: view.barred,
+            record_age_ms: view.record_age_ms,
+            in_sync: view.in_sync.as_ref().map(|listed| listed.iter().collect()),
+            members: members.collect(),
+            not_understood: view.not_understood.keys().collect(),
+            paused_by: view.automation.as_ref().map(|pause| pause.actor.as_str()),
+        }
+    }
+}
+
 impl Fleet {
     /// The summary of these pairs.
-    pub fn of<'a>(pairs: impl Iterator<Item = (&'a PairView, bool)>) -> Self {
-        let mut fleet = Self::default();
-        for (view, waits) in pairs {
-            let (posture, reasons) = posture(view, waits);
-            *fleet.counts.entry(posture).or_default() += 1;
-            fleet.pairs.push(PairPosture {
-                pair: view.spec.id.clone(),
-                labels: view.spec.labels.clone(),
-                posture,
-                reasons,
-                holder: view.holder.clone(),
-                epoch: view.epoch,
-            });
+    pub fn of(pairs: impl IntoIterator<Item = PairPosture>) -> Self {
+        let mut fleet = Self { counts: BTreeMap::new(), pairs: pairs.into_iter().collect() };
+        for pair in &fleet.pairs {
+            *fleet.counts.entry(pair.posture).or_default() += 1;
         }
         fleet.pairs.sort_by(|a, b| (a.posture, &a.pair).cmp(&(b.posture, &b.pair)));
         fleet
@@ -86,45 +124,77 @@ impl Fleet {
 /// How a pair stands, and every reason that it is not protected. `waits`: an operation on it waits for
 /// an approval.
 pub fn posture(pair: &PairView, waits: bool) -> (Posture, Vec<String>) {
-    let mut found = Vec::new();
-    if waits {
-        found.push((Posture::Blocked, "an operation waits for an approval".into()));
-    }
-    if let Some(by) = pair.resting.as_ref().filter(|_| record_is_fresh(pair)) {
-        return at_rest(pair, by, found);
-    }
-    match (&pair.holder, record_is_fresh(pair)) {
-        (None, true) => {
-            found.push((Posture::Blocked, "nobody holds it: writes are refused".into()));
+    Known::from(pair).posture(waits)
+}
+
+/// Whether the newest register that any agent read tells of now.
+pub fn record_is_fresh(pair: &PairView) -> bool {
+    is_fresh(pair.record_age_ms)
+}
+
+fn is_fresh(record_age_ms: Option<u64>) -> bool {
+    record_age_ms.is_some_and(|age| age <= RECORD_AGE_MS_MAX)
+}
+
+impl Known<'_> {
+    /// The pair's line in the summary of the fleet.
+    pub fn summary(&self, waits: bool) -> PairPosture {
+        let (posture, reasons) = self.posture(waits);
+        PairPosture {
+            pair: self.spec.id.clone(),
+            labels: self.spec.labels.clone(),
+            posture,
+            reasons,
+            holder: self.holder.cloned(),
+            epoch: self.epoch,
         }
-        (None, false) => found.push((Posture::Unknown, "who holds it is not known".into())),
-        (Some(holder), known) => {
-            if !known {
-                let text = "its register was not read lately: holder and ledger may have changed";
-                found.push((Posture::Unknown, text.into()));
+    }
+
+    /// How the pair stands, and every reason that it is not protected. `waits`: an operation on it
+    /// waits for an approval.
+    pub fn posture(&self, waits: bool) -> (Posture, Vec<String>) {
+        let mut found = Vec::new();
+        if waits {
+            found.push((Posture::Blocked, "an operation waits for an approval".into()));
+        }
+        let is_known = is_fresh(self.record_age_ms);
+        if let Some(by) = self.resting.filter(|_| is_known) {
+            return at_rest(self, by, found);
+        }
+        match (self.holder, is_known) {
+            (None, true) => {
+                found.push((Posture::Blocked, "nobody holds it: writes are refused".into()));
             }
-            found.extend(of_holder(pair, holder));
+            (None, false) => found.push((Posture::Unknown, "who holds it is not known".into())),
+            (Some(holder), known) => {
+                if !known {
+                    let text =
+                        "its register was not read lately: holder and ledger may have changed";
+                    found.push((Posture::Unknown, text.into()));
+                }
+                found.extend(of_holder(self, holder));
+            }
         }
+        for region in self.spec.members.keys() {
+            found.extend(of_member(self, region));
+        }
+        found.extend(of_redundancy(self));
+        let worst = found.iter().map(|(posture, _)| *posture).min().unwrap_or(Posture::Protected);
+        found.sort_by_key(|(posture, _)| *posture);
+        (worst, found.into_iter().map(|(_, reason)| reason).collect())
     }
-    for region in pair.spec.members.keys() {
-        found.extend(of_member(pair, region));
-    }
-    found.extend(of_redundancy(pair));
-    let worst = found.iter().map(|(posture, _)| *posture).min().unwrap_or(Posture::Protected);
-    found.sort_by_key(|(posture, _)| *posture);
-    (worst, found.into_iter().map(|(_, reason)| reason).collect())
 }
 
 /// A pair that rests has no redundancy to judge. What is told is where PostgreSQL is not known to stand
 /// still.
 fn at_rest(
-    pair: &PairView,
+    pair: &Known<'_>,
     by: &RegionId,
     mut found: Vec<(Posture, String)>,
 ) -> (Posture, Vec<String>) {
     found.push((Posture::Paused, format!("paused: {by} stopped it; resume it when it is needed")));
     for region in pair.spec.members.keys() {
-        match fresh(pair, region).map(|aged| aged.report.role) {
+        match fresh(pair, region).map(|(_, report)| report.role) {
             Some(MemberRole::Resting) => {}
             Some(MemberRole::Unknown) => {
                 found.push((Posture::Unknown, format!("{region}: in a state that is not known")));
@@ -138,29 +208,24 @@ fn at_rest(
     (worst, found.into_iter().map(|(_, reason)| reason).collect())
 }
 
-fn fresh<'a>(pair: &'a PairView, region: &RegionId) -> Option<&'a AgedReport> {
-    let aged = pair.members.get(region)?.as_ref()?;
-    (aged.age_ms <= REPORT_AGE_MS_MAX).then_some(aged)
-}
-
-/// Whether the newest register that any agent read tells of now.
-pub fn record_is_fresh(pair: &PairView) -> bool {
-    pair.record_age_ms.is_some_and(|age| age <= RECORD_AGE_MS_MAX)
+/// A member's report that tells of now, and its age.
+fn fresh<'a>(pair: &Known<'a>, region: &RegionId) -> Option<(u64, &'a MemberReport)> {
+    let told = *pair.members.get(region)?;
+    told.filter(|(age_ms, _)| *age_ms <= REPORT_AGE_MS_MAX)
 }
 
 /// What the holder's PostgreSQL said lately.
-fn holders_sql(pair: &PairView) -> Option<&SqlView> {
-    let aged = fresh(pair, pair.holder.as_ref()?)?;
-    let (sql, age) = aged.report.sql.as_ref()?;
-    (age.saturating_add(aged.age_ms) <= REPORT_AGE_MS_MAX).then_some(sql)
+fn holders_sql<'a>(pair: &Known<'a>) -> Option<&'a SqlView> {
+    let (age_ms, report) = fresh(pair, pair.holder?)?;
+    let (sql, age) = report.sql.as_ref()?;
+    (age.saturating_add(age_ms) <= REPORT_AGE_MS_MAX).then_some(sql)
 }
 
-fn of_holder(pair: &PairView, holder: &RegionId) -> Option<(Posture, String)> {
+fn of_holder(pair: &Known<'_>, holder: &RegionId) -> Option<(Posture, String)> {
     // Silence is told of the member.
-    let aged = fresh(pair, holder)?;
-    let report = &aged.report;
+    let (age_ms, report) = fresh(pair, holder)?;
     let role = match report.role {
-        MemberRole::Primary => return of_primary(pair, holder, aged),
+        MemberRole::Primary => return of_primary(pair, holder, (age_ms, report)),
         MemberRole::Unknown => "in a state that is not known",
         MemberRole::Promoting => "still on its way to accept writes",
         MemberRole::Fenced => "stopped to keep the invariant",
@@ -176,12 +241,16 @@ fn of_holder(pair: &PairView, holder: &RegionId) -> Option<(Posture, String)> {
 }
 
 /// A holder whose agent says that PostgreSQL accepts writes: PostgreSQL itself must have said so too.
-fn of_primary(pair: &PairView, holder: &RegionId, aged: &AgedReport) -> Option<(Posture, String)> {
+fn of_primary(
+    pair: &Known<'_>,
+    holder: &RegionId,
+    (age_ms, report): (u64, &MemberReport),
+) -> Option<(Posture, String)> {
     if holders_sql(pair).is_none() {
         return Some((Posture::Unknown, format!("{holder}: PostgreSQL did not answer lately")));
     }
     let stall_ms = u64::try_from(pair.spec.write_stall_timeout.as_millis()).unwrap_or(u64::MAX);
-    match aged.report.write_probe_age_ms.map(|age| age.saturating_add(aged.age_ms)) {
+    match report.write_probe_age_ms.map(|age| age.saturating_add(age_ms)) {
         None => Some((Posture::Unknown, format!("{holder}: no write has reached its disk yet"))),
         Some(age) if age > stall_ms => {
             Some((Posture::Blocked, format!("{holder}: no write reached its disk for {age} ms")))
@@ -190,16 +259,15 @@ fn of_primary(pair: &PairView, holder: &RegionId, aged: &AgedReport) -> Option<(
     }
 }
 
-fn of_member(pair: &PairView, region: &RegionId) -> Vec<(Posture, String)> {
-    let is_holder = pair.holder.as_ref() == Some(region);
-    let Some(aged) = fresh(pair, region) else {
-        let age = pair.members.get(region).and_then(|aged| Some(aged.as_ref()?.age_ms));
+fn of_member(pair: &Known<'_>, region: &RegionId) -> Vec<(Posture, String)> {
+    let is_holder = pair.holder == Some(region);
+    let Some((_, report)) = fresh(pair, region) else {
+        let age = pair.members.get(region).and_then(|told| Some(told.as_ref()?.0));
         let since = age.map_or("never since this leader came".into(), |ms| format!("{ms} ms ago"));
         let posture = if is_holder { Posture::Unknown } else { Posture::AtRisk };
         return vec![(posture, format!("{region}: its agent reported {since}"))];
     };
     let mut found = Vec::new();
-    let report = &aged.report;
     let worse = if is_holder { Posture::Blocked } else { Posture::AtRisk };
     if let Some(blocked) = &report.blocked {
         found.push((worse, format!("{region}: {}", blocked.code)));
@@ -216,27 +284,27 @@ fn of_member(pair: &PairView, region: &RegionId) -> Vec<(Posture, String)> {
     if !report.witness_reachable {
         found.push((Posture::AtRisk, format!("{region}: the witness is out of its reach")));
     }
-    if pair.not_understood.contains_key(region) {
+    if pair.not_understood.contains(region) {
         found.push((Posture::AtRisk, format!("{region}: goes on by an older spec")));
     }
     found
 }
 
 /// A listed standby that does not stream holds commits up, and takes over later than it should.
-fn of_listed(pair: &PairView, listed: &[RegionId]) -> Vec<(Posture, String)> {
+fn of_listed(pair: &Known<'_>, listed: &[&RegionId]) -> Vec<(Posture, String)> {
     // A primary that does not answer is told of the holder.
     let Some(sql) = holders_sql(pair) else { return Vec::new() };
-    let away = |region: &&RegionId| {
-        pair.holder.as_ref() != Some(*region)
-            && !sql.standbys.get(*region).is_some_and(|standby| standby.streaming)
+    let away = |region: &&&RegionId| {
+        pair.holder != Some(**region)
+            && !sql.standbys.get(**region).is_some_and(|standby| standby.streaming)
     };
-    let told = |region: &RegionId| {
+    let told = |region: &&RegionId| {
         (Posture::AtRisk, format!("{region}: in the ledger, and does not stream"))
     };
     listed.iter().filter(away).map(told).collect()
 }
 
-fn of_redundancy(pair: &PairView) -> Vec<(Posture, String)> {
+fn of_redundancy(pair: &Known<'_>) -> Vec<(Posture, String)> {
     let mut found = Vec::new();
     let at_risk = |text: String| (Posture::AtRisk, text);
     if !pair.spec.durability.is_synchronous() {
@@ -253,8 +321,8 @@ fn of_redundancy(pair: &PairView) -> Vec<(Posture, String)> {
     if pair.barred {
         found.push(at_risk("nobody may take over: its register is paused".into()));
     }
-    if let Some(pause) = &pair.automation {
-        found.push(at_risk(format!("automation is paused by {}", pause.actor)));
+    if let Some(actor) = pair.paused_by {
+        found.push(at_risk(format!("automation is paused by {actor}")));
     }
     match pair.spec.mode {
         PairMode::Automatic => {}

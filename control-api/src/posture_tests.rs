@@ -153,7 +153,7 @@ fn the_worst_come_first() {
     let (well, lost) = (pair(&[]), pair(&[("/holder", Value::Null)]));
     let mut other = well.clone();
     other.spec.id = "blog".parse().expect("a name");
-    let fleet = Fleet::of([(&well, false), (&other, false), (&lost, false)].into_iter());
+    let fleet = Fleet::of([&well, &other, &lost].map(|view| Known::from(view).summary(false)));
     let order: Vec<_> = fleet.pairs.iter().map(|one| (one.posture, one.pair.as_str())).collect();
     let protected = Posture::Protected;
     assert_eq!(order, [(Posture::Blocked, "shop"), (protected, "blog"), (protected, "shop")]);

@@ -20,7 +20,7 @@ pub use crate::moves::{
     Started, SwitchoverRequest,
 };
 pub use crate::posture::{
-    Fleet, PairPosture, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,
+    Fleet, Known, PairPosture, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,
 };
 
 /// Version prefix of every route.

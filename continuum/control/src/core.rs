@@ -20,6 +20,7 @@ use continuum_witness::{Answer, RegisterStore};
 use tokio::sync::Semaphore;
 
 use crate::api::door::Door;
+use crate::api::fanout::Fanout;
 use crate::archive::Archive;
 use crate::config::CoreConfig;
 use crate::crash::CrashPoint;
@@ -48,6 +49,8 @@ pub struct Core {
     pub(crate) onlooker: Option<Onlooker>,
     /// Streams of events that may still be opened here.
     pub(crate) streams: Arc<Semaphore>,
+    /// What their readers share.
+    pub(crate) fanout: Fanout,
     /// Requests that were answered here.
     pub(crate) requests: Requests,
     /// Who called how often.

@@ -25,6 +25,7 @@ pub mod crash;
 mod link;
 mod metrics;
 pub mod outbox;
+mod picture;
 mod plan;
 pub mod raft;
 mod rejoin;

@@ -26,6 +26,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::door::Door;
+use crate::api::fanout::Fanout;
 use crate::api::{forward, grpc};
 use crate::archive::{self, Archive};
 use crate::cells::{NodeCells, OwnCells};
@@ -200,6 +201,7 @@ pub async fn serve_edges(
         crash,
         onlooker,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        fanout: Fanout::default(),
         requests: Requests::default(),
         door,
         archive: Archive::new(archive),

@@ -4,7 +4,7 @@ use crate::reported::{Reported, region};
 fn viewed(pair: &Reported) -> TakeoverView {
     let reports = pair.reports();
     let newest = reports.newest_record();
-    view(&pair.spec, newest.as_ref().map(|(_, record, age)| (record, *age)), &reports)
+    view(&pair.spec, newest.map(|(_, record, age)| (record, age)), &reports)
 }
 
 fn told(pair: &Reported) -> (Option<Takeover>, Vec<String>) {

@@ -1,19 +1,16 @@
-//! What the core knows of a pair, from the agents' reports: for the API, for plans and for the
-//! runner. Every piece carries its age; what is not known stays unknown (I7).
+//! What the core knows of a pair, from the agents' reports: for plans, for the runner and for pictures.
+//! Every piece carries its age; what is not known stays unknown (I7).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use continuum_control_api::link::{MemberReport, MemberRole};
-use continuum_control_api::rest::{AgedAcceptors, AgedReport, AgedSwitches, PairView};
 use continuum_domain::candidate::{CandidateFacts, REPORT_AGE_MS_MAX};
-use continuum_domain::mutation::{Bug, planted};
 use continuum_domain::observation::SqlView;
 use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, PairRecord, RegionId, Tick, Version};
 
 use crate::link::registry::{Links, millis};
-use crate::state::CoreState;
-use crate::takeover;
 
 /// Whether a member accepts writes is taken from reports no older than this.
 pub const WRITABLE_AGE_MS_MAX: u64 = 2_000;
@@ -22,7 +19,7 @@ pub const SQL_AGE_MS_MAX: u64 = 5_000;
 
 /// The reports on one pair.
 pub struct Reports {
-    members: BTreeMap<RegionId, Option<(u64, MemberReport)>>,
+    members: BTreeMap<RegionId, Option<(u64, Arc<MemberReport>)>>,
 }
 
 impl Reports {
@@ -39,8 +36,14 @@ impl Reports {
         Self { members }
     }
 
-    fn get(&self, region: &RegionId) -> Option<&(u64, MemberReport)> {
-        self.members.get(region)?.as_ref()
+    /// What each member's agent said last, and how many milliseconds ago.
+    pub fn members(&self) -> impl Iterator<Item = (&RegionId, Option<(u64, &MemberReport)>)> {
+        self.members.keys().map(|region| (region, self.get(region)))
+    }
+
+    fn get(&self, region: &RegionId) -> Option<(u64, &MemberReport)> {
+        let (age, report) = self.members.get(region)?.as_ref()?;
+        Some((*age, report))
     }
 
     fn fresh(&self, region: &RegionId, age_max: u64) -> Option<&MemberReport> {
@@ -54,13 +57,13 @@ impl Reports {
     }
 
     /// The newest register any agent read: highest version, then least age.
-    pub fn newest_record(&self) -> Option<(Version, PairRecord, u64)> {
+    pub fn newest_record(&self) -> Option<(Version, &PairRecord, u64)> {
         self.members
             .values()
             .flatten()
             .filter_map(|(age, report)| {
                 let (version, record, inner) = report.record.as_ref()?;
-                Some((*version, record.clone(), age.saturating_add(*inner)))
+                Some((*version, record, age.saturating_add(*inner)))
             })
             .max_by_key(|(version, _, age)| (*version, std::cmp::Reverse(*age)))
     }
@@ -140,7 +143,7 @@ impl Reports {
         });
         CandidateFacts {
             priority,
-            report_age_ms: Some(*age),
+            report_age_ms: Some(age),
             data_directory: report.data_directory.clone(),
             flush,
             lag_bytes,
@@ -152,7 +155,7 @@ impl Reports {
             witness_reachable: Some(report.witness_reachable),
             session_remaining_ms: report
                 .session_remaining_ms
-                .map(|remaining| remaining.saturating_sub(*age)),
+                .map(|remaining| remaining.saturating_sub(age)),
             fenced: report.fenced.clone(),
             blocked: report.blocked.as_ref().map(|blocked| blocked.code.clone()),
             hindrances: report
@@ -161,80 +164,5 @@ impl Reports {
                 .map(|one| format!("{}: {}", one.code, one.meaning))
                 .collect(),
         }
-    }
-}
-
-/// A pair with everything known of it.
-pub fn pair_view(
-    state: &CoreState,
-    links: &Links,
-    (pair, version, spec): (&PairId, u64, &PairSpec),
-    (now, now_ms): (Tick, i64),
-) -> PairView {
-    let reports = Reports::collect(links, pair, spec, now);
-    let record = reports.newest_record();
-    let journalled = state.pair(pair).and_then(|known| known.newest_epoch());
-    // The journals may know a newer epoch than any register read that was reported; its holder and
-    // ledger are then not taken from the older register.
-    let behind = match (&record, &journalled) {
-        (Some((_, record, _)), Some((epoch, _))) => record.epoch < *epoch,
-        _ => false,
-    };
-    let record = record.filter(|_| !behind);
-    let epoch = record.as_ref().map(|(_, record, _)| record.epoch);
-    let newest = record.as_ref().map(|(_, record, age)| (record, *age));
-    let takeover = takeover::view(spec, newest, &reports);
-    PairView {
-        spec: spec.clone(),
-        version,
-        epoch: epoch.or_else(|| journalled.map(|(epoch, _)| epoch)),
-        holder: match &record {
-            Some((_, record, _)) => record.holder.clone(),
-            None => journalled.map(|(_, known)| known.holder.clone()),
-        },
-        resting: record.as_ref().and_then(|(_, record, _)| record.resting().cloned()),
-        barred: record.as_ref().is_some_and(|(_, one, _)| one.paused && one.holder.is_some()),
-        record_age_ms: record.as_ref().map(|(_, _, age)| *age),
-        in_sync: record.as_ref().map(|(_, record, _)| record.in_sync.keys().cloned().collect()),
-        members: reports
-            .members
-            .into_iter()
-            .map(|(region, report)| {
-                let shown = |(age, report)| {
-                    let age_ms = if planted(Bug::AgeNotShown) { 0 } else { age };
-                    AgedReport { age_ms, report }
-                };
-                (region, report.map(shown))
-            })
-            .collect(),
-        not_understood: spec
-            .members
-            .keys()
-            .filter_map(|region| Some((region.clone(), links.not_understood(region, pair)?)))
-            .collect(),
-        acceptors: spec
-            .members
-            .keys()
-            .filter_map(|region| {
-                let (age, acceptors) = links.acceptors(region, now)?;
-                Some((region.clone(), AgedAcceptors { age_ms: millis(age), acceptors }))
-            })
-            .collect(),
-        traffic: spec
-            .members
-            .keys()
-            .filter_map(|region| {
-                let (age, mut switches) = links.traffic(region, now)?;
-                switches.retain(|_, switch| switch.pair == *pair);
-                let told = AgedSwitches { age_ms: millis(age), switches };
-                (!told.switches.is_empty()).then(|| (region.clone(), told))
-            })
-            .collect(),
-        automation: state
-            .pauses(now_ms)
-            .into_iter()
-            .find(|pause| pause.pair.as_ref().is_none_or(|only| only == pair)),
-        operation: state.under_way_on(pair).map(|operation| operation.id.clone()),
-        takeover,
     }
 }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod disk;
 pub mod durable;
 pub mod edge;
+mod handshakes;
 pub mod identity;
 pub mod logging;
 pub mod metrics;

@@ -24,11 +24,12 @@ use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::clock::{BootClock, Clock};
+use crate::handshakes::Unfinished;
 use crate::identity::Identity;
 use crate::rotation::{Credentials, Rotating, ends_ms};
 use crate::seed;
 
-/// How long a TLS handshake may take before the connection is dropped.
+/// How long a TLS handshake may take with somebody who is dialled: it is another one's turn then.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Accepted connections that wait to be served; more are held back in the kernel.
 const ACCEPTED_MAX: usize = 64;
@@ -311,14 +312,16 @@ async fn accept_loop(
     (credentials, choice): (Arc<Rotating>, Choice),
     sender: mpsc::Sender<Accepted>,
 ) {
+    let mut unfinished = Unfinished::default();
     while let Some((tcp, remote)) = accept_next(&listener, &sender).await {
+        let place = unfinished.place().await;
         let acceptor = tokio_rustls::TlsAcceptor::from(choice(&credentials.current()));
         let sender = sender.clone();
         seed::spawn(async move {
             if let Err(error) = tcp.set_nodelay(true) {
                 tracing::debug!(%remote, %error, "nodelay not set");
             }
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await {
+            match place.carry_out(acceptor.accept(tcp)).await {
                 Ok(Ok(stream)) => {
                     let certificates = stream.get_ref().1.peer_certificates();
                     let identity =
@@ -330,7 +333,7 @@ async fn accept_loop(
                     }
                 }
                 Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake refused"),
-                Err(_) => tracing::debug!(%remote, "TLS handshake timed out"),
+                Err(why) => tracing::debug!(%remote, ?why, "TLS handshake given up"),
             }
         });
     }

@@ -1,19 +1,14 @@
 //! From requests to [`Api`] and back.
 
-use std::convert::Infallible;
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use continuum_domain::{OperationId, PairId};
-use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::Handle;
 use super::extract::{Id, Order, Params, Sight};
+use super::{Handle, sse};
 use crate::ask::entity_tag;
 use crate::openapi;
 use crate::problem::ApiError;
@@ -25,8 +20,6 @@ use crate::rest::{
     ResumePairRequest, RollbackRequest, SpecVersion, Started, SwitchoverRequest, VerifyQuery,
 };
 
-/// A client's library and whatever is between it and us take a silent stream for a dead one.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Says of an export whether people are named in it.
 const PERSONAL_DATA: HeaderName = HeaderName::from_static("continuum-personal-data");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -319,15 +312,7 @@ pub async fn events(
         },
     };
     match api.events(sight, query.pair, resumed.or(query.after)).await {
-        Ok(events) => {
-            let told = events.map(|record| {
-                let text = serde_json::to_string(&record).expect("audit records are plain data");
-                let event = Event::default().id(record.index.to_string()).event(record.action);
-                Ok::<_, Infallible>(event.data(text))
-            });
-            let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-            Sse::new(told).keep_alive(keep_alive).into_response()
-        }
+        Ok(events) => sse::answer(events),
         Err(error) => error.into_response(),
     }
 }

@@ -39,6 +39,7 @@ mod handlers;
 mod needs;
 #[cfg(test)]
 mod needs_tests;
+mod sse;
 mod table;
 
 pub use access::AccessApi;
@@ -46,13 +47,15 @@ pub use approvals::ApprovalApi;
 pub use endpoint::{Answer, Endpoint};
 pub use extract::{IDEMPOTENCY_KEY, Principal, Sight, request_key};
 pub use needs::{Asked, Demand, Need, Place, Target, demands, needs, verb};
+pub use sse::event;
 pub use table::endpoints;
 
 /// Largest request body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Records of the audit chain as they are made, in order and without a gap.
-pub type Events = Pin<Box<dyn Stream<Item = AuditRecord> + Send>>;
+/// Records of the audit chain as they are made, in order and without a gap, each as [`event`] writes it.
+/// A piece holds one or more whole ones.
+pub type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// An export on its way: media type, and its text piece by piece.
 pub struct Export {

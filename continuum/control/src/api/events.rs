@@ -1,8 +1,8 @@
 //! The audit chain as it grows, from what this node has applied.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use continuum_control_api::rest::AuditRecord;
 use continuum_control_api::routes::{ApiError, Events, Sight};
 use continuum_domain::PairId;
@@ -10,8 +10,10 @@ use continuum_domain::access::{Caller, Over, Power};
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::fanout::Place;
 use super::look;
 use crate::core::Core;
+use crate::server::STREAMS_MAX;
 use crate::state::CoreState;
 
 /// Records taken at once.
@@ -24,7 +26,9 @@ struct Follower {
     pair: Option<PairId>,
     /// Position of the newest record that was looked at.
     last: u64,
-    ready: VecDeque<AuditRecord>,
+    /// Whether there may be records after it already.
+    more: bool,
+    place: Place,
     _stream: OwnedSemaphorePermit,
 }
 
@@ -51,7 +55,8 @@ pub(super) fn follow(
         caller: sight.caller,
         pair,
         last,
-        ready: VecDeque::new(),
+        more: true,
+        place: core.fanout.place(),
         _stream: stream,
     };
     Ok(Box::pin(stream::unfold(follower, next)))
@@ -73,40 +78,49 @@ pub(super) fn dropped(after: u64, first: u64) -> ApiError {
     ApiError::new(410, "records-dropped", text)
 }
 
-async fn next(mut follower: Follower) -> Option<(AuditRecord, Follower)> {
+async fn next(mut follower: Follower) -> Option<(Bytes, Follower)> {
     loop {
-        if let Some(record) = follower.ready.pop_front() {
-            return Some((record, follower));
+        if !follower.more {
+            follower.applied.changed().await.ok()?;
+            follower.turn().await;
         }
         // Marked as seen before it is looked at: what comes in between wakes us again.
         follower.applied.borrow_and_update();
-        if !follower.take()? {
-            follower.applied.changed().await.ok()?;
+        if let Some(piece) = follower.take()? {
+            return Some((piece, follower));
         }
     }
 }
 
 impl Follower {
-    /// Takes the next records; whether there were any. `None` where some were dropped before they
-    /// could be told, or where the caller may not read on: the stream ends, and its reader learns of
-    /// the gap or of the end when it resumes.
-    fn take(&mut self) -> Option<bool> {
+    /// Waits until it is this reader's turn: with many of them, not all look at each record at once.
+    async fn turn(&self) {
+        let open = STREAMS_MAX.saturating_sub(self.core.streams.available_permits());
+        let wait = self.place.wait(open, self.core.clock.now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Takes the next records; `Some(None)` where none of them is for the reader. `None` where some were
+    /// dropped before they could be told, or where the caller may not read on: the stream ends, and its
+    /// reader learns of the gap or of the end when it resumes.
+    fn take(&mut self) -> Option<Option<Bytes>> {
         let (last, pair) = (self.last, &self.pair);
         let power = self.core.power(&self.caller).ok()?;
         power.tier(Over::AnyPair)?;
-        let (seen, wanted) = self.core.node.read(|state| {
+        let (seen, piece) = self.core.node.read(|state| {
             let records: Vec<&AuditRecord> = state.audit_after(last).ok()?.take(BATCH).collect();
-            let seen = records.last().map(|record| record.index);
-            let wanted = records
-                .into_iter()
-                .filter(|record| pair.is_none() || record.pair == *pair)
-                .filter(|record| is_seen(state, &power, record))
-                .cloned()
-                .collect::<VecDeque<_>>();
-            Some((seen, wanted))
+            let seen = (records.len(), records.last().map(|record| record.index));
+            let is_wanted = |record: &&AuditRecord| {
+                (pair.is_none() || record.pair == *pair) && is_seen(state, &power, record)
+            };
+            let wanted: Vec<&AuditRecord> = records.into_iter().filter(is_wanted).collect();
+            Some((seen, (!wanted.is_empty()).then(|| self.core.fanout.piece(&wanted))))
         })?;
-        self.last = seen.unwrap_or(self.last);
-        self.ready = wanted;
-        Some(seen.is_some())
+        let (count, last) = seen;
+        self.more = count == BATCH;
+        self.last = last.unwrap_or(self.last);
+        Some(piece)
     }
 }

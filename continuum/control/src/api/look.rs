@@ -7,15 +7,15 @@ use continuum_control_api::rest::{
     REPORT_AGE_MS_MAX, RegionView,
 };
 use continuum_control_api::routes::ApiError;
-use continuum_domain::access::{Power, Selector, Tier};
+use continuum_domain::access::{Power, Selector};
 use continuum_domain::operation::Operation;
 use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::{PairId, RegionId};
 
 use crate::core::Core;
 use crate::link::registry::millis;
+use crate::picture::{Picture, Scene};
 use crate::state::CoreState;
-use crate::view::pair_view;
 
 /// Entries per page when the query names no number.
 const PAGE: usize = 100;
@@ -38,20 +38,23 @@ fn selector(text: Option<&String>) -> Result<Selector, ApiError> {
     text.parse().map_err(|why| refused(format!("selector: {why}")))
 }
 
-/// The pairs that a wish fits, with everything known of them, by name.
-fn views(
+/// What is made of each pair that a caller may see and a wish fits, by name. Whoever answers about more
+/// than one pair goes through here: no pair out of sight is looked at.
+fn each<T>(
     core: &Core,
     power: &Power,
     wanted: impl Fn(&PairId) -> bool,
     selector: &Selector,
-) -> Vec<PairView> {
+    make: impl Fn(&Picture<'_>) -> T,
+) -> Vec<T> {
     let (now, now_ms) = (core.clock.now(), core.now_ms());
     core.node.read(|state| {
+        let scene = Scene::of(state, &core.links, (now, now_ms));
         state
             .specs()
             .filter(|(_, _, spec)| power.sees(&spec.labels))
             .filter(|(pair, _, spec)| wanted(pair) && selector.fits(&spec.labels))
-            .map(|pair| pair_view(state, &core.links, pair, (now, now_ms)))
+            .map(|pair| make(&scene.picture(pair)))
             .collect()
     })
 }
@@ -67,12 +70,16 @@ pub(super) fn sees(state: &CoreState, power: &Power, pair: &PairId) -> bool {
 
 /// All pairs in sight.
 pub(super) fn all(core: &Core, power: &Power) -> Vec<PairView> {
-    views(core, power, |_| true, &Selector::default())
+    each(core, power, |_| true, &Selector::default(), |one: &Picture<'_>| one.view())
 }
 
 /// One pair; whether the caller may see it was decided before.
 pub(super) fn pair(core: &Core, pair: &PairId) -> Option<PairView> {
-    views(core, &Power::everywhere(Tier::Viewer), |one| one == pair, &Selector::default()).pop()
+    let (now, now_ms) = (core.clock.now(), core.now_ms());
+    core.node.read(|state| {
+        let (pair, (version, spec)) = state.named(pair)?;
+        Some(Scene::of(state, &core.links, (now, now_ms)).view((pair, version, spec)))
+    })
 }
 
 /// A page of pairs.
@@ -100,7 +107,8 @@ pub(super) fn pairs(
         format!("limit={limit}&cursor={last}{}", selector.unwrap_or_default())
     });
     let chosen: BTreeSet<PairId> = chosen.into_iter().collect();
-    let items = views(core, power, |pair| chosen.contains(pair), &Selector::default());
+    let chosen = |pair: &PairId| chosen.contains(pair);
+    let items = each(core, power, chosen, &Selector::default(), |one: &Picture<'_>| one.view());
     Ok(Page { items, next })
 }
 
@@ -187,31 +195,13 @@ pub(super) fn fleet(core: &Core, power: &Power, query: &FleetQuery) -> Result<Fl
     let fits = selector(query.selector.as_ref())?;
     let waiting: BTreeSet<PairId> =
         approvals(core, power).into_iter().map(|one| one.pair).collect();
-    let views = views(core, power, |_| true, &fits);
-    Ok(Fleet::of(views.iter().map(|view| (view, waiting.contains(&view.spec.id)))))
+    let summary = |one: &Picture<'_>| one.known().summary(waiting.contains(one.pair()));
+    Ok(Fleet::of(each(core, power, |_| true, &fits, summary)))
 }
 
 /// Who holds what.
 pub(super) fn leases(core: &Core, power: &Power) -> Vec<LeaseView> {
-    all(core, power)
-        .into_iter()
-        .map(|view| {
-            let of_holder = view.holder.as_ref().and_then(|holder| view.members.get(holder));
-            let remaining_ms = of_holder.and_then(|aged| {
-                // An old word tells of no lease now, and 0 would be one that has run out.
-                let aged = aged.as_ref().filter(|aged| aged.age_ms <= REPORT_AGE_MS_MAX)?;
-                Some(aged.report.lease_remaining_ms?.saturating_sub(aged.age_ms))
-            });
-            LeaseView {
-                pair: view.spec.id,
-                epoch: view.epoch,
-                holder: view.holder,
-                record_age_ms: view.record_age_ms,
-                remaining_ms,
-                in_sync: view.in_sync,
-            }
-        })
-        .collect()
+    each(core, power, |_| true, &Selector::default(), |one: &Picture<'_>| one.lease())
 }
 
 /// The regions that pairs have members in.

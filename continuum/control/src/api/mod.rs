@@ -29,6 +29,7 @@ mod approvals;
 pub(crate) mod door;
 mod events;
 mod export;
+pub(crate) mod fanout;
 pub(crate) mod forward;
 mod gate;
 pub(crate) mod grpc;

@@ -135,7 +135,7 @@ fn holder(core: &Core, pair: &PairId) -> Option<RegionId> {
     core.node.read(|state| {
         let (_, spec) = state.spec(pair)?;
         let reports = Reports::collect(&core.links, pair, spec, now);
-        let reported = reports.newest_record().and_then(|(_, record, _)| record.holder);
+        let reported = reports.newest_record().and_then(|(_, record, _)| record.holder.clone());
         reported
             .or_else(|| state.pair(pair)?.newest_epoch().map(|(_, record)| record.holder.clone()))
     })
@@ -159,7 +159,7 @@ fn rank(core: &Core, region: &RegionId, ask: &Ask) -> (bool, Vec<Reason>) {
             .map(|member| (member.clone(), reports.candidate(spec, member, None)))
             .collect();
         let purpose = Purpose::Failover { allow_data_loss: !ask.listed };
-        candidate::choose(&candidates, Some(&record), purpose).best
+        candidate::choose(&candidates, Some(record), purpose).best
     });
     let preferred = better.as_ref() == Some(region);
     let Some(better) = better.filter(|_| !preferred) else { return (preferred, Vec::new()) };

@@ -13,7 +13,6 @@ use continuum_control_api::link::{
     self, FromAgent, JournalEntry, MemberReport, MemberRole, ToAgent,
 };
 use continuum_control_api::pb::LinkFrame;
-use continuum_domain::spec::PairSpec;
 use continuum_domain::{PairId, RegionId, Tick};
 use continuum_runtime::net::Caller;
 use continuum_runtime::{Role, seed};
@@ -26,6 +25,7 @@ use crate::state::{Change, Reply};
 mod grant;
 mod region;
 pub mod registry;
+mod specs;
 mod standing;
 
 pub(crate) use grant::Asks;
@@ -39,10 +39,6 @@ const SPECS_INTERVAL: Duration = Duration::from_secs(1);
 const ENTRIES_MAX: usize = 64;
 /// Requests of a region that are answered at once; an agent has one for each object on its way.
 const ASKS_MAX: usize = 128;
-
-/// What an agent was told last: specs by pair with their versions, and until when (wall clock,
-/// milliseconds) each paused pair is paused.
-type SentSpecs = (BTreeMap<PairId, (u64, PairSpec)>, BTreeMap<PairId, i64>);
 
 /// Checks who calls and starts serving its stream.
 pub(crate) fn accept(
@@ -126,7 +122,7 @@ impl Session {
         let mut applied = self.core.node.watch_applied();
         let mut ticks = tokio::time::interval(SPECS_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut sent = None;
+        let mut sent = specs::Sent::default();
         let mut told = standing::Told::default();
         loop {
             let leads = leadership.borrow_and_update().i_lead;
@@ -157,43 +153,18 @@ impl Session {
                     changed.map_err(|_| Status::unavailable("the node has stopped"))?;
                 }
                 _ = ticks.tick() => {}
+                () = sent.due(), if sent.is_waiting() => {}
                 () = self.outbound.closed() => return Ok(()),
             }
         }
     }
 
     /// Sends the region's specs when they differ from what was sent last.
-    async fn send_specs(&self, sent: &mut Option<SentSpecs>) -> Result<(), Status> {
-        let now_ms = self.core.now_ms();
-        let now = self.core.node.read(|state| {
-            let mine =
-                || state.specs().filter(|(_, _, spec)| spec.members.contains_key(&self.region));
-            let specs: BTreeMap<_, _> = mine()
-                .map(|(pair, version, spec)| {
-                    // Of no use to an agent, and an older one would refuse the spec for it.
-                    let spec = PairSpec { objectives: None, ..spec.clone() };
-                    (pair.clone(), (version, spec))
-                })
-                .collect();
-            let paused_until: BTreeMap<_, _> = mine()
-                .filter_map(|(pair, ..)| {
-                    Some((pair.clone(), state.pause_of(pair, now_ms)?.until_ms))
-                })
-                .collect();
-            (specs, paused_until)
-        });
-        if sent.as_ref() == Some(&now) {
-            return Ok(());
+    async fn send_specs(&self, sent: &mut specs::Sent) -> Result<(), Status> {
+        match sent.news(&self.core, &self.region) {
+            Some(message) => self.send(&message).await,
+            None => Ok(()),
         }
-        let (specs, paused_until) = now.clone();
-        let specs = specs.into_iter().map(|(pair, (version, spec))| (pair, (version, spec.into())));
-        let specs = specs.collect();
-        let left = |until_ms: i64| u64::try_from(until_ms - now_ms).unwrap_or(0);
-        let automation_paused =
-            paused_until.into_iter().map(|(pair, until_ms)| (pair, left(until_ms))).collect();
-        self.send(&ToAgent::Specs { specs, automation_paused }).await?;
-        *sent = Some(now);
-        Ok(())
     }
 
     async fn take(&self, message: FromAgent) -> Result<(), Status> {

@@ -2,7 +2,7 @@
 //! leader knows nothing until the agents have reported to it, and says so (I7).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use continuum_control_api::link::{
@@ -23,7 +23,7 @@ pub type Outbound = mpsc::Sender<Result<LinkFrame, Status>>;
 #[derive(Default)]
 struct Region {
     connection: Option<(u64, Outbound)>,
-    members: BTreeMap<PairId, (Tick, MemberReport)>,
+    members: BTreeMap<PairId, (Tick, Arc<MemberReport>)>,
     not_understood: BTreeMap<PairId, Blocked>,
     acceptors: Option<(Tick, BTreeMap<String, AcceptorReport>)>,
     traffic: Option<(Tick, BTreeMap<String, SwitchReport>)>,
@@ -126,7 +126,8 @@ impl Links {
         not_understood: BTreeMap<PairId, Blocked>,
         now: Tick,
     ) {
-        let members = members.into_iter().map(|(pair, report)| (pair, (now, report))).collect();
+        let shared = |(pair, report)| (pair, (now, Arc::new(report)));
+        let members = members.into_iter().map(shared).collect();
         let mut inner = self.lock();
         let known = inner.regions.entry(region.clone()).or_default();
         (known.members, known.not_understood) = (members, not_understood);
@@ -173,15 +174,19 @@ impl Links {
         self.lock().regions.entry(region.clone()).or_default().traffic = told;
     }
 
-    /// What a region's agent said last of the traffic switches it drives, and how long ago it came in.
+    /// What a region's agent said last of the traffic switches of a pair that it drives, and how long
+    /// ago it came in.
     pub fn traffic(
         &self,
         region: &RegionId,
+        pair: &PairId,
         now: Tick,
     ) -> Option<(Duration, BTreeMap<String, SwitchReport>)> {
         let inner = self.lock();
         let (at, switches) = inner.regions.get(region)?.traffic.as_ref()?;
-        Some((now.since(*at), switches.clone()))
+        let of_pair = switches.iter().filter(|(_, switch)| switch.pair == *pair);
+        let of_pair = of_pair.map(|(name, switch)| (name.clone(), switch.clone())).collect();
+        Some((now.since(*at), of_pair))
     }
 
     /// Since a region's agent last reported.
@@ -228,7 +233,7 @@ impl Links {
         region: &RegionId,
         pair: &PairId,
         now: Tick,
-    ) -> Option<(Duration, MemberReport)> {
+    ) -> Option<(Duration, Arc<MemberReport>)> {
         let inner = self.lock();
         let (at, report) = inner.regions.get(region)?.members.get(pair)?;
         Some((now.since(*at), report.clone()))

@@ -16,8 +16,8 @@ use continuum_domain::sequence::failover::waits_for_approval;
 use continuum_domain::{OperationId, PairId, RegionId, Tick};
 
 use crate::core::Core;
+use crate::picture::Scene;
 use crate::state::CoreState;
-use crate::view::pair_view;
 
 /// How often it is looked whether something changed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -72,11 +72,12 @@ fn standings(core: &Core, region: &RegionId, now: Tick) -> BTreeMap<PairId, Pair
     core.node.read(|state| {
         let moves = newest_moves(state);
         let mine = state.specs().filter(|(_, _, spec)| spec.members.contains_key(region));
-        let one = |(pair, version, spec): (&PairId, u64, &_)| {
-            let view = pair_view(state, &core.links, (pair, version, spec), (now, now_ms));
-            (pair.clone(), standing(state, view, moves.get(pair).copied()))
-        };
-        mine.map(one).collect()
+        let scene = Scene::of(state, &core.links, (now, now_ms));
+        mine.map(|one| {
+            let pair = one.0;
+            (pair.clone(), standing(state, scene.view(one), moves.get(pair).copied()))
+        })
+        .collect()
     })
 }
 

@@ -1,17 +1,20 @@
 //! The pairs as their agents report them to the leader.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use continuum_control_api::link::AcceptorStanding;
 use continuum_control_api::rest::{
     AgedReport, PairView, Posture, REPORT_AGE_MS_MAX, posture, record_is_fresh,
 };
-use continuum_domain::RegionId;
+use continuum_domain::operation::Operation;
 use continuum_domain::sequence::failover::waits_for_approval;
+use continuum_domain::{PairId, RegionId};
 
 use super::{Gathered, Labels, number};
 use crate::core::Core;
-use crate::view::{SQL_AGE_MS_MAX, pair_view};
+use crate::picture::Scene;
+use crate::view::SQL_AGE_MS_MAX;
 
 fn seconds(ms: u64) -> f64 {
     Duration::from_millis(ms).as_secs_f64()
@@ -24,17 +27,13 @@ fn truth(value: bool) -> f64 {
 pub(super) fn gather(core: &Core, out: &mut Gathered<'_>) {
     let (now, now_ms) = (core.clock.now(), core.now_ms());
     let views: Vec<(PairView, bool)> = core.node.read(|state| {
-        state
-            .specs()
-            .map(|pair| {
-                let id = pair.0;
-                let waits = state.unfinished().any(|operation| {
-                    operation.pair == *id
-                        && (waits_for_approval(operation) || state.waiting(&operation.id).is_some())
-                });
-                (pair_view(state, &core.links, pair, (now, now_ms)), waits)
-            })
-            .collect()
+        let scene = Scene::of(state, &core.links, (now, now_ms));
+        let waits = |operation: &&Operation| {
+            waits_for_approval(operation) || state.waiting(&operation.id).is_some()
+        };
+        let waiting: BTreeSet<&PairId> =
+            state.unfinished().filter(waits).map(|operation| &operation.pair).collect();
+        state.specs().map(|pair| (scene.view(pair), waiting.contains(pair.0))).collect()
     });
     leases(&views, out);
     standing(&views, out);

@@ -157,8 +157,10 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for MachineStore<M> {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        let (machine, last, membership) = self
-            .change(|applied| (applied.machine.clone(), applied.last, applied.membership.clone()));
+        // Copying takes a while: whoever reads goes on meanwhile.
+        let applied = self.applied.read().unwrap_or_else(PoisonError::into_inner);
+        let (machine, last) = (applied.machine.clone(), applied.last);
+        let membership = applied.membership.clone();
         SnapshotBuilder { machine, last, membership, store: self.clone() }
     }
 

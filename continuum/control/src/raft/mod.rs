@@ -37,6 +37,7 @@ mod network;
 mod node;
 mod record;
 mod recovery;
+mod rounds;
 mod runtime;
 mod segment;
 mod serve;

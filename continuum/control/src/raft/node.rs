@@ -23,6 +23,7 @@ use super::leadership::{self, Heard, Leadership};
 use super::log_store::LogStore;
 use super::machine_store::MachineStore;
 use super::network::Peers;
+use super::rounds::Rounds;
 use super::types::{CommandText, Member, ReplyText, TypeConfig};
 use super::{COMMAND_BYTES_MAX, Machine};
 
@@ -163,6 +164,7 @@ struct Inner<M: Machine> {
     inbox: Mutex<Inbox>,
     /// Index of the last entry in the log when this process began.
     log_end_at_start: u64,
+    rounds: Rounds,
     leadership: watch::Receiver<Leadership>,
     heard: Heard,
     tasks: Vec<JoinHandle<()>>,
@@ -222,6 +224,7 @@ impl<M: Machine> Node<M> {
             peers,
             inbox: Mutex::default(),
             log_end_at_start,
+            rounds: Rounds::default(),
             leadership,
             heard,
             tasks: vec![seed::spawn(follow), seed::spawn(found)],
@@ -360,6 +363,10 @@ impl<M: Machine> Node<M> {
 
     pub(super) fn timings(&self) -> &Timings {
         &self.inner.timings
+    }
+
+    pub(super) fn rounds(&self) -> &Rounds {
+        &self.inner.rounds
     }
 
     pub(super) fn standing(&self) -> &Standing {

@@ -138,6 +138,10 @@ impl<M: Machine> Node<M> {
     /// Up to where a read on any node must have applied to see everything committed until now.
     /// Only the leader knows, and only after a round with a quorum.
     pub(super) async fn read_index(&self) -> Result<u64, ProposeError> {
+        self.rounds().share(self.timings().election_max, || self.ask_read_index()).await
+    }
+
+    async fn ask_read_index(&self) -> Result<u64, ProposeError> {
         let found = self.raft().get_read_log_id(ReadPolicy::ReadIndex).await;
         match found {
             // A leader that was restarted within its term leads on without a new entry, and knows

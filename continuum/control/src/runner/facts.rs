@@ -78,10 +78,9 @@ pub(super) async fn measure(core: &Core, operation: &Operation, ages: &Ages) -> 
 /// Regions whose agents said lately that they drive a switch which can hold the pair's clients back.
 fn switches(core: &Core, pair: &PairId, spec: &PairSpec) -> BTreeSet<RegionId> {
     let drives = |region: &&RegionId| {
-        let told = core.links.traffic(region, core.clock.now());
+        let told = core.links.traffic(region, pair, core.clock.now());
         told.is_some_and(|(age, switches)| {
-            millis(age) <= REPORT_AGE_MS_MAX
-                && switches.values().any(|switch| switch.pair == *pair && switch.can_hold)
+            millis(age) <= REPORT_AGE_MS_MAX && switches.values().any(|switch| switch.can_hold)
         })
     };
     spec.members.keys().filter(drives).cloned().collect()

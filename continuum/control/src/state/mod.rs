@@ -268,6 +268,12 @@ impl CoreState {
         self.pairs.get(pair)?.spec()
     }
 
+    /// A pair with a spec in force, under the name that is kept.
+    pub fn named(&self, pair: &PairId) -> Option<(&PairId, (u64, &PairSpec))> {
+        let (name, known) = self.pairs.get_key_value(pair)?;
+        Some((name, known.spec()?))
+    }
+
     /// The spec of one version of a pair.
     pub fn spec_of_version(&self, pair: &PairId, version: u64) -> Option<&PairSpec> {
         let versions = &self.pairs.get(pair)?.versions;

@@ -192,7 +192,15 @@ async fn lists_and_streams_show_what_is_in_scope() {
         }
         assert_eq!(viewer.get("/audit/verify").await.status, 403);
     }
-    // The stream: of shop alone, and it ends with the token.
+    // The stream: of shop alone, also where somebody who sees more was told the same before, by the same
+    // node; and it ends with the token.
+    let all = Client::new(&cluster, &follower, &Shows::certificate(&cluster.operator));
+    let mut stream = all.request("GET", "/api/v1/events?after=0").send().await.unwrap();
+    let mut text = String::new();
+    while text.matches("automation.pause").count() < 4 {
+        text += &String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap());
+    }
+    assert!(text.contains("till"), "{text}");
     let viewer = Client::new(&cluster, &follower, &shows);
     let mut stream = viewer.request("GET", "/api/v1/events?after=0").send().await.unwrap();
     let mut text = String::new();
@@ -200,6 +208,14 @@ async fn lists_and_streams_show_what_is_in_scope() {
         text += &String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap());
     }
     assert!(text.contains("\"pair\":\"shop\"") && !text.contains("till"), "{text}");
+    // A pair that leaves the scope is out of sight from the next answer on, at every node.
+    let moved = owner.send("PUT", "/pairs/shop", named("shop", "prod")).await;
+    assert_eq!(moved.status, 200, "{}", moved.body);
+    for (node, path) in [(&leader, "/fleet"), (&follower, "/leases"), (&follower, "/fleet")] {
+        let told = Client::new(&cluster, node, &shows).get(path).await;
+        assert_eq!(told.status, 200, "{path}: {}", told.body);
+        assert!(!told.body.to_string().contains("shop"), "{path}: {}", told.body);
+    }
     let path = format!("/access/tokens/{id}");
     assert_eq!(owner.send("DELETE", &path, json!({})).await.status, 200);
     let ended = async { while stream.chunk().await.unwrap().is_some() {} };
