@@ -4,6 +4,7 @@ mod crashes;
 mod deadline;
 mod moves;
 mod roles;
+mod stops;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
