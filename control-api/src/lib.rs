@@ -4,6 +4,7 @@ pub mod access;
 pub mod approvals;
 pub mod ask;
 pub mod audit;
+mod beside_report;
 pub mod client;
 mod dialect;
 pub mod grpc;

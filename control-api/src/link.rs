@@ -14,6 +14,7 @@ use continuum_domain::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::beside_report::{BackupsReport, RoleWritesReport};
 pub use crate::dialect::{Dialect, pack};
 use crate::heard::{Heard, by_pair, understood_by_name, understood_by_pair};
 pub use crate::name_report::{AuthorityReport, NameReport, NameStanding, PlaceReport};
@@ -472,6 +473,16 @@ pub struct MemberReport {
     /// What the member's platform holds against its being a primary; none where nothing looks after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hindrances: Vec<Blocked>,
+    /// Primary: what stands against a planned move away from it; it bars no failover. None where nothing
+    /// looks after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against_leaving: Vec<Blocked>,
+    /// How its backups are. Absent: nobody follows them here, or the agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<BackupsReport>,
+    /// Who else writes its role. Absent: nobody else can, or the agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_writes: Option<RoleWritesReport>,
 }
 
 /// The link to another region's agent.

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod deadline;
+mod gates;
 mod moves;
 mod roles;
 mod stops;
