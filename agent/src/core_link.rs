@@ -22,6 +22,7 @@ use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 
 use crate::beats::Beats;
+use crate::beside::Beside;
 use crate::config::ServerAddress;
 use crate::directives::DirectiveDesk;
 use crate::driver::PairHandle;
@@ -128,6 +129,7 @@ pub(crate) struct CoreLink {
     pub journal: Journal,
     pub pairs: Pairs,
     pub beats: Beats,
+    pub beside: Beside,
     pub acceptors: Option<QuorumHealth>,
     pub traffic: TrafficDesk,
     pub specs: mpsc::Sender<Specs>,
@@ -189,7 +191,7 @@ impl CoreLink {
         };
         self.handle.connected(Some(outgoing.clone()));
         let reporter = seed::spawn(report(
-            (self.pairs.clone(), self.beats.clone(), self.behind.clone()),
+            (self.pairs.clone(), self.beats.clone(), self.behind.clone(), self.beside.clone()),
             (self.acceptors.clone(), self.traffic.clone()),
             self.clock.clone(),
             outgoing.clone(),
@@ -334,17 +336,22 @@ fn order(directive: Directive) -> Option<Event> {
     })
 }
 
-/// What is reported: the pairs that run, the other agents, and the specs that are not understood.
-type Shown = (Pairs, Beats, watch::Receiver<Behind>);
+/// What is reported: the pairs that run, the other agents, the specs that are not understood, and what goes on
+/// beside members.
+type Shown = (Pairs, Beats, watch::Receiver<Behind>, Beside);
 
-fn reports((pairs, beats, _): &Shown, clock: &SharedClock) -> BTreeMap<PairId, MemberReport> {
+fn reports(
+    (pairs, beats, _, beside): &Shown,
+    clock: &SharedClock,
+) -> BTreeMap<PairId, MemberReport> {
     let now = clock.now();
     pairs
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .iter()
         .map(|(pair, handle)| {
-            let report = member_report(&handle.status.borrow(), beats, &handle.names, now);
+            let mut report = member_report(&handle.status.borrow(), beats, &handle.names, now);
+            beside.complete(pair, &mut report);
             (pair.clone(), report)
         })
         .collect()

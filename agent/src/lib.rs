@@ -16,6 +16,7 @@
 
 pub mod at_rest;
 mod beats;
+mod beside;
 pub mod config;
 mod core_link;
 mod directives;

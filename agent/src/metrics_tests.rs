@@ -75,6 +75,7 @@ pub(crate) fn primary() -> PairStatus {
             last_exit: None,
             always_receives: false,
             hindrances: Vec::new(),
+            against_leaving: Vec::new(),
             told_primary: None,
         }),
         observation: Observation { sql: Some((seen, sql)), failed: None, write_probe: Some(seen) },
@@ -85,6 +86,7 @@ pub(crate) fn primary() -> PairStatus {
         proven_at: None,
         takeover_refusals: Vec::new(),
         hindrances: Vec::new(),
+        against_leaving: Vec::new(),
     }
 }
 

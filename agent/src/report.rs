@@ -48,6 +48,9 @@ pub(crate) fn member_report(
         peers: beats.report(now),
         names: names.report(now),
         hindrances: status.hindrances.iter().map(hindrance).collect(),
+        against_leaving: status.against_leaving.iter().map(hindrance).collect(),
+        backups: None,
+        role_writes: None,
     }
 }
 
@@ -89,7 +92,7 @@ fn blocked(blocked: &continuum_domain::pair::types::Blocked) -> Blocked {
     }
 }
 
-fn hindrance(one: &Hindrance) -> Blocked {
+pub(crate) fn hindrance(one: &Hindrance) -> Blocked {
     Blocked { code: one.code.clone(), meaning: one.meaning.clone(), action: one.action.clone() }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::at_rest::RestDesk;
 use crate::beats::Beats;
+use crate::beside::Beside;
 use crate::config::AgentConfig;
 use crate::core_link::{CoreHandle, CoreLink, Pairs, find};
 use crate::directives::DirectiveDesk;
@@ -214,10 +215,11 @@ pub async fn run_on(
         acceptors: acceptors.clone(),
         traces: traces.clone(),
         rest,
-        backups,
-        roles,
+        backups: backups.clone(),
+        roles: roles.clone(),
     };
     let link = CoreLink {
+        beside: Beside { backups, roles },
         region: region.clone(),
         network,
         clock: clock.clone(),

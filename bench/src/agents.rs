@@ -103,5 +103,8 @@ fn report(region: &RegionId) -> Result<MemberReport, Failure> {
         peers: BTreeMap::new(),
         names: None,
         hindrances: Vec::new(),
+        against_leaving: Vec::new(),
+        backups: None,
+        role_writes: None,
     })
 }

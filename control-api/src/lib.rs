@@ -6,6 +6,7 @@ mod agent_asks;
 pub mod approvals;
 pub mod ask;
 pub mod audit;
+mod beside_report;
 pub mod client;
 mod dialect;
 pub mod grpc;

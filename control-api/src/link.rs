@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::acceptor_report::{AcceptorReport, AcceptorStanding};
 pub use crate::agent_asks::{OperatorAnswer, OperatorAsk, PeerAnswer, PeerAsk};
+pub use crate::beside_report::{BackupsReport, RoleWritesReport};
 pub use crate::dialect::{Dialect, pack};
 use crate::heard::{Heard, by_pair, understood_by_name, understood_by_pair};
 pub use crate::member_report::{Blocked, MemberReport, MemberRole, PeerLinkReport};

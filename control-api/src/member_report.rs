@@ -8,6 +8,7 @@ use continuum_domain::{DataDirectoryId, PairRecord, RegionId, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::beside_report::{BackupsReport, RoleWritesReport};
 use crate::heard::understood_by_name;
 use crate::name_report::NameReport;
 
@@ -110,6 +111,16 @@ pub struct MemberReport {
     /// What the member's platform holds against its being a primary; none where nothing looks after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hindrances: Vec<Blocked>,
+    /// Primary: what stands against a planned move away from it; it bars no failover. None where nothing
+    /// looks after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against_leaving: Vec<Blocked>,
+    /// How its backups are. Absent: nobody follows them here, or the agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<BackupsReport>,
+    /// Who else writes its role. Absent: nobody else can, or the agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_writes: Option<RoleWritesReport>,
 }
 
 /// The link to another region's agent.

@@ -120,6 +120,9 @@ pub struct Plan {
     pub allowed: bool,
     /// Every candidate with the reasons against it; none means it could take over.
     pub candidates: BTreeMap<RegionId, Vec<String>>,
+    /// A planned move: what the holder's platform has against its leaving, each with what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against_leaving: Vec<String>,
     /// Reasons against the move as a whole.
     pub refusals: Vec<String>,
     /// The steps in order, for people.

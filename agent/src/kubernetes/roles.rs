@@ -8,7 +8,7 @@ use std::time::Duration;
 use continuum_cnpg_pair::kubernetes::crd::ConditionStatus;
 use continuum_cnpg_pair::kubernetes::foreign::{FieldChange, ForeignPolicy, Holding, Response};
 use continuum_cnpg_pair::kubernetes::plane::{Guidance, Incident, MoveWish, RoleBoard, RoleLook};
-use continuum_control_api::link::{RegionAnswer, RegionWish};
+use continuum_control_api::link::{RegionAnswer, RegionWish, RoleWritesReport};
 use continuum_domain::pair::PairStatus;
 use continuum_domain::{PairId, RegionId, Tick};
 use continuum_runtime::{SharedClock, seed};
@@ -88,6 +88,18 @@ impl RoleDesk {
     pub fn says(&self, pair: &PairId) -> Option<Says> {
         let look = lock(&self.0.boards).get(pair)?.look();
         Some(says(&look, lock(&self.0.answers).get(pair).map(String::as_str)))
+    }
+
+    /// What a report says of it; nothing where this agent runs no Cluster of the pair.
+    pub fn report(&self, pair: &PairId) -> Option<RoleWritesReport> {
+        let look = lock(&self.0.boards).get(pair)?.look();
+        let says = says(&look, lock(&self.0.answers).get(pair).map(String::as_str));
+        Some(RoleWritesReport {
+            stands: look.compared.then_some(look.stands.is_some()),
+            reason: says.reason.into(),
+            text: says.message,
+            count: look.count,
+        })
     }
 
     /// What the lease says of a pair's member here, and what its object wants.

@@ -2,7 +2,7 @@
 
 use continuum_runtime::metrics::{Gathered, Labels};
 
-use super::seconds;
+use super::{seconds, truth};
 use crate::kubernetes::backups::Told;
 
 /// Gathers them.
@@ -17,5 +17,10 @@ pub(super) fn gather(told: &[Told], region: &str, out: &mut Gathered<'_>) {
         "continuum_agent_backup_failures",
         "Backups that failed since the newest complete one; absent where that is not known",
         told.iter().map(|one| (of(one), f64::from(one.failures))),
+    );
+    out.gauges(
+        "continuum_agent_backup_well",
+        "Whether backups are as recent as their schedule wants, and the newest did not fail; absent where not known",
+        told.iter().filter_map(|one| Some((of(one), truth(one.well?)))),
     );
 }

@@ -171,6 +171,7 @@ impl Guard {
             last_exit: inner.last_exit.clone(),
             always_receives: false,
             hindrances: Vec::new(),
+            against_leaving: Vec::new(),
             told_primary: None,
         }
     }

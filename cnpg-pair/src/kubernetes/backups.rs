@@ -99,6 +99,13 @@ fn began(backup: &Backup) -> Option<i64> {
     ms(backup.status.as_ref()?.started_at.as_deref())
 }
 
+/// Those of a Cluster that are being made, by name.
+pub fn running<'a>(cluster: &str, all: impl Iterator<Item = &'a Backup>) -> Vec<String> {
+    all.filter(|backup| is_of_cluster(backup, cluster) && backup.phase() == BackupPhase::Running)
+        .filter_map(|backup| backup.metadata.name.clone())
+        .collect()
+}
+
 /// What is told of one.
 pub fn record(backup: &Backup) -> BackupRecord {
     let status = backup.status.clone().unwrap_or_default();

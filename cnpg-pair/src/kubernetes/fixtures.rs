@@ -1,6 +1,5 @@
 //! A pair of Clusters that are well, to plant mistakes in.
 
-use continuum_domain::{Lsn, TimelineId};
 use serde_json::{Value, json};
 
 use super::cnpg::Cluster;
@@ -61,24 +60,13 @@ pub fn primary_sql() -> SqlLook {
     SqlLook {
         in_recovery: Some(false),
         system_id: Some(SYSTEM),
-        timeline: Some(TimelineId(3)),
-        flushed: Some(Lsn(0x1_0500_0000)),
         ready_wal_files: Some(0),
-        ..SqlLook::default()
+        archiving_fails: Some(false),
     }
 }
 
 pub fn standby_sql() -> SqlLook {
-    SqlLook {
-        in_recovery: Some(true),
-        system_id: Some(SYSTEM),
-        timeline: Some(TimelineId(3)),
-        received: Some(Lsn(0x1_0500_0000)),
-        replayed: Some(Lsn(0x1_04FF_F000)),
-        streaming: Some(true),
-        ready_wal_files: Some(0),
-        ..SqlLook::default()
-    }
+    SqlLook { in_recovery: Some(true), ..primary_sql() }
 }
 
 /// The same with one place of the tree put to `planted`, or taken away. Objects on the way are made.

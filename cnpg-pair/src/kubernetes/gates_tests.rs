@@ -1,224 +1,150 @@
-use std::collections::BTreeSet;
-
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::kubernetes::cnpg::Cluster;
-use crate::kubernetes::fixtures::{fsn, hel, parsed, primary_sql, standby_sql, with};
+use crate::kubernetes::fixtures::{self, parsed, primary_sql, standby_sql, with};
 
-struct Pair {
-    source: Cluster,
-    source_sql: SqlLook,
-    target: Cluster,
-    target_sql: SqlLook,
-    around: Surroundings,
-}
-
-fn pair() -> Pair {
-    Pair {
-        source: parsed(fsn()),
-        source_sql: primary_sql(),
-        target: parsed(hel()),
-        target_sql: standby_sql(),
-        around: Surroundings {
-            backups_running: Some(Vec::new()),
-            role_secrets_equal: Some(true),
-            reverse_path_proven: Some(true),
-        },
+fn told(found: Vec<Hindrance>) -> Vec<(String, String)> {
+    for one in &found {
+        assert!(!one.meaning.is_empty() && !one.action.is_empty(), "{one:?}");
     }
+    found.into_iter().map(|one| (one.code, one.meaning)).collect()
 }
 
-fn refused(pair: &Pair) -> Vec<Refusal> {
-    let source = Side { cluster: &pair.source, sql: &pair.source_sql };
-    let target = Side { cluster: &pair.target, sql: &pair.target_sql };
-    refusals(source, target, &pair.around, &Limits::default())
+/// What `fsn`, which leads, has against leaving.
+fn leaving(cluster: &Cluster, sql: &SqlLook) -> Vec<(String, String)> {
+    told(source(Side { cluster, sql, others: &["hel"] }))
 }
 
-fn gates(pair: &Pair) -> BTreeSet<(Gate, bool)> {
-    refused(pair).iter().map(|refusal| (refusal.gate, refusal.unknown)).collect()
+/// What `hel`, which follows, has against coming.
+fn coming(cluster: &Cluster, sql: &SqlLook) -> Vec<(String, String)> {
+    told(target(Side { cluster, sql, others: &["fsn"] }))
 }
 
-/// Exactly these gates are shut.
-fn shut(what: &str, change: impl FnOnce(&mut Pair), expected: &[(Gate, bool)]) {
-    let mut pair = pair();
-    change(&mut pair);
-    assert_eq!(gates(&pair), expected.iter().copied().collect(), "{what}: {:#?}", refused(&pair));
-    for refusal in refused(&pair) {
-        assert!(!refusal.reason.is_empty() && !refusal.next.is_empty());
-        assert_eq!(refusal.unknown, refusal.reason.starts_with("not known"), "{refusal:?}");
-    }
+fn codes(found: &[(String, String)]) -> Vec<&str> {
+    found.iter().map(|(code, _)| code.as_str()).collect()
+}
+
+fn fsn(pointer: &str, planted: Option<Value>) -> Cluster {
+    with(fixtures::fsn(), pointer, planted)
+}
+
+fn hel(pointer: &str, planted: Option<Value>) -> Cluster {
+    with(fixtures::hel(), pointer, planted)
 }
 
 #[test]
-fn a_pair_of_which_all_is_well_may_be_handed_over() {
-    shut("nothing", |_| (), &[]);
+fn nothing_stands_in_the_way_of_a_pair_of_which_all_is_well() {
+    assert_eq!(leaving(&parsed(fixtures::fsn()), &primary_sql()), []);
+    assert_eq!(coming(&parsed(fixtures::hel()), &standby_sql()), []);
+    assert_eq!(backup(Some(&[])), None);
 }
 
 #[test]
-fn each_planted_mistake_shuts_its_gate() {
-    use Gate::*;
-    shut(
-        "system",
-        |p| p.target_sql.system_id = Some(17),
-        &[(SameSystem, false), (TargetHealthy, false)],
-    );
-    shut(
-        "timeline",
-        |p| p.target_sql.timeline = Some(continuum_domain::TimelineId(2)),
-        &[(SameTimeline, false)],
-    );
-    shut(
-        "status timeline",
-        |p| p.target = with(hel(), "/status/timelineID", Some(json!(2))),
-        &[(SameTimeline, false)],
-    );
-    shut("streaming", |p| p.target_sql.streaming = Some(false), &[(TargetStreaming, false)]);
-    shut("lag", |p| p.target_sql.replayed = Some(Lsn(0x1_0300_0000)), &[(TargetLag, false)]);
-    shut(
-        "archiving",
-        |p| {
-            p.source = with(
-                fsn(),
-                "/status/conditions",
-                Some(json!([
-            {"type": "Ready", "status": "True"}, {"type": "ConsistentSystemID", "status": "True"},
-            {"type": "ContinuousArchiving", "status": "False"}])),
-            )
-        },
-        &[(SourceArchiving, false)],
-    );
-    shut("queue", |p| p.source_sql.ready_wal_files = Some(9), &[(SourceArchiveQueue, false)]);
-    shut(
-        "backup",
-        |p| p.around.backups_running = Some(vec!["nightly".into()]),
-        &[(SourceBackup, false)],
-    );
-    shut("secrets", |p| p.around.role_secrets_equal = Some(false), &[(RoleSecrets, false)]);
-    shut("reverse", |p| p.around.reverse_path_proven = Some(false), &[(ReversePath, false)]);
-    let archive = json!([{"name": "barman-cloud.cloudnative-pg.io", "isWALArchiver": true,
-        "parameters": {"barmanObjectName": "fsn", "serverName": "fsn"}}]);
-    shut(
-        "archive",
-        |p| p.target = with(hel(), "/spec/plugins", Some(archive)),
-        &[(OwnArchive, false)],
-    );
+fn what_a_shutdown_would_wait_for_bars_the_source() {
+    let archives = |word: Option<&str>| {
+        let mut conditions = vec![
+            json!({"type": "Ready", "status": "True"}),
+            json!({"type": "ConsistentSystemID", "status": "True"}),
+        ];
+        let said = |word| json!({"type": "ContinuousArchiving", "status": word});
+        conditions.extend(word.map(said));
+        fsn("/status/conditions", Some(json!(conditions)))
+    };
+    let fails = |archiving_fails| SqlLook { archiving_fails, ..primary_sql() };
+    for (word, sql, bars) in [
+        (Some("True"), Some(false), false),
+        (Some("True"), None, false),
+        (Some("False"), Some(false), true),
+        (Some("True"), Some(true), true),
+        // Nothing was archived yet: the operator says nothing.
+        (None, Some(false), false),
+        (None, Some(true), true),
+        (None, None, true),
+        (Some("Unknown"), None, true),
+    ] {
+        let found = leaving(&archives(word), &fails(sql));
+        let expected: &[&str] = if bars { &["source-archiving"] } else { &[] };
+        assert_eq!(codes(&found), expected, "{word:?} {sql:?}");
+        let unknown = found.iter().any(|(_, meaning)| meaning.contains("not known"));
+        assert_eq!(unknown, bars && sql.is_none() && word != Some("False"), "{found:?}");
+    }
+    let well = parsed(fixtures::fsn());
+    for (files, bars) in [(Some(0), false), (Some(8), false), (Some(9), true), (None, true)] {
+        let found = leaving(&well, &SqlLook { ready_wal_files: files, ..primary_sql() });
+        let expected: &[&str] = if bars { &["source-archive-queue"] } else { &[] };
+        assert_eq!(codes(&found), expected, "{files:?}");
+    }
     for delay in [None, Some(json!(0)), Some(json!(31)), Some(json!(3600))] {
-        shut(
-            "delay",
-            |p| p.source = with(fsn(), "/spec/switchoverDelay", delay),
-            &[(ShutdownBound, false)],
-        );
+        let found = leaving(&fsn("/spec/switchoverDelay", delay.clone()), &primary_sql());
+        assert_eq!(codes(&found), ["shutdown-bound"], "{delay:?}");
     }
+    assert_eq!(leaving(&fsn("/spec/switchoverDelay", Some(json!(30))), &primary_sql()), []);
     for timeout in [None, Some(json!(1))] {
-        shut(
-            "smart",
-            |p| p.source = with(fsn(), "/spec/smartShutdownTimeout", timeout),
-            &[(ShutdownBound, false)],
-        );
+        let found = leaving(&fsn("/spec/smartShutdownTimeout", timeout), &primary_sql());
+        assert_eq!(codes(&found), ["shutdown-bound"]);
     }
+    let running = backup(Some(&["nightly".to_owned()])).expect("it bars");
+    assert!(running.code == "source-backup" && running.meaning.contains("nightly"), "{running:?}");
+    assert!(backup(None).is_some_and(|one| one.meaning.contains("not known")));
 }
 
 #[test]
-fn a_token_left_on_either_side_shuts_it() {
-    let token = || Some(json!("dG9rZW4="));
-    let at = "/spec/replica/promotionToken";
-    shut("source", |p| p.source = with(fsn(), at, token()), &[(Gate::NoTokenLeft, false)]);
-    shut("target", |p| p.target = with(hel(), at, token()), &[(Gate::NoTokenLeft, false)]);
+fn nor_is_it_asked_of_a_target_what_only_a_source_must_have() {
+    let sql = SqlLook { ready_wal_files: None, archiving_fails: Some(true), ..standby_sql() };
+    assert_eq!(coming(&parsed(fixtures::hel()), &sql), []);
+    assert_eq!(coming(&hel("/spec/switchoverDelay", None), &sql), []);
 }
 
 #[test]
-fn a_demotion_under_way_on_either_side_shuts_it() {
-    let at = "/status/switchReplicaClusterStatus/inProgress";
-    let going = || Some(json!(true));
-    shut("source", |p| p.source = with(fsn(), at, going()), &[(Gate::NoTransition, false)]);
-    shut("target", |p| p.target = with(hel(), at, going()), &[(Gate::NoTransition, false)]);
-}
-
-#[test]
-fn a_side_that_is_not_well_is_refused_with_its_reason() {
+fn either_side_must_be_well_and_where_that_is_not_known_it_is_said() {
     let fenced = "/metadata/annotations/cnpg.io~1fencedInstances";
-    let asleep = "/metadata/annotations/cnpg.io~1hibernation";
-    shut(
-        "fenced",
-        |p| p.source = with(fsn(), fenced, Some(json!("[\"*\"]"))),
-        &[(Gate::SourceHealthy, false)],
-    );
-    let mut pair = pair();
-    pair.target = with(hel(), asleep, Some(json!("on")));
-    let refusals = refused(&pair);
-    assert_eq!(refusals.len(), 1);
-    assert_eq!(refusals[0].gate, Gate::TargetHealthy);
-    assert!(refusals[0].reason.contains("hibernated"), "{refusals:?}");
-}
-
-#[test]
-fn two_primaries_or_none_or_another_one_are_no_topology() {
-    use Gate::*;
-    let primary = "/spec/replica/primary";
-    let mut both = pair();
-    both.target = with(hel(), primary, Some(json!("hel")));
-    assert!(gates(&both).contains(&(Topology, false)));
-    assert!(refused(&both).iter().any(|one| one.reason == "both may accept writes"));
-    let mut none = pair();
-    none.source = with(fsn(), primary, Some(json!("hel")));
-    none.source_sql = standby_sql();
-    assert!(gates(&none).contains(&(Topology, false)));
-    // The target follows a third one.
-    shut("third", |p| p.target = with(hel(), primary, Some(json!("nbg"))), &[(Topology, false)]);
-    // Without a name of its own, a Cluster goes by its object's.
-    shut("self", |p| p.target = with(hel(), "/spec/replica/self", None), &[]);
-    // The way back has no name.
-    shut(
-        "external",
-        |p| p.source = with(fsn(), "/spec/externalClusters", None),
-        &[(Topology, false)],
-    );
-    let older = json!({"enabled": true, "source": "fsn"});
-    shut("enabled", |p| p.target = with(hel(), "/spec/replica", Some(older)), &[(Topology, false)]);
-}
-
-#[test]
-fn whatever_is_not_known_shuts_a_gate_as_unknown() {
-    use Gate::*;
-    type Change = fn(&mut Pair);
-    let cases: [(&str, Change, &[Gate]); 14] = [
-        (
-            "source status",
-            |p| p.source.status = None,
-            &[SourceHealthy, SourceArchiving, NoTransition, SameTimeline],
-        ),
-        ("target status", |p| p.target.status = None, &[TargetHealthy, NoTransition, SameTimeline]),
-        (
-            "source sql",
-            |p| p.source_sql = SqlLook::default(),
-            &[SourceHealthy, SameSystem, SameTimeline, TargetLag, SourceArchiveQueue],
-        ),
-        (
-            "target sql",
-            |p| p.target_sql = SqlLook::default(),
-            &[Topology, TargetHealthy, SameSystem, SameTimeline, TargetStreaming, TargetLag],
-        ),
-        ("flushed", |p| p.source_sql.flushed = None, &[TargetLag]),
-        ("replayed", |p| p.target_sql.replayed = None, &[TargetLag]),
-        ("streaming", |p| p.target_sql.streaming = None, &[TargetStreaming]),
-        ("timeline", |p| p.target_sql.timeline = None, &[SameTimeline]),
-        ("queue", |p| p.source_sql.ready_wal_files = None, &[SourceArchiveQueue]),
-        ("backups", |p| p.around.backups_running = None, &[SourceBackup]),
-        ("secrets", |p| p.around.role_secrets_equal = None, &[RoleSecrets]),
-        ("reverse", |p| p.around.reverse_path_proven = None, &[ReversePath]),
-        (
-            "switch",
-            |p| p.target = with(hel(), "/status/switchReplicaClusterStatus", None),
-            &[TargetHealthy, NoTransition],
-        ),
-        (
-            "status timeline",
-            |p| p.source = with(fsn(), "/status/timelineID", None),
-            &[SameTimeline],
-        ),
-    ];
-    for (what, change, expected) in cases {
-        let expected: Vec<_> = expected.iter().map(|gate| (*gate, true)).collect();
-        shut(what, change, &expected);
+    for (pointer, planted, says) in [
+        ("/status/phase", Some(json!("Applying configuration")), "Applying configuration"),
+        ("/status/readyInstances", Some(json!(2)), "2 of 3 instances"),
+        ("/status/targetPrimary", Some(json!("pending")), "pending"),
+        ("/status/systemID", Some(json!("17")), "17"),
+        (fenced, Some(json!("[\"*\"]")), "all its instances are fenced"),
+        (fenced, Some(json!("[\"hel-2\"]")), "some of its instances are fenced"),
+        ("/status/phase", None, "not known: status.phase"),
+        ("/status/readyInstances", None, "not known"),
+    ] {
+        let source = leaving(&fsn(pointer, planted.clone()), &primary_sql());
+        let target = coming(&hel(pointer, planted), &standby_sql());
+        for (found, code) in [(source, "source-healthy"), (target, "target-healthy")] {
+            assert_eq!(codes(&found), [code], "{pointer}");
+            assert!(found[0].1.contains(says), "{found:?}");
+        }
     }
+    let silent = SqlLook { in_recovery: None, ..standby_sql() };
+    assert_eq!(codes(&coming(&parsed(fixtures::hel()), &silent)), ["target-healthy"]);
+    // What the plane tells by another code is not told again.
+    let asleep = "/metadata/annotations/cnpg.io~1hibernation";
+    assert_eq!(coming(&hel(asleep, Some(json!("on"))), &standby_sql()), []);
+}
+
+#[test]
+fn both_sides_know_each_other() {
+    for (pointer, planted) in [
+        ("/spec/externalClusters", None),
+        ("/spec/externalClusters", Some(json!([{"name": "nbg"}]))),
+        ("/spec/replica", Some(json!({"enabled": true, "source": "fsn"}))),
+    ] {
+        let found = coming(&hel(pointer, planted.clone()), &standby_sql());
+        assert_eq!(codes(&found), ["topology"], "{pointer} as {planted:?}");
+    }
+    assert_eq!(codes(&leaving(&fsn("/spec/externalClusters", None), &primary_sql())), ["topology"]);
+    // Without a name of its own a Cluster goes by its object's.
+    assert_eq!(coming(&hel("/spec/replica/self", None), &standby_sql()), []);
+}
+
+#[test]
+fn two_archives_are_two_places() {
+    let plugins = |place: &str| {
+        Some(json!([{"name": "barman-cloud.cloudnative-pg.io", "isWALArchiver": true,
+            "parameters": {"barmanObjectName": "fsn", "serverName": place}}]))
+    };
+    let shared = coming(&hel("/spec/plugins", plugins("fsn")), &standby_sql());
+    assert_eq!(codes(&shared), ["own-archive"]);
+    assert_eq!(coming(&hel("/spec/plugins", plugins("hel")), &standby_sql()), []);
+    assert_eq!(coming(&hel("/spec/plugins", None), &standby_sql()), []);
 }

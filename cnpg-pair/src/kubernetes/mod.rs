@@ -1,7 +1,7 @@
 //! CloudNativePG: what is read of it, what is decided on it, and what is written to it.
 //!
 //! ```text
-//!   cnpg (views) ---> reading (named conditions) ---> gates (may this hand-over begin?)
+//!   cnpg (views) ---> reading (named conditions) ---> gates (what bars a planned move?)
 //!        |                                              |
 //!        +---> foreign (who else wrote?)                v
 //!        +---> token (is it the one, does it fit?) ---> patches (one write each)

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use continuum_domain::{Lsn, TimelineId};
 use serde::{Deserialize, Serialize};
 
 use super::cnpg::{Cluster, ClusterStatus, TruthValue, keys, phase};
@@ -18,18 +17,10 @@ pub struct SqlLook {
     pub in_recovery: Option<bool>,
     /// `pg_control_system()`.
     pub system_id: Option<u64>,
-    /// The timeline it writes, or receives and replays.
-    pub timeline: Option<TimelineId>,
-    /// A primary's `pg_current_wal_flush_lsn()`.
-    pub flushed: Option<Lsn>,
-    /// A standby's `pg_last_wal_receive_lsn()`.
-    pub received: Option<Lsn>,
-    /// A standby's `pg_last_wal_replay_lsn()`.
-    pub replayed: Option<Lsn>,
-    /// Whether a standby's receiver streams.
-    pub streaming: Option<bool>,
     /// WAL files that wait for the archiver.
     pub ready_wal_files: Option<u64>,
+    /// Whether what the archiver did last came to nothing.
+    pub archiving_fails: Option<bool>,
 }
 
 /// A named state of one Cluster. Several can hold at once.
@@ -240,42 +231,6 @@ fn role(cluster: &Cluster, sql: &SqlLook) -> ClusterRole {
         (Some(true), Some(true)) => ClusterRole::Replica,
         (Some(false), Some(false)) => ClusterRole::Primary,
         _ => ClusterRole::Unknown,
-    }
-}
-
-/// How the two Clusters of a pair stand to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PairStanding {
-    /// Only the first may accept writes.
-    First,
-    /// Only the second may accept writes.
-    Second,
-    /// Neither may.
-    Neither,
-    /// Both may, or were asked to.
-    BothPrimary,
-    /// Not known.
-    Unknown,
-}
-
-/// Compares two Clusters. One may accept writes if its spec asks for a primary or its PostgreSQL is
-/// one: either alone is enough, as the operator follows the spec at a time of its own.
-pub fn read_pair(first: (&Cluster, &SqlLook), second: (&Cluster, &SqlLook)) -> PairStanding {
-    match (may_write(first), may_write(second)) {
-        (Some(true), Some(true)) => PairStanding::BothPrimary,
-        (Some(true), Some(false)) => PairStanding::First,
-        (Some(false), Some(true)) => PairStanding::Second,
-        (Some(false), Some(false)) => PairStanding::Neither,
-        _ => PairStanding::Unknown,
-    }
-}
-
-fn may_write((cluster, sql): (&Cluster, &SqlLook)) -> Option<bool> {
-    match (cluster.asks_for_replica(), sql.in_recovery) {
-        (Some(false), _) | (_, Some(false)) => Some(true),
-        (Some(true), Some(true)) => Some(false),
-        _ => None,
     }
 }
 

@@ -125,24 +125,3 @@ fn a_token_left_in_the_spec_is_named() {
     let left = with(fsn(), "/spec/replica/promotionToken", Some(json!("dG9rZW4=")));
     assert!(read(&left, &primary_sql()).is(Standing::PromotionTokenLeft));
 }
-
-#[test]
-fn two_primaries_are_seen_by_spec_or_by_postgresql() {
-    let (one, two) = (parsed(fsn()), parsed(hel()));
-    let (writes, follows, silent) = (primary_sql(), standby_sql(), SqlLook::default());
-    assert_eq!(read_pair((&one, &writes), (&two, &follows)), PairStanding::First);
-    assert_eq!(read_pair((&two, &follows), (&one, &writes)), PairStanding::Second);
-    // By both specs, with nobody answering.
-    let other = with(hel(), "/spec/replica/primary", Some(json!("hel")));
-    assert_eq!(read_pair((&one, &silent), (&other, &silent)), PairStanding::BothPrimary);
-    // By PostgreSQL, against the spec.
-    assert_eq!(read_pair((&one, &writes), (&two, &writes)), PairStanding::BothPrimary);
-    // The older switch.
-    let enabled = with(hel(), "/spec/replica", Some(json!({"enabled": false, "source": "fsn"})));
-    assert_eq!(read_pair((&one, &writes), (&enabled, &follows)), PairStanding::BothPrimary);
-    let none = with(hel(), "/spec/replica", None);
-    assert_eq!(read_pair((&one, &writes), (&none, &follows)), PairStanding::BothPrimary);
-    // A demoted one that is not heard may still be one.
-    assert_eq!(read_pair((&two, &silent), (&two, &follows)), PairStanding::Unknown);
-    assert_eq!(read_pair((&two, &follows), (&two, &follows)), PairStanding::Neither);
-}

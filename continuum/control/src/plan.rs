@@ -65,9 +65,10 @@ pub fn plan(inputs: &Inputs<'_>, to: &RegionId, wish: Wish) -> Plan {
     refuse_target(inputs, to, holder.as_ref(), &choice, &mut refusals);
     let hot_refusals = hot_refusals(inputs.spec, inputs.register, inputs.reports, to);
     let method = method(wish, &hot_refusals);
+    let mut against_leaving = Vec::new();
     match wish {
         Wish::Switchover(_) => {
-            refuse_switchover(inputs, holder.as_ref(), &mut refusals);
+            against_leaving = refuse_switchover(inputs, holder.as_ref(), &mut refusals);
             if method == Some(Method::Hot) {
                 refusals.extend(hot_refusals.iter().map(|reason| format!("hot: {reason}")));
             }
@@ -81,6 +82,7 @@ pub fn plan(inputs: &Inputs<'_>, to: &RegionId, wish: Wish) -> Plan {
         to: to.clone(),
         allowed: refusals.is_empty(),
         candidates: choice.refusals,
+        against_leaving,
         refusals,
         steps: steps(holder.as_ref(), to, method),
         method,
@@ -133,14 +135,19 @@ fn refuse_target(
     }
 }
 
-fn refuse_switchover(inputs: &Inputs<'_>, holder: Option<&RegionId>, refusals: &mut Vec<String>) {
+/// Returns what the holder's platform has against its leaving. A failover does not ask that: its holder is gone.
+fn refuse_switchover(
+    inputs: &Inputs<'_>,
+    holder: Option<&RegionId>,
+    refusals: &mut Vec<String>,
+) -> Vec<String> {
     let Some(holder) = holder else {
         if inputs.register.is_some() {
             refusals.push(
                 "nobody holds the pair: there is nothing to switch over; use failover".into(),
             );
         }
-        return;
+        return Vec::new();
     };
     if !inputs.links.connected(holder) {
         refusals.push(format!(
@@ -154,6 +161,9 @@ fn refuse_switchover(inputs: &Inputs<'_>, holder: Option<&RegionId>, refusals: &
         }
         None => refusals.push(format!("{holder}: whether it accepts writes is unknown")),
     }
+    let against = inputs.reports.against_leaving(holder);
+    refusals.extend(against.iter().map(|reason| format!("{holder}: {reason}")));
+    against
 }
 
 fn refuse_failover(

@@ -97,3 +97,49 @@ fn a_failover_has_no_method() {
     let plan = super::plan(&inputs, &region("hel"), wish);
     assert_eq!((plan.method, plan.hot_refusals.len()), (None, 0));
 }
+
+fn against(code: &str) -> continuum_control_api::link::Blocked {
+    let (meaning, action) = ("9 files wait".into(), "wait".into());
+    continuum_control_api::link::Blocked { code: code.into(), meaning, action }
+}
+
+#[test]
+fn what_the_holders_platform_has_against_it_bars_a_planned_move_alone() {
+    let mut pair = Reported::at_rest();
+    pair.member("fsn").1.against_leaving = vec![against("source-archive-queue")];
+    pair.member("fsn").1.hindrances = vec![against("reconciliation-off")];
+    let reasons =
+        ["reconciliation-off: 9 files wait; wait", "source-archive-queue: 9 files wait; wait"];
+    for method in [None, Some(Method::Clean), Some(Method::Hot)] {
+        let plan = planned(&pair, method);
+        assert!(!plan.allowed, "{method:?}");
+        assert_eq!(plan.against_leaving, reasons);
+        assert_eq!(plan.refusals, reasons.map(|reason| format!("fsn: {reason}")));
+        assert_eq!(plan.candidates[&region("hel")], [""; 0], "it is not hel's matter");
+    }
+    // The holder is gone: nobody asks what stands against its leaving, also where it was told lately.
+    pair.member("fsn").1.role = continuum_control_api::link::MemberRole::Fenced;
+    let reports = pair.reports();
+    let inputs = Inputs {
+        spec: &pair.spec,
+        register: Some(&pair.record),
+        reports: &reports,
+        links: &pair.links,
+        under_way: None,
+    };
+    let wish = Wish::Failover { allow_data_loss: false, loss_epoch: None };
+    let plan = super::plan(&inputs, &region("hel"), wish);
+    assert!(plan.allowed && plan.against_leaving.is_empty(), "{:?}", plan.refusals);
+}
+
+/// A member that may lead later has nothing of that against a move to it.
+#[test]
+fn what_a_standby_would_have_against_leaving_does_not_bar_a_move_to_it() {
+    let mut pair = Reported::at_rest();
+    pair.member("hel").1.against_leaving = vec![against("source-backup")];
+    assert!(planned(&pair, None).allowed);
+    pair.member("hel").1.hindrances = vec![against("target-healthy")];
+    let plan = planned(&pair, None);
+    assert_eq!(plan.candidates[&region("hel")], ["target-healthy: 9 files wait; wait"]);
+    assert!(!plan.allowed);
+}

@@ -38,6 +38,7 @@ pub fn plan(inputs: &Inputs<'_>, region: &RegionId, method: RejoinMethod) -> Pla
         to: region.clone(),
         allowed: refusals.is_empty(),
         candidates: BTreeMap::new(),
+        against_leaving: Vec::new(),
         refusals,
         steps: steps(inputs, (region, holder), method),
         method: None,

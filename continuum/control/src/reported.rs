@@ -69,6 +69,9 @@ fn report(
         peers: BTreeMap::new(),
         names: None,
         hindrances: Vec::new(),
+        against_leaving: Vec::new(),
+        backups: None,
+        role_writes: None,
     }
 }
 

@@ -110,6 +110,7 @@ fn plan(
         to: to.unwrap_or(&inputs.spec.first_primary).clone(),
         allowed: refusals.is_empty(),
         candidates: BTreeMap::new(),
+        against_leaving: Vec::new(),
         refusals,
         steps,
         method: None,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use continuum_control_api::link::{MemberReport, MemberRole};
+use continuum_control_api::link::{Blocked, MemberReport, MemberRole};
 use continuum_domain::candidate::{CandidateFacts, REPORT_AGE_MS_MAX};
 use continuum_domain::observation::SqlView;
 use continuum_domain::spec::PairSpec;
@@ -158,11 +158,19 @@ impl Reports {
                 .map(|remaining| remaining.saturating_sub(age)),
             fenced: report.fenced.clone(),
             blocked: report.blocked.as_ref().map(|blocked| blocked.code.clone()),
-            hindrances: report
-                .hindrances
-                .iter()
-                .map(|one| format!("{}: {}", one.code, one.meaning))
-                .collect(),
+            hindrances: report.hindrances.iter().map(told).collect(),
         }
     }
+
+    /// What stands against a planned move away from a region; nothing without a fresh report, which bars one
+    /// by itself.
+    pub fn against_leaving(&self, region: &RegionId) -> Vec<String> {
+        let Some(report) = self.fresh(region, REPORT_AGE_MS_MAX) else { return Vec::new() };
+        report.hindrances.iter().chain(&report.against_leaving).map(told).collect()
+    }
+}
+
+/// What stands against something, and what to do about it.
+fn told(one: &Blocked) -> String {
+    format!("{}: {}; {}", one.code, one.meaning, one.action)
 }

@@ -53,9 +53,12 @@ pub struct ActuatorStatus {
     /// Where its platform was told to make a primary of it: by what, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_primary: Option<String>,
+    /// What the platform of a primary has against a planned move away from it. It bars no failover.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against_leaving: Vec<Hindrance>,
 }
 
-/// Why a member cannot be made a primary although its database may be well.
+/// Why a member cannot be made a primary, or be left as one, although its database may be well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hindrance {
     /// Stable name.
@@ -76,6 +79,7 @@ impl ActuatorStatus {
             || self.data_directory != seen.data_directory
             || self.hindrances != seen.hindrances
             || self.told_primary != seen.told_primary
+            || self.against_leaving != seen.against_leaving
     }
 }
 

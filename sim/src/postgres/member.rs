@@ -281,6 +281,7 @@ impl Member {
             last_exit: guard.last_exit.clone(),
             always_receives: false,
             hindrances: Vec::new(),
+            against_leaving: Vec::new(),
             told_primary: None,
         }
     }

@@ -13,6 +13,9 @@ use std::time::Duration;
 use continuum_cnpg_pair::kubernetes::backups::{self, Standing};
 use continuum_cnpg_pair::kubernetes::cnpg::{Backup, ScheduledBackup};
 use continuum_cnpg_pair::kubernetes::crd::{CnpgPairSpec, ConditionStatus, RegionBackups};
+use continuum_cnpg_pair::kubernetes::gates;
+use continuum_control_api::link::BackupsReport;
+use continuum_domain::observation::Hindrance;
 use continuum_domain::{PairId, RegionId, Tick};
 use continuum_runtime::SharedClock;
 
@@ -24,6 +27,8 @@ use crate::config::ClusterMember;
 
 /// A watch begins anew every 20 seconds; what was not heard of for longer is not known.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Longest text of a report: an operator's errors have no bound.
+const REPORT_CHARS_MAX: usize = 400;
 
 /// What is seen of one Cluster's backups.
 #[derive(Default)]
@@ -76,6 +81,7 @@ pub(crate) struct Told {
     pub pair: PairId,
     pub age_ms: Option<u64>,
     pub failures: u32,
+    pub well: Option<bool>,
 }
 
 /// The desk. Cloned handles share it.
@@ -166,19 +172,57 @@ impl BackupDesk {
         let Some(standing) = self.standing(&home.cluster, now) else {
             return Some((told, unseen("Backup")));
         };
-        let health = {
-            let seen = self.seen();
-            let schedules = seen.get(&home.cluster).and_then(|seen| seen.schedules.known(now));
-            schedules.map(|all| {
-                let wall = self.0.clock.wall_ms();
-                backups::health(&home.cluster, &standing, all.values(), wall)
-            })
-        };
+        let says = self.health(&home.cluster, &standing, now);
         told.last_completed = standing.completed;
         told.running = standing.running;
         told.last_failed = standing.failed;
-        let says = health.map(|(status, reason, text)| Says::new(status, reason, text));
-        Some((told, says.unwrap_or_else(|| unseen("ScheduledBackup"))))
+        Some((told, says))
+    }
+
+    /// How a Cluster's backups are, by its schedules.
+    fn health(&self, cluster: &str, standing: &Standing, now: Tick) -> Says {
+        let seen = self.seen();
+        let schedules = seen.get(cluster).and_then(|seen| seen.schedules.known(now));
+        let Some(all) = schedules else { return unseen("ScheduledBackup") };
+        let wall = self.0.clock.wall_ms();
+        let (status, reason, text) = backups::health(cluster, standing, all.values(), wall);
+        Says::new(status, reason, text)
+    }
+
+    /// The Cluster of a pair here whose backups are followed.
+    fn followed(&self, pair: &PairId) -> Option<&Home> {
+        let home = self.0.homes.iter().find(|home| home.pair == *pair)?;
+        self.seen().contains_key(&home.cluster).then_some(home)
+    }
+
+    /// What a report says of a pair's backups here; nothing where they are not followed.
+    pub fn report(&self, pair: &PairId) -> Option<BackupsReport> {
+        let home = self.followed(pair)?;
+        let (now, wall) = (self.0.clock.now(), self.0.clock.wall_ms());
+        let standing = self.standing(&home.cluster, now);
+        let says = match &standing {
+            Some(standing) => self.health(&home.cluster, standing, now),
+            None => unseen("Backup"),
+        };
+        Some(BackupsReport {
+            well: truth(says.status),
+            reason: says.reason.into(),
+            text: says.message.chars().take(REPORT_CHARS_MAX).collect(),
+            completed_age_ms: standing.as_ref().and_then(|standing| age_ms(standing, wall)),
+            failures: standing.map(|standing| standing.failures),
+        })
+    }
+
+    /// What a planned move away from a pair's Cluster here would end, where backups are followed.
+    pub fn bars_leaving(&self, pair: &PairId) -> Option<Hindrance> {
+        let home = self.followed(pair)?;
+        let running = {
+            let seen = self.seen();
+            let all =
+                seen.get(&home.cluster).and_then(|seen| seen.backups.known(self.0.clock.now()));
+            all.map(|all| backups::running(&home.cluster, all.values()))
+        };
+        gates::backup(running.as_deref())
     }
 
     /// What the metrics tell.
@@ -186,11 +230,27 @@ impl BackupDesk {
         let (now, wall) = (self.0.clock.now(), self.0.clock.wall_ms());
         let told = |home: &Home| {
             let standing = self.standing(&home.cluster, now)?;
-            // One of the future has no age: a clock is wrong.
-            let age_ms = standing.completed_ms.and_then(|ended| u64::try_from(wall - ended).ok());
-            Some(Told { pair: home.pair.clone(), age_ms, failures: standing.failures })
+            Some(Told {
+                pair: home.pair.clone(),
+                age_ms: age_ms(&standing, wall),
+                failures: standing.failures,
+                well: truth(self.health(&home.cluster, &standing, now).status),
+            })
         };
         self.0.homes.iter().filter_map(told).collect()
+    }
+}
+
+/// One of the future has no age: a clock is wrong.
+fn age_ms(standing: &Standing, wall_ms: i64) -> Option<u64> {
+    standing.completed_ms.and_then(|ended| u64::try_from(wall_ms - ended).ok())
+}
+
+fn truth(status: ConditionStatus) -> Option<bool> {
+    match status {
+        ConditionStatus::True => Some(true),
+        ConditionStatus::False => Some(false),
+        ConditionStatus::Unknown => None,
     }
 }
 

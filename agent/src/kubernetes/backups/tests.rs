@@ -1,10 +1,14 @@
 use std::sync::Arc;
 
 use continuum_cnpg_pair::kubernetes::crd::{BackupRequest, CnpgPair, CnpgPairStatus};
+use continuum_control_api::link::MemberReport;
 use continuum_runtime::{BootClock, Clock as _};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::beside::Beside;
+use crate::core_link::Pairs;
+use crate::kubernetes::roles::RoleDesk;
 
 fn spec(target: &str, request: &str) -> CnpgPairSpec {
     let store = json!({ "store": { "destinationPath": "s3://backups/app" } });
@@ -150,4 +154,87 @@ fn what_was_not_heard_of_is_not_told() {
     let (status, says) = known.status(&spec("standby", "one"), &Asks::default()).unwrap();
     assert_eq!((says.status, says.reason), (ConditionStatus::Unknown, "NotSeen"));
     assert_eq!((status.last_completed, known.look()), (None, Vec::new()));
+}
+
+fn backup(name: &str, cluster: &str, status: Value) -> Value {
+    json!({
+        "metadata": { "name": name },
+        "spec": { "cluster": { "name": cluster } },
+        "status": status,
+    })
+}
+
+#[test]
+fn a_backup_that_is_being_made_bars_leaving_and_so_does_one_that_is_not_known() {
+    let app = PairId::new("app").unwrap();
+    let of = |phase: &str, cluster: &str| backup("nightly", cluster, json!({ "phase": phase }));
+    for (phase, cluster, bars) in [
+        ("running", "app-hel", true),
+        ("started", "app-hel", true),
+        ("finalizing", "app-hel", true),
+        ("pending", "app-hel", false),
+        ("completed", "app-hel", false),
+        ("failed", "app-hel", false),
+        ("running", "another", false),
+    ] {
+        let found = desk(&[of(phase, cluster)]).bars_leaving(&app);
+        assert_eq!(found.is_some(), bars, "{phase} of {cluster}");
+        if let Some(found) = found {
+            assert!(found.code == "source-backup" && found.meaning.contains("nightly"));
+        }
+    }
+    let silent = desk(&[]);
+    silent.learn("app-hel", |seen| seen.backups.heard = None);
+    let told = silent.bars_leaving(&app).expect("what is not known bars");
+    assert!(told.meaning.contains("not known"), "{told:?}");
+    // Where no backups are followed nothing of them is asked.
+    let unfollowed = desk(&[]);
+    unfollowed.seen().clear();
+    assert_eq!(unfollowed.bars_leaving(&app), None);
+    assert_eq!(unfollowed.report(&app), None);
+}
+
+#[test]
+fn a_report_says_how_backups_are_and_never_that_the_unknown_is_well() {
+    let app = PairId::new("app").unwrap();
+    let ended = |phase: &str, at: &str| json!({ "phase": phase, "stoppedAt": at, "error": "x".repeat(900) });
+    let done = backup("one", "app-hel", ended("completed", "2026-01-01T00:00:00Z"));
+    let failed = backup("two", "app-hel", ended("failed", "2026-01-02T00:00:00Z"));
+    let told = desk(&[done, failed]).report(&app).unwrap();
+    assert_eq!(
+        (told.well, told.reason.as_str(), told.failures),
+        (Some(false), "LastFailed", Some(1))
+    );
+    assert!(told.completed_age_ms.is_some() && told.text.len() <= REPORT_CHARS_MAX, "{told:?}");
+    let none = desk(&[]).report(&app).unwrap();
+    assert_eq!((none.well, none.reason.as_str()), (Some(false), "NotScheduled"));
+    let silent = desk(&[]);
+    silent.learn("app-hel", |seen| seen.backups.heard = None);
+    let silent = silent.report(&app).unwrap();
+    let known = (silent.well, silent.completed_age_ms, silent.failures);
+    assert_eq!((known, silent.reason.as_str()), ((None, None, None), "NotSeen"));
+    let half = desk(&[]);
+    half.learn("app-hel", |seen| seen.schedules.heard = None);
+    assert_eq!(half.report(&app).unwrap().well, None);
+    let metrics = desk(&[]).look();
+    assert_eq!(metrics[0].well, Some(false));
+}
+
+#[test]
+fn a_backup_bars_nobody_but_a_primary_from_leaving() {
+    let app = PairId::new("app").unwrap();
+    let clock: SharedClock = Arc::new(BootClock);
+    let roles = RoleDesk::new(&region("hel"), &Pairs::default(), &clock);
+    let made = backup("nightly", "app-hel", json!({ "phase": "running" }));
+    let beside = Beside { backups: desk(&[made]), roles };
+    for (role, bars) in [("primary", true), ("standby", false), ("fenced", false)] {
+        let mut report: MemberReport = serde_json::from_value(json!({
+            "role": role, "guard_alive": true, "witness_reachable": true, "spec_version": 1,
+        }))
+        .unwrap();
+        beside.complete(&app, &mut report);
+        let codes: Vec<_> = report.against_leaving.iter().map(|one| one.code.as_str()).collect();
+        assert_eq!(codes == ["source-backup"], bars, "{role}: {codes:?}");
+        assert!(report.backups.is_some() && report.role_writes.is_none());
+    }
 }

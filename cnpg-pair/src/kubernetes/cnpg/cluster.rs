@@ -229,8 +229,21 @@ impl Cluster {
             plugin.is_wal_archiver == Some(true) && plugin.enabled != Some(false)
         };
         let plugin = self.spec.plugins.as_ref()?.iter().find(archives)?;
-        let parameter = |key: &str| plugin.parameters.as_ref()?.get(key).map(String::as_str);
-        let server = parameter("serverName").or(self.metadata.name.as_deref())?;
+        plugin.place(self.metadata.name.as_deref())
+    }
+}
+
+impl ExternalCluster {
+    /// The store of its archive, and the server's name in it.
+    pub fn archive(&self) -> Option<(Option<&str>, &str)> {
+        self.plugin.as_ref()?.place(Some(&self.name))
+    }
+}
+
+impl Plugin {
+    fn place<'a>(&'a self, own: Option<&'a str>) -> Option<(Option<&'a str>, &'a str)> {
+        let parameter = |key: &str| self.parameters.as_ref()?.get(key).map(String::as_str);
+        let server = parameter("serverName").or(own)?;
         Some((parameter("barmanObjectName"), server))
     }
 }

@@ -55,6 +55,7 @@ impl DataPlane for CnpgPlane {
         inner.generation.store(generation.0, Ordering::Release);
         inner.sentinel.lock().await.take();
         inner.arming.lock().await.take();
+        inner.asking.lock().await.take();
         inner.observer.forget_sessions().await;
         lock(&inner.canary).take();
         lock(&inner.guarded).take();
@@ -76,8 +77,11 @@ impl DataPlane for CnpgPlane {
     }
 
     async fn status(&self) -> Result<ActuatorStatus, PlaneError> {
-        let now = self.0.clock.now();
-        Ok(self.0.known().status(now))
+        let inner = &self.0;
+        let own = &inner.config.region;
+        let others = inner.config.clusters.iter().filter(|(region, _)| *region != own);
+        let others: Vec<&str> = others.map(|(_, name)| name.as_str()).collect();
+        Ok(inner.known().status_for_moves(inner.clock.now(), &others))
     }
 
     async fn changed(&self, seen: &ActuatorStatus) -> Result<ActuatorStatus, PlaneError> {

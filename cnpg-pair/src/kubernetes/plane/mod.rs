@@ -129,6 +129,7 @@ impl CnpgPlane {
             changed: watch::Sender::new(()),
             sentinel: tokio::sync::Mutex::new(None),
             arming: tokio::sync::Mutex::new(None),
+            asking: tokio::sync::Mutex::new(None),
             sample: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
             observer: Arc::new(Observer::default()),
@@ -160,6 +161,8 @@ struct Inner {
     sentinel: tokio::sync::Mutex<Option<Session>>,
     /// The session that deadlines go by, and the directory of the guard's files.
     arming: tokio::sync::Mutex<Option<(Session, String)>>,
+    /// The session that asks what a move asks.
+    asking: tokio::sync::Mutex<Option<Session>>,
     /// The pod's clock, in one life of PostgreSQL.
     sample: Mutex<Option<(String, Sample)>>,
     /// Held by whoever changes the role or the fence of the Cluster: commands take turns (R4).

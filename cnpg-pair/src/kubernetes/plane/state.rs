@@ -8,10 +8,14 @@ use continuum_domain::{Epoch, Tick};
 use super::clusters::Seen;
 use super::{hindrances, marks};
 use crate::kubernetes::cnpg::{TruthValue, keys};
+use crate::kubernetes::gates::{self, Side};
+use crate::kubernetes::reading::SqlLook;
 
 /// How long the operator is left to start a PostgreSQL again that ended by itself. After that it counts
 /// as stopped, and what is done next is decided by the lease.
 pub(crate) const SELF_RESTART: Duration = Duration::from_secs(5);
+/// What SQL said longer ago is not known.
+const SQL_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// PostgreSQL as it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub(crate) struct Known {
     pub exits: u64,
     /// Why the last one did.
     pub last_exit: Option<String>,
+    /// What SQL said of what a move asks, and when.
+    pub sql: Option<(Tick, SqlLook)>,
 }
 
 impl Known {
@@ -114,6 +120,9 @@ impl Known {
     pub fn answers(&mut self, up: Up) {
         if self.last_life.as_ref().is_some_and(|last| *last != up.started) && !self.gone {
             self.ended("it was started again by the operator");
+        }
+        if self.last_life.as_ref() != Some(&up.started) {
+            self.sql = None;
         }
         self.last_life = Some(up.started.clone());
         self.up = Some(up);
@@ -194,7 +203,27 @@ impl Known {
             always_receives: true,
             hindrances: cluster.map(hindrances::of).unwrap_or_default(),
             told_primary: cluster.and_then(hindrances::told_primary),
+            against_leaving: Vec::new(),
         }
+    }
+
+    /// The same with what stands in the way of a planned move: away from a primary, or to a standby. Of one that
+    /// does not answer nothing is told, as no move begins or ends there.
+    pub fn status_for_moves(&self, now: Tick, others: &[&str]) -> ActuatorStatus {
+        let mut status = self.status(now);
+        let (Some(seen), Some(up)) = (&self.seen, &self.up) else { return status };
+        if status.process != ProcessState::Running {
+            return status;
+        }
+        let fresh = self.sql.filter(|(at, _)| now.since(*at) <= SQL_AGE_MAX);
+        let sql = fresh.map(|(_, sql)| sql).unwrap_or_default();
+        let sql = SqlLook { in_recovery: Some(up.in_recovery), ..sql };
+        let side = Side { cluster: &seen.cluster, sql: &sql, others };
+        match up.in_recovery {
+            true => status.hindrances.extend(gates::target(side)),
+            false => status.against_leaving = gates::source(side),
+        }
+        status
     }
 }
 

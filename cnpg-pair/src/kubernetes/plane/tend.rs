@@ -13,6 +13,7 @@ use super::{Inner, marks};
 use crate::guard::fresh_identity;
 use crate::kubernetes::cnpg::keys;
 use crate::kubernetes::patches;
+use crate::kubernetes::reading::SqlLook;
 use crate::plane::PlaneError;
 
 /// Pause between two looks.
@@ -34,6 +35,25 @@ const FEEL: &str = "select json_build_object('in_recovery', pg_is_in_recovery(),
 struct Felt {
     in_recovery: bool,
     started: String,
+}
+
+/// How often is looked at what a move asks.
+const ASK_EVERY: u32 = 20;
+
+const ASK: &str = "select json_build_object(
+  'system', (select system_identifier::text from pg_control_system()),
+  'ready', case when current_setting('archive_mode') = 'off' then 0
+    else (select count(*) from pg_ls_archive_statusdir() where name like '%.ready') end,
+  'fails', current_setting('archive_mode') <> 'off' and (
+    select coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
+    from pg_stat_archiver)
+)::text";
+
+#[derive(Deserialize)]
+struct Asked {
+    system: String,
+    ready: u64,
+    fails: bool,
 }
 
 /// Starts watching and tending for a generation. Both end with the plane, or when a newer generation of
@@ -80,6 +100,7 @@ async fn tend(inner: Weak<Inner>, generation: Generation) {
     loop {
         let Some(inner) = alive(&inner, generation) else { return };
         inner.feel(round).await;
+        inner.ask(round).await;
         inner.settle(round).await;
         drop(inner);
         round = round.wrapping_add(1);
@@ -135,6 +156,40 @@ impl Inner {
                 // What changes with time alone is told too.
                 self.changed.send_replace(());
             }
+        }
+    }
+
+    /// Asks PostgreSQL what a move asks. What it does not say is not known after a while.
+    async fn ask(&self, round: u32) {
+        let due = round.is_multiple_of(ASK_EVERY) || self.known().sql.is_none();
+        if !due || self.known().up.is_none() {
+            return;
+        }
+        let mut slot = self.asking.lock().await;
+        let asked = async {
+            let session = match slot.take().filter(|session| !session.is_closed()) {
+                Some(session) => session,
+                None => self.session(FEEL_LIMIT).await?,
+            };
+            let asked: Asked = session.json("asking what a move asks", ASK).await?;
+            Ok::<_, PlaneError>((session, asked))
+        };
+        match asked.await {
+            Ok((session, asked)) => {
+                *slot = Some(session);
+                let look = SqlLook {
+                    in_recovery: None,
+                    system_id: asked.system.parse().ok(),
+                    ready_wal_files: Some(asked.ready),
+                    archiving_fails: Some(asked.fails),
+                };
+                let at = self.clock.now();
+                let before = self.known().sql.replace((at, look));
+                if before.is_none_or(|(_, before)| before != look) {
+                    self.changed.send_replace(());
+                }
+            }
+            Err(error) => tracing::debug!(%error, cluster = self.name, "PostgreSQL is not asked"),
         }
     }
 

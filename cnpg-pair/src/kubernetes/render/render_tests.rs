@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::kubernetes::cnpg::{Backup, Cluster, Pooler, ScheduledBackup};
-use crate::kubernetes::gates::{Limits, Side as GateSide, Surroundings, refusals};
+use crate::kubernetes::gates::{self, Side as GateSide};
 use crate::kubernetes::reading::SqlLook;
 use crate::kubernetes::schema::Definitions;
 
@@ -448,13 +448,12 @@ fn what_is_rendered_can_be_handed_over() {
         serde_json::from_value(cluster(region).clone()).expect("a Cluster")
     };
     let (source, target, sql) = (view(&first), view(&second), SqlLook::default());
-    let refused = refusals(
-        GateSide { cluster: &source, sql: &sql },
-        GateSide { cluster: &target, sql: &sql },
-        &Surroundings::default(),
-        &Limits::default(),
-    );
-    assert!(!refused.is_empty() && refused.iter().all(|one| one.unknown), "{refused:#?}");
+    let source = GateSide { cluster: &source, sql: &sql, others: &["app-hel"] };
+    let target = GateSide { cluster: &target, sql: &sql, others: &["app-fsn"] };
+    for found in [gates::source(source), gates::target(target)] {
+        let unknown = found.iter().all(|one| one.meaning.contains("not known"));
+        assert!(!found.is_empty() && unknown, "{found:#?}");
+    }
 }
 
 #[test]

@@ -87,6 +87,9 @@ pub fn report(role: MemberRole) -> MemberReport {
         peers: [(region(if is_primary { "hel" } else { "fsn" }), link())].into(),
         names: None,
         hindrances: Vec::new(),
+        against_leaving: Vec::new(),
+        backups: None,
+        role_writes: None,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod acceptors;
 pub mod access;
 pub mod approvals;
 pub mod audit;
+pub mod beside;
 pub mod core;
 pub mod dns;
 pub mod fleet;

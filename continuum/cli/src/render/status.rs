@@ -8,7 +8,7 @@ use continuum_domain::spec::{Durability, PairMode};
 
 use super::style::{Style, Tone};
 use super::text::*;
-use super::{acceptors, access, names, operation, takeover, traffic};
+use super::{acceptors, access, beside, names, operation, takeover, traffic};
 
 /// The whole page.
 pub fn page(status: &Status, now_ms: i64, style: Style) -> String {
@@ -49,8 +49,15 @@ pub fn pair_block(pair: &PairView, style: Style) -> String {
     if let Some(line) = takeover::as_wanted(pair) {
         out.push_str(&format!("  {line}\n"));
     }
-    let told = [takeover::remarks, acceptors::remarks, names::remarks, traffic::remarks, remarks]
-        .map(|of| of(pair));
+    let told = [
+        takeover::remarks,
+        acceptors::remarks,
+        names::remarks,
+        traffic::remarks,
+        beside::remarks,
+        remarks,
+    ]
+    .map(|of| of(pair));
     for line in told.into_iter().flatten() {
         let tone = if line.starts_with("  ") { Tone::Strong } else { Tone::Bad };
         out.push_str(&format!("  {}\n", style.paint(tone, &line)));
@@ -252,7 +259,7 @@ fn remarks(pair: &PairView) -> Vec<String> {
         if let Some(blocked) = &report.blocked {
             remark(&mut lines, region, blocked);
         }
-        for hindrance in &report.hindrances {
+        for hindrance in report.hindrances.iter().chain(&report.against_leaving) {
             remark(&mut lines, region, hindrance);
         }
         if let Some(reason) = &report.fenced {

@@ -174,6 +174,7 @@ fn a_plan_lists_every_reason() {
             (region("nbg"), Vec::new()),
         ]
         .into(),
+        against_leaving: Vec::new(),
         refusals: vec!["hel: lags 3 MB".into(), "hel: not in the ledger".into()],
         steps: vec!["stop fsn".into(), "promote hel".into()],
     };

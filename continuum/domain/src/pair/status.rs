@@ -62,6 +62,8 @@ pub struct PairStatus {
     pub takeover_refusals: Vec<String>,
     /// What stands against its being a primary beside its database.
     pub hindrances: Vec<Hindrance>,
+    /// Primary: what stands against a planned move away from it.
+    pub against_leaving: Vec<Hindrance>,
 }
 
 impl PairMachine {
@@ -89,6 +91,11 @@ impl PairMachine {
                 self.takeover_refusals(now)
             },
             hindrances: self.hindrances(),
+            against_leaving: self
+                .actuator
+                .as_ref()
+                .map(|actuator| actuator.against_leaving.clone())
+                .unwrap_or_default(),
         }
     }
 

@@ -118,6 +118,7 @@ impl World {
             last_exit: guard.last_exit.clone(),
             always_receives: guard.always_receives,
             hindrances: Vec::new(),
+            against_leaving: Vec::new(),
             told_primary: None,
         }
     }

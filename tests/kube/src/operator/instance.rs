@@ -41,15 +41,17 @@ pub struct Instance {
 }
 
 /// The file whose presence makes the archiver hang, and with it a fast shutdown.
-const SLOW: &str = "slow";
+pub const SLOW: &str = "slow";
+/// The file whose presence makes the archiver fail.
+pub const FAILING: &str = "failing";
 
-/// Makes the archiver of the instance in a directory hang, or lets it go on.
+/// Makes the archiver of the instance in a directory do so, or lets it go on.
 ///
 /// # Errors
 /// The file could not be written or removed.
-pub fn mark_slow(directory: &Path, slow: bool) -> io::Result<()> {
-    let path = directory.join(SLOW);
-    match (slow, path.exists()) {
+pub fn mark(directory: &Path, name: &str, there: bool) -> io::Result<()> {
+    let path = directory.join(name);
+    match (there, path.exists()) {
         (true, false) => {
             fs::create_dir_all(directory)?;
             fs::write(&path, "")
@@ -200,12 +202,14 @@ impl Instance {
             "listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{directory}'\n\
              cluster_name = {}\nshared_buffers = '16MB'\nmax_connections = 40\nfsync = off\n\
              wal_keep_size = '64MB'\nwal_log_hints = on\narchive_mode = on\n\
-             archive_command = 'while test -e {}; do sleep 0.1; done'\nprimary_conninfo = {}\n\
+             archive_command = 'while test -e {}; do sleep 0.1; done; test ! -e {}'\n\
+             primary_conninfo = {}\n\
              wal_retrieve_retry_interval = '100ms'\n",
             self.address,
             self.port,
             quote(name),
             self.directory.join(SLOW).display(),
+            self.directory.join(FAILING).display(),
             quote(upstream.unwrap_or_default()),
         );
         for (name, value) in settings {

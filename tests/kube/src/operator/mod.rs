@@ -77,6 +77,8 @@ pub struct Misbehaviour {
     pub healthy_while_fenced: bool,
     /// The archiver hangs, and a fast shutdown waits for it until the bound.
     pub slow_shutdown: bool,
+    /// What the archiver tries fails.
+    pub archive_failing: bool,
     /// Nothing is done at all; PostgreSQL lives on.
     pub down: bool,
     /// No backup is made: the plugin that is asked for is not there.
@@ -204,7 +206,7 @@ impl Operator {
         self.common.port(namespace, name)
     }
 
-    /// Makes it behave so from its next look on; an archiver hangs or goes on at once.
+    /// Makes it behave so from its next look on; an archiver hangs, fails or goes on at once.
     ///
     /// # Errors
     /// The archiver could not be told.
@@ -212,7 +214,8 @@ impl Operator {
         *lock(&self.common.misbehaviour) = how;
         for (namespace, name) in lock(&self.common.ports).keys() {
             let directory = self.site.directory.join(namespace).join(name);
-            instance::mark_slow(&directory, how.slow_shutdown)?;
+            instance::mark(&directory, instance::SLOW, how.slow_shutdown)?;
+            instance::mark(&directory, instance::FAILING, how.archive_failing)?;
         }
         Ok(())
     }

@@ -315,6 +315,9 @@ impl Reconciler {
         let ready = i32::from(member.instance.runs());
         let pod = format!("{}-1", key.1);
         member.conditions.insert("Ready", (ready == 1, "ClusterIsReady"));
+        if !member.system.is_empty() {
+            member.conditions.insert("ConsistentSystemID", (true, "Unique"));
+        }
         let conditions = member.conditions.iter().map(|(kind, (holds, reason))| {
             json!({
                 "type": kind, "status": if *holds { "True" } else { "False" }, "reason": reason,

@@ -358,6 +358,9 @@ impl Agent {
             peers: BTreeMap::new(),
             names: None,
             hindrances: Vec::new(),
+            against_leaving: Vec::new(),
+            backups: None,
+            role_writes: None,
         }
     }
 

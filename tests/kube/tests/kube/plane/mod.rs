@@ -2,8 +2,10 @@
 
 mod crashes;
 mod deadline;
+mod gates;
 mod moves;
 mod roles;
+mod stops;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
