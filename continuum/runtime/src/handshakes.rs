@@ -126,6 +126,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_is_not_slow_keeps_its_place_from_whoever_waits() {
+        let mut unfinished = Unfinished::at_most(1);
+        let place = unfinished.place().await;
+        let mut young = Box::pin(place.carry_out(pending::<()>()));
+        assert!(poll!(&mut young).is_pending());
+        unfinished.begun[0].0 -= PATIENCE / 3;
+        let mut waits = Box::pin(unfinished.place());
+        assert!(poll!(&mut waits).is_pending());
+        assert!(poll!(&mut young).is_pending());
+    }
+
+    #[tokio::test]
     async fn a_place_is_free_again_when_its_handshake_has_ended() {
         let mut unfinished = Unfinished::at_most(1);
         for number in 0..3 {

@@ -128,7 +128,8 @@ mod tests {
         waits.sort();
         assert!(waits.iter().all(|wait| *wait < round));
         let gaps = waits.windows(2).map(|pair| pair[1] - pair[0]);
-        assert!(gaps.max().unwrap() < PER_STREAM * 4, "no burst and no hole");
+        assert!(gaps.max().unwrap() < PER_STREAM * 4, "no hole");
+        assert!(waits[open / 4] < round / 2 && waits[open * 3 / 4] > round / 2, "no burst");
         // Right after its turn, a reader's next one is a round away.
         let place = fanout.place();
         let first = place.wait(open, now);
