@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::args::LabOptions;
 use crate::authority::{self, Authority, Make};
 use crate::azurite;
+use crate::clusters;
 use crate::layout::{CoreNode, Layout, NAME, PAIR, Region, WitnessServer, ZONE};
 use crate::manifest::{Manifest, Part};
 use crate::pooler;
@@ -401,8 +402,8 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         None => (vec![guarded], Vec::new(), Vec::new()),
         Some(kubeconfig) => (
             Vec::new(),
-            vec![cluster(layout, region, kubeconfig)],
-            vec![hibernated(region, kubeconfig)],
+            vec![clusters::member(layout, region, kubeconfig)],
+            vec![clusters::hibernated(region, kubeconfig)],
         ),
     };
     json!({
@@ -426,40 +427,6 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         "names": embedded.into_iter().collect::<Vec<_>>(),
         "name_provider": authority::providers(layout, options, region),
         "traffic": pooler::section(layout, region),
-    })
-}
-
-/// The name of a region's Cluster.
-pub fn cluster_name(region: &RegionId) -> String {
-    format!("{PAIR}-{region}")
-}
-
-/// The namespace of the lab's Clusters.
-pub const NAMESPACE: &str = "db";
-
-fn cluster(layout: &Layout, region: &Region, kubeconfig: &Path) -> Value {
-    let names: BTreeMap<_, _> =
-        layout.regions.iter().map(|other| (&other.id, cluster_name(&other.id))).collect();
-    json!({
-        "id": PAIR,
-        "namespace": NAMESPACE,
-        "clusters": names,
-        "host": region.address.to_string(),
-        "port": layout.postgres_port,
-        "user": "postgres",
-        "tls": false,
-        "replication_role": "postgres",
-        "kubeconfig": kubeconfig,
-    })
-}
-
-/// The Cluster of a region, which sleeps while the pair is paused.
-fn hibernated(region: &Region, kubeconfig: &Path) -> Value {
-    json!({
-        "pair": PAIR,
-        "kubeconfig": kubeconfig,
-        "namespace": NAMESPACE,
-        "cluster": cluster_name(&region.id),
     })
 }
 

@@ -27,6 +27,7 @@ pub mod workload;
 
 mod authority;
 mod azurite;
+mod clusters;
 mod config;
 mod health;
 mod layout;
@@ -40,7 +41,7 @@ mod supervise;
 
 pub use args::{LabArgs, LabNames, LabOptions, LabWitness, NameElsewhere};
 pub use authority::Make;
-pub use config::{NAMESPACE, cluster_name};
+pub use clusters::{NAMESPACE, cluster_name};
 pub use janitor::JanitorArgs;
 pub use lab::Lab;
 pub use layout::Layout;

@@ -53,10 +53,12 @@ fn definition(group: &str, plural: &str, kind: &str) -> Value {
         return serde_yaml_ng::from_str(&text).unwrap();
     }
     let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    // A real server wants a word about groups of Kubernetes itself, such as this one.
+    let approved = json!({ "api-approved.kubernetes.io": "unapproved, for tests" });
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{plural}.{group}") },
+        "metadata": { "name": format!("{plural}.{group}"), "annotations": approved },
         "spec": {
             "group": group,
             "scope": "Namespaced",
