@@ -18,6 +18,9 @@ const SWITCHOVER_DELAY_NONE: i64 = 3600;
 const SMART_SHUTDOWN_NONE: i64 = 180;
 
 const HEAR: &str = "see that the agent reaches PostgreSQL and the API server";
+const MEND: &str = "mend it, or wait until its operator is done";
+/// Whoever must leave a Cluster that is ill is not kept there.
+const MEND_OR_LEAVE: &str = "mend it, or wait until its operator is done; a failover, which stops it hard, asks none of this";
 
 /// One Cluster, its PostgreSQL, and the names of the pair's others.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +45,7 @@ impl Found {
 pub fn source(side: Side<'_>) -> Vec<Hindrance> {
     let mut found = Found(Vec::new());
     topology(side, &mut found);
-    health("source-healthy", side, &mut found);
+    health("source-healthy", side, MEND_OR_LEAVE, &mut found);
     archiving(side, &mut found);
     bounds(side, &mut found);
     found.0
@@ -52,7 +55,7 @@ pub fn source(side: Side<'_>) -> Vec<Hindrance> {
 pub fn target(side: Side<'_>) -> Vec<Hindrance> {
     let mut found = Found(Vec::new());
     topology(side, &mut found);
-    health("target-healthy", side, &mut found);
+    health("target-healthy", side, MEND, &mut found);
     own_archive(side, &mut found);
     found.0
 }
@@ -104,7 +107,7 @@ fn topology(side: Side<'_>, found: &mut Found) {
 }
 
 /// What has a hindrance of its own (asleep, deleted, left alone, ...) is not told twice.
-fn health(code: &str, side: Side<'_>, found: &mut Found) {
+fn health(code: &str, side: Side<'_>, mend: &str, found: &mut Found) {
     let (name, reading) = (name(side), read(side.cluster, side.sql));
     let mut reasons = Vec::new();
     if reading.is(Standing::Fenced) {
@@ -115,11 +118,7 @@ fn health(code: &str, side: Side<'_>, found: &mut Found) {
     }
     reasons.extend(reading.unwell.iter().cloned());
     if !reasons.is_empty() {
-        found.add(
-            code,
-            format!("the Cluster {name} is not well: {}", reasons.join("; ")),
-            "mend it, or wait until its operator is done",
-        );
+        found.add(code, format!("the Cluster {name} is not well: {}", reasons.join("; ")), mend);
     } else if !reading.unknown.is_empty() {
         found.add(
             code,
