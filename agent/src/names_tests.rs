@@ -346,6 +346,26 @@ async fn a_changed_spec_reaches_the_name_and_what_cannot_follow_is_told() {
     until("the name again", async || stands(12).await).await;
 }
 
+#[tokio::test]
+async fn the_authorities_of_an_embedded_name_are_asked_and_nothing_is_written() {
+    // Nobody answers there: what it serves is not known, and that is said.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = Server::new(1_000);
+    let authorities = vec![nobody.to_string().parse().unwrap()];
+    let watched = spec(NameSpec { provider: None, authorities, ..name(1) });
+    let mut desk = desk(&watched, std::slice::from_ref(&server));
+    desk.publish(Epoch(3), &status(&watched));
+    until("the authority to be asked", async || !report(&desk).authorities.is_empty()).await;
+    let told = report(&desk);
+    assert_eq!((told.problem, told.epoch, told.converged), (None, Some(Epoch(3)), None));
+    assert_eq!(told.authorities[&nobody.to_string()].serves, None);
+    assert!(told.places.is_empty());
+    assert_eq!(server.reads.load(Ordering::SeqCst), 0);
+    // Without authorities there is nobody to ask.
+    desk.spec_changed(&spec(NameSpec::new(NAME, Duration::from_secs(5))));
+    assert_eq!(desk.seen().report(BootClock.now()), None);
+}
+
 fn primary_view(standby: StandbyView) -> SqlView {
     SqlView {
         in_recovery: false,

@@ -7,8 +7,8 @@ use continuum_domain::Epoch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A name at a provider, as one agent sees it. Only the holder writes it; the others say
-/// whether they could. Ages are in milliseconds at the time of sending.
+/// A name at a provider, or one whose authorities are asked, as one agent sees it. Only the holder writes
+/// it and asks; the others say whether they could. Ages are in milliseconds at the time of sending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NameReport {
     /// Why this agent cannot keep it; absent when nothing speaks against it.
@@ -23,7 +23,7 @@ pub struct NameReport {
     /// The records that it wants, each as `TYPE content`.
     #[serde(default)]
     pub records: Vec<String>,
-    /// Where it is written, by what people call the place.
+    /// Where it is written, by what people call the place; none where the embedded servers answer for it.
     #[serde(default)]
     pub places: BTreeMap<String, PlaceReport>,
     /// The servers that are asked whether they serve it, by address.
@@ -89,6 +89,8 @@ pub enum NameStanding {
 
 /// A holder publishes each second; what it did not confirm for so long is not known.
 const PUBLISHED_AGE_MS_MAX: u64 = 10_000;
+/// Authorities that serve what is due are asked every ten seconds.
+const ASKED_AGE_MS_MAX: u64 = 30_000;
 
 impl NameReport {
     /// How it stands by the holder's report, which is `report_age_ms` old, while `epoch` is the
@@ -112,5 +114,69 @@ impl NameReport {
             true => NameStanding::Published,
             false => NameStanding::NotPublished,
         }
+    }
+
+    /// The same of a name without a provider: it is written nowhere, and stands as those say who are asked.
+    pub fn standing_as_served(&self, epoch: Option<Epoch>, report_age_ms: u64) -> NameStanding {
+        let Some(epoch) = epoch else { return NameStanding::Unknown };
+        let said = |one: &AuthorityReport| {
+            let age = one.age_ms.saturating_add(report_age_ms);
+            one.serves.filter(|_| age <= ASKED_AGE_MS_MAX)
+        };
+        let all: Option<Vec<bool>> = self.authorities.values().map(said).collect();
+        let Some(all) = all.filter(|all| !all.is_empty()) else { return NameStanding::Unknown };
+        // What was said before the pair moved is of the epoch before.
+        let of_epoch = self.converged.is_some_and(|(served, _)| served == epoch);
+        match of_epoch && all.into_iter().all(|serves| serves) {
+            true => NameStanding::Published,
+            false => NameStanding::NotPublished,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(serves: &[Option<bool>], converged: u64) -> NameReport {
+        let asked = |(number, serves): (usize, &Option<bool>)| {
+            (
+                format!("10.0.0.{number}:53"),
+                AuthorityReport { serves: *serves, ..Default::default() },
+            )
+        };
+        NameReport {
+            epoch: Some(Epoch(7)),
+            authorities: serves.iter().enumerate().map(asked).collect(),
+            converged: Some((Epoch(converged), 40)),
+            ..NameReport::default()
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_written_nowhere_stands_as_its_authorities_say() {
+        use NameStanding::{NotPublished, Published, Unknown};
+        let (yes, no) = (Some(true), Some(false));
+        for (serves, converged, due) in [
+            (&[yes, yes][..], 7, Published),
+            (&[yes, no], 7, NotPublished),
+            // What was said was said of the epoch before.
+            (&[yes, yes], 6, NotPublished),
+            (&[yes, None], 7, Unknown),
+            (&[], 7, Unknown),
+        ] {
+            assert_eq!(
+                asked(serves, converged).standing_as_served(Some(Epoch(7)), 0),
+                due,
+                "{serves:?}"
+            );
+        }
+        assert_eq!(asked(&[yes], 7).standing_as_served(None, 0), Unknown);
+        let mut old = asked(&[yes], 7);
+        if let Some(one) = old.authorities.values_mut().next() {
+            one.age_ms = 25_000;
+        }
+        assert_eq!(old.standing_as_served(Some(Epoch(7)), 1_000), Published);
+        assert_eq!(old.standing_as_served(Some(Epoch(7)), 6_000), Unknown);
     }
 }

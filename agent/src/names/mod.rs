@@ -50,7 +50,7 @@ pub(crate) struct NameDesk {
     followed: BTreeMap<String, Followed>,
 }
 
-/// A name at a provider.
+/// A name at a provider, or one whose authorities are asked.
 struct Followed {
     spec: NameSpec,
     authorities: Vec<SocketAddr>,
@@ -82,7 +82,7 @@ impl NameDesk {
         desk
     }
 
-    /// What was seen of the names at providers; a handle that goes on showing it.
+    /// What was seen of the names that are followed; a handle that goes on showing it.
     pub fn seen(&self) -> NamesSeen {
         self.seen.clone()
     }
@@ -93,7 +93,7 @@ impl NameDesk {
         self.embedded = spec.names.iter().filter(|name| name.provider.is_none()).cloned().collect();
         let mut before = std::mem::take(&mut self.followed);
         let mut all = BTreeMap::new();
-        for name in spec.names.iter().filter(|name| name.provider.is_some()) {
+        for name in spec.names.iter().filter(|name| name.is_followed()) {
             let key = absolute(&name.name);
             let stays =
                 |old: &Followed| old.spec.provider == name.provider && old.spec.zone == name.zone;
@@ -123,7 +123,8 @@ impl NameDesk {
 
     /// The authorities of a name that this agent can keep, or why it can not.
     fn checked(&self, name: &NameSpec) -> Result<Vec<SocketAddr>, String> {
-        let wanted = name.provider.as_deref().unwrap_or_default();
+        let listed: Vec<SocketAddr> = name.authorities.iter().map(|one| one.0).collect();
+        let Some(wanted) = name.provider.as_deref() else { return Ok(listed) };
         let Some(provider) = self.providers.get(wanted) else {
             return Err(format!("the agent's file has no name_provider {wanted:?}"));
         };
@@ -140,8 +141,6 @@ impl NameDesk {
                  of kind route53, or routing \"simple\""
             ));
         }
-        let listed = name.authorities.iter().map(|authority| authority.0);
-        let listed: Vec<SocketAddr> = listed.collect();
         Ok(if listed.is_empty() { provider.authorities() } else { listed })
     }
 

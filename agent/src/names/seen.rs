@@ -1,4 +1,4 @@
-//! What was seen of a pair's names at providers: for people; nothing is decided by it.
+//! What was seen of a pair's names that are followed: for people; nothing is decided by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -146,7 +146,7 @@ impl NamesSeen {
         seen.authorities = verdicts.map(|(server, verdict)| (server, (now, verdict))).collect();
     }
 
-    /// What is reported at `now`; nothing where no name is at a provider.
+    /// What is reported at `now`; nothing where no name is followed.
     pub fn report(&self, now: Tick) -> Option<BTreeMap<String, NameReport>> {
         let all = self.all();
         let report = |(name, seen): (&String, &NameSeen)| (name.clone(), seen.report(now));

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use continuum_domain::corroborate::Resolver;
 use continuum_domain::spec::{NamePolicy, NameSpec};
 use continuum_runtime::{durable, seed};
 use serde_json::{Value, json};
@@ -164,7 +165,13 @@ pub fn names(layout: &Layout, options: &LabOptions) -> Vec<NameSpec> {
     };
     let mut names = Vec::new();
     if options.names.has_embedded() {
-        names.push(NameSpec::new(NAME, options.name_ttl));
+        let mut embedded = NameSpec::new(NAME, options.name_ttl);
+        if let Some(secondary) = layout.authority(Make::Knot) {
+            embedded.zone = Some(ZONE.into());
+            embedded.addresses = layout.regions.iter().map(address).collect();
+            embedded.authorities = vec![Resolver(secondary)];
+        }
+        names.push(embedded);
     }
     for make in written(options.names) {
         let name = match names.is_empty() {

@@ -68,8 +68,9 @@ pub enum LuaFeature {
     FailOnIncomplete,
 }
 
-/// A name that clients use. All but `name` and `ttl` is for names at a provider, and left out of what
-/// is sent where it is not used, so that agents which do not know it understand the spec.
+/// A name that clients use. All but `name` and `ttl` is for names at a provider (and, for an embedded
+/// one with authorities, what these should serve), and left out of what is sent where it is not used, so
+/// that agents which do not know it understand the spec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NameSpec {
@@ -83,7 +84,7 @@ pub struct NameSpec {
     /// servers answer for the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// The zone at the provider.
+    /// The zone that it lies in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// Whom it leads to.
@@ -102,7 +103,8 @@ pub struct NameSpec {
     /// `policy = "follow"`: what the server is new enough for.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lua: BTreeSet<LuaFeature>,
-    /// Servers that are asked whether they serve it; those of the provider without any.
+    /// Servers that are asked whether they serve it; those of the provider without any, and nobody
+    /// without a provider.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<Resolver>,
     /// What stands there.
@@ -176,6 +178,11 @@ impl NameSpec {
         Self { provider, zone, addresses, ..Self::new(name, ttl) }
     }
 
+    /// Whether agents tell how it stands: it is written by them, or its authorities are asked by them.
+    pub fn is_followed(&self) -> bool {
+        self.provider.is_some() || !self.authorities.is_empty()
+    }
+
     /// Checks what the types cannot; the error is the field and what is accepted there.
     pub(crate) fn check<'a>(
         &self,
@@ -183,26 +190,12 @@ impl NameSpec {
     ) -> Result<(), (String, String)> {
         let fail = |field: &str, problem: &str| Err((field.to_owned(), problem.to_owned()));
         if self.provider.is_none() {
-            // An older spec is accepted as it always was.
-            let plain = Self::new(self.name.clone(), self.ttl);
-            return match self.beyond(&plain) {
-                Some(field) => fail(field, "is only for names at a provider"),
-                None => Ok(()),
-            };
+            return self.check_embedded(members);
         }
         if self.provider.as_ref().is_some_and(|name| name.trim().is_empty()) {
             return fail("provider", "must not be empty");
         }
-        if let Some(problem) = name_problem(&self.name) {
-            return Err(("name".into(), problem));
-        }
-        let Some(zone) = &self.zone else {
-            return fail("zone", "is needed: the zone at the provider");
-        };
-        let (name, zone) = (absolute(&self.name), absolute(zone));
-        if !name.strip_suffix(&zone).is_some_and(|below| below.ends_with('.')) {
-            return fail("name", &format!("must lie under the zone {zone}"));
-        }
+        self.check_place()?;
         if self.ttl.subsec_nanos() != 0 || self.ttl.is_zero() || self.ttl > TTL_MAX {
             return fail("ttl", "must be whole seconds, 1s to 1h");
         }
@@ -217,9 +210,6 @@ impl NameSpec {
                 return fail("lag_max", "is only for role \"standby\"");
             }
             _ => {}
-        }
-        if self.authorities.len() > AUTHORITIES_MAX {
-            return fail("authorities", "at most 16 are accepted");
         }
         match (self.while_paused, self.paused_addresses.is_empty()) {
             (WhilePaused::Answer, true) => {
@@ -238,6 +228,58 @@ impl NameSpec {
         }
         self.check_kind(members)?;
         self.check_policy()
+    }
+
+    /// A name that the embedded servers answer for. What they and their secondaries should serve is told
+    /// only for whoever looks: they have it from their own file.
+    fn check_embedded<'a>(
+        &self,
+        members: impl Iterator<Item = &'a RegionId> + Clone,
+    ) -> Result<(), (String, String)> {
+        let mut plain = Self::new(self.name.clone(), self.ttl);
+        let is_watched = self.is_followed();
+        if is_watched {
+            plain = Self {
+                zone: self.zone.clone(),
+                authorities: self.authorities.clone(),
+                kind: self.kind,
+                addresses: self.addresses.clone(),
+                targets: self.targets.clone(),
+                services: self.services.clone(),
+                ..plain
+            };
+        }
+        if let Some(field) = self.beyond(&plain) {
+            let what = match is_watched {
+                true => "is only for names at a provider",
+                false => "is only for names at a provider or with authorities",
+            };
+            return Err((field.into(), what.into()));
+        }
+        if is_watched {
+            self.check_place()?;
+            self.check_kind(members)?;
+        }
+        Ok(())
+    }
+
+    /// The zone it lies in, and who is asked.
+    fn check_place(&self) -> Result<(), (String, String)> {
+        let fail = |field: &str, problem: String| Err((field.to_owned(), problem));
+        if let Some(problem) = name_problem(&self.name) {
+            return fail("name", problem);
+        }
+        let Some(zone) = &self.zone else {
+            return fail("zone", "is needed: the zone that the name lies in".into());
+        };
+        let (name, zone) = (absolute(&self.name), absolute(zone));
+        if !name.strip_suffix(&zone).is_some_and(|below| below.ends_with('.')) {
+            return fail("name", format!("must lie under the zone {zone}"));
+        }
+        if self.authorities.len() > AUTHORITIES_MAX {
+            return fail("authorities", format!("at most {AUTHORITIES_MAX} are accepted"));
+        }
+        Ok(())
     }
 
     /// The first field that differs from a name without a provider.

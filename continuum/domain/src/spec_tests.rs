@@ -135,8 +135,30 @@ fn a_name_without_a_provider_reads_and_is_written_as_it_always_was() {
     assert_eq!(serde_json::to_string(&name).expect("plain data"), text);
     assert_eq!(with_name(name.clone()).check(), Ok(()));
     let zone = NameSpec { zone: Some("db.example".into()), ..name };
-    let line = ("names[0].zone".into(), "is only for names at a provider".into());
-    assert_eq!(refused(&with_name(zone)), line);
+    let only = "is only for names at a provider or with authorities";
+    assert_eq!(refused(&with_name(zone)), ("names[0].zone".into(), only.into()));
+}
+
+#[test]
+fn of_an_embedded_name_whoever_is_asked_is_told_with_all_that_it_should_serve() {
+    let authorities = vec!["10.3.0.20".parse().expect("an address")];
+    let ttl = Duration::from_millis(500);
+    let name = NameSpec { provider: None, ttl, authorities, ..at_provider() };
+    assert!(name.is_followed() && !NameSpec::new("app", ttl).is_followed());
+    assert_eq!(with_name(name.clone()).check(), Ok(()));
+    let followed = NameSpec { policy: NamePolicy::Follow, ..name.clone() };
+    let roomy = vec![name.authorities[0].clone(); 17];
+    let wrong = [
+        (NameSpec { zone: None, ..name.clone() }, "zone"),
+        (NameSpec { zone: Some("other.example".into()), ..name.clone() }, "name"),
+        (NameSpec { addresses: BTreeMap::new(), ..name.clone() }, "addresses"),
+        (NameSpec { authorities: roomy, ..name.clone() }, "authorities"),
+        (followed, "policy"),
+    ];
+    for (name, field) in wrong {
+        let (path, problem) = refused(&with_name(name));
+        assert!(path.starts_with(&format!("names[0].{field}")), "{path}: {problem}");
+    }
 }
 
 #[test]

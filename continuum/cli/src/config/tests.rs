@@ -97,7 +97,7 @@ const BAD: &[Bad] = &[
     bad(Kind::Dns, "name = \"ns2.example.net\"", "name = \"ns2.example.net\"\naddresses = [\"192.0.2.53\"]", "\"192.0.2.53\"", "name_servers[1].addresses: must be left out"),
     bad(Kind::Dns, "address = \"192.0.2.53\"", "address = \"10.4.0.53:53\"", "\"10.4.0.53:53\"", "secondaries[1].address: is listed twice"),
     bad(Kind::Dns, "expire = \"168h\"", "expire = \"10m\"", "expire =", "expire: 1h or more is accepted"),
-    bad(Kind::Pair, "provider = \"pdns\"\n", "", "zone = ", "names[1].zone: is only for names at a provider"),
+    bad(Kind::Pair, "provider = \"pdns\"\n", "", "zone = ", "names[1].zone: is only for names at a provider or with authorities"),
     bad(Kind::Pair, "zone = \"db.example.net\"", "zone = \"db.example.com\"", "name = \"app.db.example.net\"", "names[1].name: must lie under the zone db.example.com."),
     bad(Kind::Pair, "policy = \"flip\"", "policy = \"follow\"", "[[names]]\nname = \"app.db.example.net\"", "names[1].health_port: is needed with policy \"follow\""),
     bad(Kind::Pair, "policy = \"flip\"", "policy = \"flop\"", "flop", "names[1].policy: unknown variant 'flop', expected 'flip' or 'follow'"),

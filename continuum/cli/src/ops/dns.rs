@@ -34,7 +34,7 @@ async fn render(args: DnsOpsArgs, variables: &Variables) -> Result<Exit, Failure
     let pair = session.ask(async || session.api.pair(&args.pair).await).await?;
     let mut all = Vec::new();
     for name in &pair.spec.names {
-        if name.provider.is_none() {
+        if !name.is_followed() {
             all.push(Rendered::elsewhere(name));
             continue;
         }
@@ -61,7 +61,7 @@ async fn verify_names(args: DnsVerifyArgs, variables: &Variables) -> Result<Exit
     let session = Session::open(&args.client, variables)?;
     let pair = session.ask(async || session.api.pair(&args.pair).await).await?;
     let mut answers = Vec::new();
-    for name in pair.spec.names.iter().filter(|name| name.provider.is_some()) {
+    for name in pair.spec.names.iter().filter(|name| name.is_followed()) {
         let wanted = wanted(&pair, name).map_err(|problem| {
             Failure::new(Exit::Unknown, format!("{}: {problem}", name.name))
                 .next("look with `continuum pair show`")
@@ -95,8 +95,11 @@ async fn verify_names(args: DnsVerifyArgs, variables: &Variables) -> Result<Exit
         }
     }
     if answers.is_empty() {
-        return Err(Failure::usage(format!("pair {} keeps no name at a provider", pair.spec.id))
-            .next("names without one are answered from the lease itself"));
+        let nobody = format!("pair {} has no name whose servers are known", pair.spec.id);
+        return Err(Failure::usage(nobody).next(
+            "names without a provider are answered from the lease itself; list their zone, addresses and \
+             authorities in the spec to have these asked",
+        ));
     }
     let served = answers.iter().all(|answer| answer.serves == Some(true));
     show(session.output(), &answers, || render::dns::verdicts(&answers, session.style))?;

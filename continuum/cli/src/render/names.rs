@@ -30,8 +30,11 @@ pub fn by_holder<'a>(pair: &'a PairView, name: &NameSpec) -> Option<(&'a NameRep
 /// How a name stands by the holder's report. Nobody's word is unknown, and so is a report that is
 /// old or of an epoch that is not the pair's.
 pub fn standing(pair: &PairView, name: &NameSpec) -> NameStanding {
-    by_holder(pair, name)
-        .map_or(NameStanding::Unknown, |(report, age_ms)| report.standing(pair.epoch, age_ms))
+    let Some((report, age_ms)) = by_holder(pair, name) else { return NameStanding::Unknown };
+    match name.provider {
+        Some(_) => report.standing(pair.epoch, age_ms),
+        None => report.standing_as_served(pair.epoch, age_ms),
+    }
 }
 
 /// What a name is, in a few words.
@@ -62,7 +65,7 @@ pub fn kind(name: &NameSpec) -> String {
 pub fn section(pair: &PairView, style: Style) -> String {
     let mut out = String::new();
     for name in &pair.spec.names {
-        if name.provider.is_none() {
+        if !name.is_followed() {
             out.push_str(&format!("  {}: {}\n", name.name, kind(name)));
             continue;
         }
@@ -133,7 +136,7 @@ fn place_line(seen: &PlaceReport, age_ms: u64) -> String {
 /// Names that do not say what they should, or could not after a move, each with what to do below it.
 pub fn remarks(pair: &PairView) -> Vec<String> {
     let mut lines = Vec::new();
-    for name in pair.spec.names.iter().filter(|name| name.provider.is_some()) {
+    for name in pair.spec.names.iter().filter(|name| name.is_followed()) {
         by_others(pair, name, &mut lines);
         let Some(holder) = &pair.holder else { continue };
         match (standing(pair, name), by_holder(pair, name)) {
@@ -191,6 +194,9 @@ fn not_published(
         return;
     }
     lines.push(format!("! {holder}: {} is not published, {leads}", name.name));
+    if report.places.is_empty() {
+        return lines.extend(unserved(report));
+    }
     for (place, seen) in &report.places {
         lines.push(format!("    {}: {}", one_line(place), place_line(seen, age_ms)));
     }
@@ -200,20 +206,22 @@ fn not_published(
 }
 
 fn not_served(holder: &RegionId, name: &NameSpec, report: &NameReport, lines: &mut Vec<String>) {
-    let bad = |serves: Option<bool>| serves != Some(true);
     let all = report.authorities.len();
-    let not: Vec<_> = report.authorities.iter().filter(|(_, seen)| bad(seen.serves)).collect();
-    if not.is_empty() {
+    let not = report.authorities.values().filter(|seen| seen.serves != Some(true)).count();
+    if not == 0 {
         return;
     }
-    let (up, name) = (all - not.len(), &name.name);
+    let (up, name) = (all - not, &name.name);
     lines.push(format!("! {holder}: {up} of {all} authorities are seen to serve {name}"));
-    for (server, seen) in not {
-        lines.push(format!("    not {server}: {}", one_line(&seen.said)));
-    }
-    lines.push(
-        "    do: look at its transfer from the primary; continuum dns verify asks from here".into(),
-    );
+    lines.extend(unserved(report));
+}
+
+/// The authorities that are not seen to serve a name, and what to do.
+fn unserved(report: &NameReport) -> Vec<String> {
+    let not = report.authorities.iter().filter(|(_, seen)| seen.serves != Some(true));
+    let each = not.map(|(server, seen)| format!("    not {server}: {}", one_line(&seen.said)));
+    let next = "    do: look at its transfer from the primary; continuum dns verify asks from here";
+    each.chain([next.to_owned()]).collect()
 }
 
 fn foreign(
@@ -329,6 +337,31 @@ names:
         let text = section(&pair, Style::PLAIN);
         assert_eq!(text, "names:\n  app.db.example: answered from the lease itself\n\n");
         assert_eq!(remarks(&pair), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_a_name_that_secondaries_answer_it_is_said_what_they_serve() {
+        let authorities = vec!["10.3.0.20".parse().unwrap()];
+        let embedded = NameSpec { provider: None, authorities, ..spec() };
+        let served = NameReport { places: Default::default(), ..report() };
+        let mut late = served.clone();
+        let authority = late.authorities.values_mut().next().unwrap();
+        (authority.serves, authority.said) = (Some(false), "stale: serial 1".into());
+        let of = |report| {
+            let mut pair = pair(Some(report));
+            pair.spec.names = vec![embedded.clone()];
+            pair
+        };
+        let text = section(&of(served.clone()), Style::PLAIN);
+        assert!(
+            text.contains("(answered from the lease itself): published under epoch 7"),
+            "{text}"
+        );
+        assert!(text.contains("authority 10.3.0.20:53: serves"), "{text}");
+        assert_eq!(remarks(&of(served)), Vec::<String>::new());
+        let lines = remarks(&of(late));
+        assert!(lines[0].contains("app.db.example is not published"), "{lines:?}");
+        assert_eq!(lines[1], "    not 10.3.0.20:53: stale: serial 1");
     }
 
     #[test]
