@@ -48,7 +48,9 @@ fn member_problem(region: &RegionId, report: &MemberReport, holds: bool) -> Opti
     if !holds && !sql.receiver_streaming {
         return Some("does not stream".into());
     }
-    None
+    // It may serve well and yet not be moved: what looks after it has not finished with it.
+    let against = report.hindrances.iter().chain(&report.against_leaving).next();
+    against.map(|one| format!("not to be moved ({}): {}", one.code, one.meaning))
 }
 
 fn redundancy_problems(view: &PairView, holder: &RegionId) -> Vec<String> {

@@ -139,7 +139,7 @@ fn judge(answers: &BTreeMap<SocketAddr, Answers>, due: &Wanted) -> BTreeMap<Sock
         Answers::Told { serial, served, exists, companion } => {
             let newest = newest.unwrap_or(*serial);
             let right = due.records.is_served_by(served);
-            if right && companion.as_deref() == Some(&due.stamp().to_string()) {
+            if right && companion.as_deref().is_some_and(|text| is_due(text, due)) {
                 Verdict::Serves
             } else if older(*serial, newest) {
                 let shown = companion.as_deref().and_then(Stamp::parse);
@@ -155,6 +155,13 @@ fn judge(answers: &BTreeMap<SocketAddr, Answers>, due: &Wanted) -> BTreeMap<Sock
         }
     };
     answers.iter().map(|(server, answers)| (*server, verdict(answers))).collect()
+}
+
+/// Whether a companion says what is due. A server that answers from the lease itself adds no sum.
+fn is_due(companion: &str, due: &Wanted) -> bool {
+    let stamp = due.stamp();
+    let of_lease = Stamp { sum: None, ..stamp.clone() };
+    Stamp::parse(companion).is_some_and(|shown| shown == stamp || shown == of_lease)
 }
 
 async fn ask(server: SocketAddr, zone: &str, name: &str, deadline: Duration) -> Answers {
@@ -377,4 +384,35 @@ pub async fn shown(server: SocketAddr, name: &str, deadline: Duration) -> Result
     });
     shown.companion.extend(texts);
     Ok(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use continuum_domain::{Epoch, PairId, RegionId};
+
+    use super::*;
+    use crate::records::Records;
+
+    #[test]
+    fn a_companion_is_due_with_its_own_sum_or_with_none() {
+        let records = |last| Records::plain(5, [IpAddr::from([10, 0, 0, last])].into());
+        let wanted = |epoch, holder, last| Wanted {
+            name: "app.db.example.".into(),
+            pair: PairId::new("app").unwrap(),
+            epoch: Epoch(epoch),
+            holder: RegionId::new(holder).unwrap(),
+            records: records(last),
+        };
+        let due = wanted(3, "fsn", 1);
+        assert!(is_due(&due.stamp().to_string(), &due));
+        assert!(is_due("pair=app epoch=3 holder=fsn", &due));
+        for other in [wanted(2, "fsn", 1), wanted(3, "hel", 1), wanted(3, "fsn", 2)] {
+            assert!(!is_due(&other.stamp().to_string(), &due), "{other:?}");
+        }
+        for text in ["pair=app epoch=2 holder=fsn", "pair=app epoch=3 holder=-", "anything", ""] {
+            assert!(!is_due(text, &due), "{text}");
+        }
+    }
 }
