@@ -147,7 +147,7 @@ fn of_an_embedded_name_whoever_is_asked_is_told_with_all_that_it_should_serve() 
     assert!(name.is_followed() && !NameSpec::new("app", ttl).is_followed());
     assert_eq!(with_name(name.clone()).check(), Ok(()));
     let followed = NameSpec { policy: NamePolicy::Follow, ..name.clone() };
-    let roomy = vec![name.authorities[0].clone(); 17];
+    let roomy = vec![name.authorities[0]; 17];
     let wrong = [
         (NameSpec { zone: None, ..name.clone() }, "zone"),
         (NameSpec { zone: Some("other.example".into()), ..name.clone() }, "name"),
