@@ -31,6 +31,9 @@ use crate::trace::Trace;
 const RETRY: Duration = Duration::from_millis(300);
 /// Records of the audit chain that are asked for at once: the most that the API gives.
 const AUDIT_PAGE: usize = 1_000;
+/// As many operations as the core keeps of what has ended, and as one page holds: a pair whose failovers are
+/// refused for minutes has more than a usual page of them.
+const OPERATIONS_KEPT: usize = 1_000;
 
 /// One operator.
 #[derive(Clone)]
@@ -150,7 +153,7 @@ impl Operator {
                 });
             }
             Order::Account => {
-                let path = format!("/operations?pair={}", pair());
+                let path = format!("/operations?pair={}&limit={OPERATIONS_KEPT}", pair());
                 let shown = self.get(&path).await;
                 self.users.learnt().operations = shown;
             }
