@@ -53,7 +53,7 @@ impl Performer {
         let promised = Arc::default();
         let (services, providers) = (parts.names.clone(), parts.name_providers.clone());
         let here = (parts.region.clone(), parts.clock.clone());
-        let names = NameDesk::new(here, services, providers, &spec);
+        let names = NameDesk::new(here, services, providers, parts.journal.clone(), &spec);
         let (pair, spec) = (spec.id.clone(), Arc::new(spec));
         Self { parts, pair, spec, events, promises, promised, names, waited: BTreeMap::new() }
     }

@@ -9,13 +9,16 @@ use continuum_dns::provider::places::{Place, Takes};
 use continuum_dns::provider::{ProviderError, RecordProvider};
 use continuum_dns::records::plan::Change;
 use continuum_dns::records::{Companion, Seen};
+use continuum_dns::verify::Verdict;
 use continuum_domain::Timing;
 use continuum_domain::name_spec::WhilePaused;
 use continuum_domain::observation::StandbyView;
 use continuum_domain::pair::PairMachine;
 use continuum_domain::spec::MemberSpec;
 use continuum_domain::{Lsn, PairRecord, TimelineId, Version};
+use continuum_runtime::disk::FsDisk;
 use continuum_runtime::{BootClock, Clock};
+use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -152,14 +155,23 @@ fn status(spec: &PairSpec) -> PairStatus {
     machine.status(now)
 }
 
-fn desk(spec: &PairSpec, servers: &[Arc<Server>]) -> NameDesk {
-    desk_by(Arc::new(BootClock), spec, servers)
+async fn desk(spec: &PairSpec, servers: &[Arc<Server>]) -> (NameDesk, TempDir) {
+    desk_by(Arc::new(BootClock), spec, servers).await
 }
 
-fn desk_by(clock: SharedClock, spec: &PairSpec, servers: &[Arc<Server>]) -> NameDesk {
+/// A desk, and where its journal is.
+async fn desk_by(
+    clock: SharedClock,
+    spec: &PairSpec,
+    servers: &[Arc<Server>],
+) -> (NameDesk, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FsDisk::open(directory.path()).unwrap());
+    let journal = Journal::open(disk, clock.clone()).await.unwrap();
     let provider: Arc<dyn Places> = Arc::new(Provider(servers.to_vec()));
     let providers = [("pdns".to_owned(), provider)].into();
-    NameDesk::new((region("fsn"), clock), Vec::new(), providers, spec)
+    let desk = NameDesk::new((region("fsn"), clock), Vec::new(), providers, journal, spec);
+    (desk, directory)
 }
 
 fn report(desk: &NameDesk) -> NameReport {
@@ -179,7 +191,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut()
 async fn a_server_that_hangs_holds_up_nobody_and_gets_the_newest_when_it_answers() {
     let (hanging, well) = (Server::new(0), Server::new(1_000));
     let spec = spec(name(1));
-    let mut desk = desk(&spec, &[hanging.clone(), well.clone()]);
+    let (mut desk, _directory) = desk(&spec, &[hanging.clone(), well.clone()]).await;
     let status = status(&spec);
     desk.publish(Epoch(1), &status);
     until("the first publish to hang", async || hanging.reads.load(Ordering::SeqCst) == 1).await;
@@ -217,7 +229,7 @@ impl Clock for Set {
 async fn what_was_wanted_long_ago_is_not_written_when_a_server_wakes_up() {
     let (server, clock) = (Server::new(0), Arc::new(Set::default()));
     let spec = spec(name(1));
-    let mut desk = desk_by(clock.clone(), &spec, std::slice::from_ref(&server));
+    let (mut desk, _directory) = desk_by(clock.clone(), &spec, std::slice::from_ref(&server)).await;
     let status = status(&spec);
     desk.publish(Epoch(1), &status);
     until("the first publish to hang", async || server.reads.load(Ordering::SeqCst) == 1).await;
@@ -240,7 +252,7 @@ async fn a_place_is_looked_at_as_often_as_it_bears_and_a_change_is_followed_unti
     server.look_again.store(5_000, Ordering::SeqCst);
     server.says(Some(false));
     let spec = spec(name(1));
-    let mut desk = desk_by(clock.clone(), &spec, std::slice::from_ref(&server));
+    let (mut desk, _directory) = desk_by(clock.clone(), &spec, std::slice::from_ref(&server)).await;
     let status = status(&spec);
     let place = |desk: &NameDesk| {
         let names = desk.seen().report(clock.now()).unwrap();
@@ -275,7 +287,7 @@ async fn a_place_is_looked_at_as_often_as_it_bears_and_a_change_is_followed_unti
 async fn what_others_wrote_is_undone_counted_and_told() {
     let server = Server::new(1_000);
     let spec = spec(name(1));
-    let mut desk = desk(&spec, std::slice::from_ref(&server));
+    let (mut desk, _directory) = desk(&spec, std::slice::from_ref(&server)).await;
     let status = status(&spec);
     desk.publish(Epoch(3), &status);
     until("the name", async || server.epoch().await == Some(Epoch(3))).await;
@@ -308,7 +320,7 @@ async fn what_others_wrote_is_undone_counted_and_told() {
 #[tokio::test]
 async fn names_of_the_embedded_servers_are_not_reported() {
     let embedded = spec(NameSpec::new(NAME, Duration::from_secs(1)));
-    let mut desk = desk(&embedded, &[]);
+    let (mut desk, _directory) = desk(&embedded, &[]).await;
     desk.publish(Epoch(1), &status(&embedded));
     assert_eq!(desk.seen().report(BootClock.now()), None);
 }
@@ -317,7 +329,7 @@ async fn names_of_the_embedded_servers_are_not_reported() {
 async fn a_changed_spec_reaches_the_name_and_what_cannot_follow_is_told() {
     let server = Server::new(1_000);
     let before = spec(name(1));
-    let mut desk = desk(&before, std::slice::from_ref(&server));
+    let (mut desk, _directory) = desk(&before, std::slice::from_ref(&server)).await;
     let status = status(&before);
     desk.publish(Epoch(3), &status);
     let stands =
@@ -353,7 +365,7 @@ async fn the_authorities_of_an_embedded_name_are_asked_and_nothing_is_written() 
     let server = Server::new(1_000);
     let authorities = vec![nobody.to_string().parse().unwrap()];
     let watched = spec(NameSpec { provider: None, authorities, ..name(1) });
-    let mut desk = desk(&watched, std::slice::from_ref(&server));
+    let (mut desk, _directory) = desk(&watched, std::slice::from_ref(&server)).await;
     desk.publish(Epoch(3), &status(&watched));
     until("the authority to be asked", async || !report(&desk).authorities.is_empty()).await;
     let told = report(&desk);
@@ -364,6 +376,26 @@ async fn the_authorities_of_an_embedded_name_are_asked_and_nothing_is_written() 
     // Without authorities there is nobody to ask.
     desk.spec_changed(&spec(NameSpec::new(NAME, Duration::from_secs(5))));
     assert_eq!(desk.seen().report(BootClock.now()), None);
+}
+
+#[test]
+fn the_time_until_all_authorities_serve_is_told_once_for_each_epoch() {
+    let seen = NamesSeen::default();
+    seen.follow([(NAME.to_owned(), Ok(BTreeSet::new()))].into());
+    let servers: [SocketAddr; 2] = [([10, 0, 0, 1], 53).into(), ([10, 0, 0, 2], 53).into()];
+    let all = |verdict: Verdict| servers.map(|server| (server, verdict.clone())).into();
+    let some = [(servers[0], Verdict::Serves), (servers[1], Verdict::NoData)].into();
+    let at = |ms: u64| Tick(ms * 1_000_000);
+    let of = |epoch| (Epoch(epoch), at(1_000));
+    let took = |ms| Some(Duration::from_millis(ms));
+    assert_eq!(seen.served(NAME, of(3), some, at(1_050)), None, "one refuses");
+    assert_eq!(seen.served(NAME, of(3), BTreeMap::new(), at(1_060)), None, "nobody was asked");
+    assert_eq!(seen.served(NAME, of(3), all(Verdict::Serves), at(1_070)), took(70));
+    assert_eq!(seen.served(NAME, of(3), all(Verdict::Serves), at(1_080)), None, "told before");
+    assert_eq!(seen.served(NAME, of(3), all(Verdict::NoData), at(1_090)), None);
+    assert_eq!(seen.served(NAME, of(3), all(Verdict::Serves), at(1_100)), None, "told before");
+    assert_eq!(seen.served(NAME, of(4), all(Verdict::Serves), at(1_200)), took(200));
+    assert_eq!(seen.served("other", of(4), all(Verdict::Serves), at(1_200)), None);
 }
 
 fn primary_view(standby: StandbyView) -> SqlView {
@@ -387,7 +419,7 @@ async fn a_read_only_name_lists_standbys_that_are_known_to_be_near() {
     let server = Server::new(1_000);
     let lag_max = Some(Duration::from_secs(1));
     let spec = spec(NameSpec { role: NameRole::Standby, lag_max, ..name(1) });
-    let mut desk = desk(&spec, std::slice::from_ref(&server));
+    let (mut desk, _directory) = desk(&spec, std::slice::from_ref(&server)).await;
     let mut status = status(&spec);
     let caught_up = StandbyView {
         streaming: true,
@@ -432,7 +464,7 @@ async fn names_of_a_pair_at_rest_say_what_their_spec_says() {
         ..name(1)
     };
     let answering = spec(told);
-    let mut desk = desk(&answering, std::slice::from_ref(&server));
+    let (mut desk, _directory) = desk(&answering, std::slice::from_ref(&server)).await;
     let held = status(&answering);
     let stands =
         async |last| server.stands().await.records == Records::plain(5, [address(last)].into());

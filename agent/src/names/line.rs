@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use continuum_control_api::link::Fact;
 use continuum_dns::provider::RecordProvider;
 use continuum_dns::provider::publish::{FollowedName, Outcome, RecordNames};
 use continuum_dns::records::{Records, Wanted};
@@ -11,10 +12,12 @@ use continuum_dns::verify::{Verdict, verify};
 use continuum_dns::{NameChange, NameError};
 use continuum_domain::Tick;
 use continuum_domain::name_spec::absolute;
+use continuum_domain::operation::{Step, StepOutcome};
 use continuum_runtime::SharedClock;
 use tokio::sync::watch;
 
 use super::seen::NamesSeen;
+use crate::journal::Journal;
 
 /// Longest time of one question to an authority.
 const LOOK_DEADLINE: Duration = Duration::from_secs(1);
@@ -132,12 +135,15 @@ pub(super) struct Due {
     pub at: Tick,
     /// When the epoch was won.
     pub since: Tick,
+    /// Whether the name was followed from then on: only then it is known how long it took.
+    pub from_then: bool,
 }
 
-/// Asks the authorities until all serve what is due, and once in a while after that.
+/// Asks the authorities until all serve what is due, and once in a while after that. How long it took
+/// after a move goes to the journal, and so to the operation.
 pub(super) async fn look(
     mut inbox: watch::Receiver<Option<Due>>,
-    seen: NamesSeen,
+    (seen, journal): (NamesSeen, Journal),
     clock: SharedClock,
 ) {
     let mut changed_at: Option<(Wanted, Tick)> = None;
@@ -153,7 +159,17 @@ pub(super) async fn look(
         let verdicts = verify(&due.authorities, &due.zone, &due.wanted, LOOK_DEADLINE).await;
         let now = clock.now();
         let all = verdicts.values().all(|verdict| *verdict == Verdict::Serves);
-        seen.served(&due.name, (due.wanted.epoch, due.since), verdicts, now);
+        let servers = verdicts.len();
+        let took = seen.served(&due.name, (due.wanted.epoch, due.since), verdicts, now);
+        if let Some(took) = took.filter(|_| due.from_then) {
+            let fact = Fact::Step {
+                step: Step::Traffic,
+                outcome: StepOutcome::Done,
+                took_us: Some(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+                detail: format!("{} is served by all of {servers} authorities", due.name),
+            };
+            journal.append(&due.wanted.pair, due.wanted.epoch, None, fact);
+        }
         let since = match &changed_at {
             Some((wanted, at)) if *wanted == due.wanted => *at,
             _ => now,

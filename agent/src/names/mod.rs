@@ -32,6 +32,8 @@ use tokio::sync::watch;
 use line::{Due, Job};
 pub(crate) use seen::NamesSeen;
 
+use crate::journal::Journal;
+
 /// What an observation says of standbys counts up to this age.
 const LAG_AGE_MAX: Duration = Duration::from_secs(2);
 
@@ -46,6 +48,7 @@ pub(crate) struct NameDesk {
     services: Vec<Arc<dyn NameService>>,
     providers: NameProviders,
     seen: NamesSeen,
+    journal: Journal,
     embedded: Vec<NameSpec>,
     followed: BTreeMap<String, Followed>,
 }
@@ -57,6 +60,8 @@ struct Followed {
     /// By the label of the place.
     lines: BTreeMap<String, watch::Sender<Option<Job>>>,
     look: watch::Sender<Option<Due>>,
+    /// Since when it is followed.
+    opened: Tick,
     readers: BTreeSet<RegionId>,
 }
 
@@ -66,6 +71,7 @@ impl NameDesk {
         (region, clock): (RegionId, SharedClock),
         services: Vec<Arc<dyn NameService>>,
         providers: NameProviders,
+        journal: Journal,
         spec: &PairSpec,
     ) -> Self {
         let mut desk = Self {
@@ -75,6 +81,7 @@ impl NameDesk {
             services,
             providers,
             seen: NamesSeen::default(),
+            journal,
             embedded: Vec::new(),
             followed: BTreeMap::new(),
         };
@@ -158,8 +165,10 @@ impl NameDesk {
             lines.insert(place.label, jobs);
         }
         let (look, inbox) = watch::channel(None);
-        seed::spawn(line::look(inbox, self.seen.clone(), self.clock.clone()));
-        Ok(Followed { spec: name.clone(), authorities, lines, look, readers: BTreeSet::new() })
+        let told = (self.seen.clone(), self.journal.clone());
+        seed::spawn(line::look(inbox, told, self.clock.clone()));
+        let (opened, readers) = (self.clock.now(), BTreeSet::new());
+        Ok(Followed { spec: name.clone(), authorities, lines, look, opened, readers })
     }
 
     /// Makes every name say what its spec wants said while the pair rests; `epoch` is the one under
@@ -171,7 +180,7 @@ impl NameDesk {
             let Some(records) = paused(name) else { continue };
             let change = change(&self.pair, &self.region, epoch, name);
             self.seen.wants(&name.name, epoch, &records);
-            followed.send(now, now, change, records);
+            followed.send(now, None, change, records);
         }
     }
 
@@ -201,8 +210,7 @@ impl NameDesk {
             };
             let change = change(&self.pair, &self.region, epoch, name);
             self.seen.wants(&name.name, epoch, &records);
-            let since = status.acquired_at.unwrap_or(now);
-            followed.send(now, since, change, records);
+            followed.send(now, status.acquired_at, change, records);
         }
     }
 
@@ -220,7 +228,8 @@ impl NameDesk {
 }
 
 impl Followed {
-    fn send(&self, now: Tick, since: Tick, change: NameChange, records: Records) {
+    /// Wants it said at `now`, under an epoch that was won at `won` if this process won it.
+    fn send(&self, now: Tick, won: Option<Tick>, change: NameChange, records: Records) {
         let wanted = Wanted {
             name: absolute(&change.name),
             pair: change.pair.clone(),
@@ -234,7 +243,9 @@ impl Followed {
         }
         let zone = absolute(self.spec.zone.as_deref().unwrap_or_default());
         let (name, authorities) = (self.spec.name.clone(), self.authorities.clone());
-        self.look.send_replace(Some(Due { name, wanted, zone, authorities, at: now, since }));
+        let (since, from_then) = (won.unwrap_or(now), won.is_some_and(|won| self.opened <= won));
+        let due = Due { name, wanted, zone, authorities, at: now, since, from_then };
+        self.look.send_replace(Some(due));
     }
 }
 

@@ -125,25 +125,28 @@ impl NamesSeen {
         }
     }
 
-    /// Notes what the authorities serve of what is due under an epoch that was won at `since`.
+    /// Notes what the authorities serve of what is due under an epoch that was won at `since`. How long
+    /// it took until all did, when that is seen for the first time.
     pub fn served(
         &self,
         name: &str,
         (epoch, since): (Epoch, Tick),
         verdicts: BTreeMap<SocketAddr, Verdict>,
         now: Tick,
-    ) {
+    ) -> Option<Duration> {
         let mut all = self.all();
-        let Some(seen) = all.get_mut(name) else { return };
+        let seen = all.get_mut(name)?;
         let served =
             !verdicts.is_empty() && verdicts.values().all(|verdict| *verdict == Verdict::Serves);
-        if served && seen.converged.is_none_or(|(before, _)| before != epoch) {
-            let took = now.since(since);
+        let first = served && seen.converged.is_none_or(|(before, _)| before != epoch);
+        let took = first.then(|| now.since(since));
+        if let Some(took) = took {
             tracing::info!(name, %epoch, ?took, "every authority serves the name");
             seen.converged = Some((epoch, took));
         }
         let verdicts = verdicts.into_iter();
         seen.authorities = verdicts.map(|(server, verdict)| (server, (now, verdict))).collect();
+        took
     }
 
     /// What is reported at `now`; nothing where no name is followed.

@@ -538,7 +538,8 @@ pub enum Recorded {
 
 /// Offers a line to an operation's journal.
 pub fn record(operation: &mut Operation, line: StepRecord) -> Recorded {
-    if operation.state.is_final() {
+    let late = operation.state.is_final();
+    if late && !(was_moved(operation) && is_convergence(&line)) {
         return Recorded::Late;
     }
     let known = operation.steps.iter().any(|old| match &line.region {
@@ -553,7 +554,15 @@ pub fn record(operation: &mut Operation, line: StepRecord) -> Recorded {
         return Recorded::Full;
     }
     operation.steps.push(line);
-    Recorded::Added
+    if late { Recorded::Late } else { Recorded::Added }
+}
+
+/// Whether a line tells how long names took to follow. Servers of names may be slower than all else of
+/// a move: that is kept with its operation also when it has ended.
+fn is_convergence(line: &StepRecord) -> bool {
+    (line.step, &line.outcome) == (Step::Traffic, &StepOutcome::Done)
+        && line.region.is_some()
+        && line.took_us.is_some()
 }
 
 /// Changes an operation's state; `false` when the change is not one that can happen.

@@ -166,6 +166,10 @@ impl CoreState {
             return self.add_line(by, &operation, line);
         }
         self.audit_fact(by, entry);
+        if line.step == Step::Traffic {
+            // It comes after the epoch was won. Where no operation won it, it belongs to no later one.
+            return None;
+        }
         let pair = self.pairs.get_mut(&entry.pair)?;
         if pair.loose.len() >= LOOSE_MAX {
             pair.loose.remove(0);

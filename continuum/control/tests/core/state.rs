@@ -660,6 +660,51 @@ fn late_lines_change_nothing_but_are_audited() {
     assert_eq!(core.actions().last().map(String::as_str), Some("failover.late-step"));
 }
 
+/// Servers of names may be slower than all else of a move.
+#[test]
+fn how_long_names_took_is_kept_with_a_move_that_has_ended_and_with_no_other() {
+    let mut core = Core::new();
+    core.facts("hel", vec![entry(1, 2, acquired("expired", "fsn", true))]);
+    let id = core.only_operation().id;
+    for state in [OperationState::Moved, OperationState::Done] {
+        core.apply(Change::Become { operation: id.clone(), state });
+    }
+    let before = core.only_operation();
+    let served = entry(2, 2, step(Step::Traffic, StepOutcome::Done));
+    core.facts("hel", vec![served.clone(), entry(3, 2, step(Step::Promote, StepOutcome::Done))]);
+    let mut after = core.only_operation();
+    let line = after.steps.pop().unwrap();
+    assert_eq!(
+        (line.step, line.took_us, line.region),
+        (Step::Traffic, Some(1_000), Some(region("hel")))
+    );
+    assert_eq!(after, before, "nothing else is changed");
+
+    // One that moved nothing is told nothing.
+    let mut core = Core::new();
+    core.ask("op-one", 1);
+    let id = OperationId::new("op-one").unwrap();
+    let state = OperationState::Undone { reason: "no use".into() };
+    core.apply(Change::Become { operation: id.clone(), state });
+    let before = core.only_operation();
+    core.facts("hel", vec![JournalEntry { operation: Some(id), ..served }]);
+    assert_eq!(core.only_operation(), before);
+
+    // An epoch that was won without an operation: the time is of no later move.
+    let mut core = Core::new();
+    core.facts(
+        "hel",
+        vec![
+            entry(1, 2, acquired("returned", "hel", false)),
+            entry(2, 2, step(Step::Traffic, StepOutcome::Done)),
+            entry(3, 3, acquired("expired", "hel", true)),
+        ],
+    );
+    let steps = core.only_operation().steps;
+    assert!(steps.iter().all(|line| line.step != Step::Traffic), "{steps:?}");
+    assert_eq!(core.actions().iter().filter(|action| *action == "fact.step").count(), 1);
+}
+
 #[test]
 fn a_journal_that_begins_again_is_taken_again() {
     let mut core = Core::new();

@@ -13,8 +13,8 @@ use continuum_control_api::link::NameStanding;
 use continuum_control_api::rest::PairView;
 use continuum_dns::lookup::{RecordType, query_a, query_tcp, text};
 use continuum_dns::records::{Stamp, companion_name};
-use continuum_domain::operation::{Method, OperationState};
-use continuum_domain::{Epoch, RegionId};
+use continuum_domain::operation::{Method, OperationState, StepRecord};
+use continuum_domain::{Epoch, OperationId, RegionId};
 use continuum_tests::*;
 use serde_json::{Value, json};
 
@@ -138,8 +138,7 @@ async fn asked(server: SocketAddr, name: &str) -> Said {
 
 /// What every name says, each at the server that its clients ask.
 async fn said(lab: &Lab, services: &Services) -> BTreeMap<String, Said> {
-    let own = lab.pair().await.expect("the core answers").spec.names;
-    let clients = own.first().expect("the lab's pair has names").name.clone();
+    let clients = clients(lab).await;
     let server = |make| lab.layout.authority(make).expect("it is a part of the lab");
     BTreeMap::from([
         (clients.clone(), asked(lab.layout.name_server(), &clients).await),
@@ -193,6 +192,33 @@ fn told(view: &PairView, holder: &RegionId, but: Option<&str>) -> Result<(), Str
     Ok(())
 }
 
+/// The name that the lab's clients use.
+async fn clients(lab: &Lab) -> String {
+    let own = lab.pair().await.expect("the core answers").spec.names;
+    own.first().expect("the lab's pair has names").name.clone()
+}
+
+/// Waits until the operation says of these names, and of no other, how long they took to be served by
+/// all their authorities.
+async fn until_measured(lab: &Lab, id: &OperationId, names: &[&str]) -> Result<(), Error> {
+    lab.until("the operation to tell how long names took", FOLLOW_LIMIT, async || {
+        let operation = lab.api().operation(id).await.map_err(|error| error.to_string())?;
+        let served =
+            operation.steps.iter().filter(|line| line.detail.contains(" is served by all of "));
+        let served: Vec<_> = served.collect();
+        let of = |name: &&str| {
+            let mine = |line: &&StepRecord| line.detail.starts_with(&format!("{name} is"));
+            let mine: Vec<_> = served.iter().copied().filter(mine).collect();
+            mine.len() == 1 && mine.iter().all(|line| line.took_us > Some(0))
+        };
+        match served.len() == names.len() && names.iter().all(of) {
+            true => Ok(()),
+            false => Err(format!("{:#?}", operation.steps)),
+        }
+    })
+    .await
+}
+
 /// BIND is down while the pair is moved on purpose: the move does not wait for it, all other names
 /// follow, its own is told of and follows when it is back.
 async fn a_planned_move_without_bind(lab: &mut Lab, services: &Services) -> Outcome {
@@ -207,8 +233,11 @@ async fn a_planned_move_without_bind(lab: &mut Lab, services: &Services) -> Outc
     });
     let shown = shown.await?;
     assert_eq!(shown.matches("is not published").count(), 1, "{shown}");
+    until_measured(lab, &operation.id, &[AT_POWERDNS, &clients(lab).await]).await?;
     lab.restart(Make::Bind.name()).await?;
     until_followed(lab, services, &hel(), None).await?;
+    // The move had ended long before.
+    until_measured(lab, &operation.id, &[AT_POWERDNS, &clients(lab).await, AT_BIND]).await?;
     let (_, shown) = continuum(lab, &["pair", "show", "app"]).await;
     assert_eq!(shown.matches("every authority served epoch").count(), 3, "{shown}");
     Ok(())
