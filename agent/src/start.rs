@@ -169,6 +169,7 @@ pub async fn run_on(
     let desk = cluster.as_ref().map(|_| CoreDesk::new(handle.clone()));
     let backups = BackupDesk::new(&region, &config.clusters, &clock);
     let roles = RoleDesk::new(&region, &pairs, &clock);
+    roles.noted_in(journal.clone());
     if let (Some(cluster), Some(desk)) = (cluster, &desk) {
         let (region, clock) = (region.clone(), clock.clone());
         let (desk, pairs) = (desk.clone(), pairs.clone());

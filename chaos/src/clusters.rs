@@ -33,6 +33,11 @@ pub(crate) fn member(layout: &Layout, region: &Region, kubeconfig: &Path) -> Val
     })
 }
 
+/// Where an agent finds what is asked for in its region's Kubernetes.
+pub(crate) fn watched(kubeconfig: &Path) -> Value {
+    json!({ "kubeconfig": kubeconfig, "namespace": NAMESPACE })
+}
+
 /// The Cluster of a region, which sleeps while the pair is paused.
 pub(crate) fn hibernated(region: &Region, kubeconfig: &Path) -> Value {
     json!({

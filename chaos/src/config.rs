@@ -406,7 +406,7 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
             vec![clusters::hibernated(region, kubeconfig)],
         ),
     };
-    json!({
+    let mut config = json!({
         "region": region.id,
         "listen_peer": in_region(region, region.peer_port),
         "listen_health": health(layout, region),
@@ -427,7 +427,11 @@ fn agent(layout: &Layout, options: &LabOptions, region: &Region) -> Value {
         "names": embedded.into_iter().collect::<Vec<_>>(),
         "name_provider": authority::providers(layout, options, region),
         "traffic": pooler::section(layout, region),
-    })
+    });
+    if let Some(kubeconfig) = options.clusters.get(&region.id) {
+        config["kubernetes"] = clusters::watched(kubeconfig);
+    }
+    config
 }
 
 #[cfg(test)]

@@ -2,20 +2,21 @@
 //! data planes, what they saw and did goes into statuses and metrics, and wishes to move go to the core.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use continuum_cnpg_pair::kubernetes::crd::ConditionStatus;
 use continuum_cnpg_pair::kubernetes::foreign::{FieldChange, ForeignPolicy, Holding, Response};
 use continuum_cnpg_pair::kubernetes::plane::{Guidance, Incident, MoveWish, RoleBoard, RoleLook};
-use continuum_control_api::link::{RegionAnswer, RegionWish, RoleWritesReport};
+use continuum_control_api::link::{Blocked, Fact, RegionAnswer, RegionWish, RoleWritesReport};
 use continuum_domain::pair::PairStatus;
-use continuum_domain::{PairId, RegionId, Tick};
+use continuum_domain::{Epoch, PairId, RegionId, Tick};
 use continuum_runtime::{SharedClock, seed};
 
 use super::desk::CoreDesk;
 use super::status::Says;
 use crate::core_link::{Pairs, find};
+use crate::journal::Journal;
 
 /// A register that was read longer ago says nothing of now.
 const RECORD_AGE_MAX: Duration = Duration::from_secs(30);
@@ -30,6 +31,7 @@ struct Inner {
     region: RegionId,
     pairs: Pairs,
     clock: SharedClock,
+    journal: OnceLock<Journal>,
     boards: Mutex<BTreeMap<PairId, Arc<RoleBoard>>>,
     policies: Mutex<BTreeMap<PairId, ForeignPolicy>>,
     answers: Mutex<BTreeMap<PairId, String>>,
@@ -50,10 +52,18 @@ impl RoleDesk {
             region: region.clone(),
             pairs: pairs.clone(),
             clock: clock.clone(),
+            journal: OnceLock::new(),
             boards: Mutex::default(),
             policies: Mutex::default(),
             answers: Mutex::default(),
         }))
+    }
+
+    /// Has each foreign write noted in the journal, and so in the audit chain.
+    pub fn noted_in(&self, journal: Journal) {
+        if self.0.journal.set(journal).is_err() {
+            tracing::debug!("foreign writes are noted in a journal already");
+        }
     }
 
     /// Takes a member over whose role others can write.
@@ -66,7 +76,28 @@ impl RoleDesk {
                 Guidance { policy, holding: Holding::Unknown, epoch: None }
             }
         }));
+        let (weak, own) = (Arc::downgrade(&self.0), pair.clone());
+        board.heard_by(Box::new(move |incident| {
+            if let Some(inner) = weak.upgrade() {
+                Self(inner).note(&own, incident);
+            }
+        }));
         lock(&self.0.boards).insert(pair.clone(), board);
+    }
+
+    /// Notes a foreign write under the epoch that is known here. It is a kind of fact that control nodes
+    /// have always had: one that they did not know would stop those of the version before.
+    fn note(&self, pair: &PairId, incident: &Incident) {
+        let Some(journal) = self.0.journal.get() else { return };
+        let status = find(&self.0.pairs, pair).map(|handle| handle.status.borrow().clone());
+        let record = status.and_then(|status| status.record);
+        let epoch = record.map_or(Epoch(0), |(_, record, _)| record.epoch);
+        let state = Blocked {
+            code: "foreign-write".into(),
+            meaning: described(incident),
+            action: next(incident).1,
+        };
+        journal.append(pair, epoch, None, Fact::Blocked { state: Some(state) });
     }
 
     /// What a pair's object wants; the default where there is none.
@@ -196,6 +227,26 @@ fn described(incident: &Incident) -> String {
     format!("{who} wrote the role of the Cluster here: {}", listed(&incident.write.changes))
 }
 
+/// What is done about a write that stands, in a word and for people.
+fn next(stands: &Incident) -> (&'static str, String) {
+    match (stands.response, &stands.hindered) {
+        (Response::Fence, _) => ("Fenced", "it does not hold the lease, and was ended".to_owned()),
+        (Response::Report, _) => (
+            "Reported",
+            "nothing is done: write it as it was, or take the annotation dr.openova.io/role away to have it \
+             taken for right, if it is what the lease says"
+                .to_owned(),
+        ),
+        (Response::Restore, None) => ("Restoring", "it is being written back".to_owned()),
+        (Response::HandOver, None) => {
+            ("HandingOver", "it is written back, and the core is asked to move the pair".to_owned())
+        }
+        (Response::Restore | Response::HandOver, Some(why)) => {
+            ("Hindered", format!("it is not written back: {why}"))
+        }
+    }
+}
+
 fn says(look: &RoleLook, answer: Option<&str>) -> Says {
     let answer = answer.map_or_else(String::new, |answer| format!(". {answer}"));
     let Some(stands) = &look.stands else {
@@ -216,22 +267,7 @@ fn says(look: &RoleLook, answer: Option<&str>) -> Says {
             ),
         };
     };
-    let (reason, next) = match (stands.response, &stands.hindered) {
-        (Response::Fence, _) => ("Fenced", "it does not hold the lease, and was ended".to_owned()),
-        (Response::Report, _) => (
-            "Reported",
-            "nothing is done: write it as it was, or take the annotation dr.openova.io/role away to have it \
-             taken for right, if it is what the lease says"
-                .to_owned(),
-        ),
-        (Response::Restore, None) => ("Restoring", "it is being written back".to_owned()),
-        (Response::HandOver, None) => {
-            ("HandingOver", "it is written back, and the core is asked to move the pair".to_owned())
-        }
-        (Response::Restore | Response::HandOver, Some(why)) => {
-            ("Hindered", format!("it is not written back: {why}"))
-        }
-    };
+    let (reason, next) = next(stands);
     let text = format!("{}; {next}{answer}", described(stands));
     Says::new(ConditionStatus::True, reason, text)
 }

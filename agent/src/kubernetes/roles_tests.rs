@@ -2,6 +2,7 @@ use continuum_cnpg_pair::kubernetes::foreign::ForeignWrite;
 use continuum_control_api::link::FromAgent;
 use continuum_domain::{Epoch, OperationId};
 use continuum_runtime::BootClock;
+use continuum_runtime::disk::FsDisk;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -101,6 +102,28 @@ async fn a_wish_is_brought_to_the_core_under_one_key_until_it_answers() {
     assert_eq!(told.reason, "NotCompared");
     assert!(desk.look()[&pair].stands.is_none());
     assert_eq!(lock(&desk.0.answers)[&pair], "the core moves it: op-1");
+}
+
+#[tokio::test]
+async fn a_foreign_write_goes_to_the_journal_and_nothing_does_without_one() {
+    let clock: SharedClock = Arc::new(BootClock);
+    let desk = RoleDesk::new(&region("fsn"), &Pairs::default(), &clock);
+    let pair = PairId::new("app").unwrap();
+    let written = incident(Response::HandOver, None);
+    desk.note(&pair, &written);
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FsDisk::open(directory.path()).unwrap());
+    let journal = Journal::open(disk, clock).await.unwrap();
+    desk.noted_in(journal.clone());
+    desk.note(&pair, &written);
+    let entries = journal.after(0, 10);
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    let entry = entry.understood().unwrap();
+    assert_eq!((&entry.pair, entry.epoch, &entry.operation), (&pair, Epoch(0), &None));
+    let Fact::Blocked { state: Some(state) } = &entry.fact else { panic!("{entry:?}") };
+    assert_eq!(state.code, "foreign-write");
+    assert!(state.meaning.contains("flux wrote the role"), "{}", state.meaning);
+    assert!(state.action.contains("the core is asked to move"), "{}", state.action);
 }
 
 #[test]

@@ -34,6 +34,9 @@ pub struct Guidance {
 /// How the plane asks.
 pub type Guide = Box<dyn Fn() -> Guidance + Send + Sync>;
 
+/// Who is told of each foreign write, once.
+pub type Hearer = Box<dyn Fn(&Incident) + Send + Sync>;
+
 /// One foreign write, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
@@ -73,6 +76,7 @@ pub struct Looked {
 #[derive(Default)]
 pub struct RoleBoard {
     guide: OnceLock<Guide>,
+    hearer: OnceLock<Hearer>,
     looked: Mutex<Looked>,
     pace: Mutex<Pace>,
 }
@@ -97,6 +101,13 @@ impl RoleBoard {
     pub fn guided_by(&self, guide: Guide) {
         if self.guide.set(guide).is_err() {
             tracing::debug!("the plane knows whom to ask already");
+        }
+    }
+
+    /// Has each foreign write told, when it is first seen; only the first hearer counts.
+    pub fn heard_by(&self, hearer: Hearer) {
+        if self.hearer.set(hearer).is_err() {
+            tracing::debug!("foreign writes are told to somebody already");
         }
     }
 
@@ -192,7 +203,10 @@ impl Inner {
         let response = respond(guidance.policy, cluster, guidance.holding);
         let incident = Incident { write: write.clone(), response, hindered: None };
         let before = board.look().stands.filter(|known| known.write == write);
-        if board.stands(incident) {
+        if board.stands(incident.clone()) {
+            if let Some(hearer) = board.hearer.get() {
+                hearer(&incident);
+            }
             let (changes, managers) = (&write.changes, &write.managers);
             tracing::warn!(?changes, ?managers, ?response, cluster = self.name, "a foreign write");
         } else if let Some(why) = before.and_then(|before| before.hindered) {

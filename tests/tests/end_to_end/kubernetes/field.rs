@@ -10,7 +10,10 @@ use continuum_chaos::lab::Error;
 use continuum_chaos::{Lab, LabOptions, NAMESPACE, cluster_name};
 use continuum_cnpg_pair::guard;
 use continuum_cnpg_pair::kubernetes::cnpg::Cluster;
-use continuum_domain::RegionId;
+use continuum_cnpg_pair::kubernetes::crd::{self, Continuum};
+use continuum_control_api::access::GrantBody;
+use continuum_domain::access::{Selector, Tier};
+use continuum_domain::{AccessName, RegionId};
 use continuum_test_kube::operator::open_definition;
 use continuum_test_kube::{ApiServer, Misbehaviour, Operator, Options, Site};
 use continuum_tests::*;
@@ -26,6 +29,7 @@ const NAMED_LIMIT: Duration = Duration::from_secs(30);
 pub struct Region {
     pub server: ApiServer,
     clusters: Api<DynamicObject>,
+    continuums: Api<Continuum>,
     name: String,
     operator: Option<Operator>,
     site: Site,
@@ -41,6 +45,38 @@ impl Region {
     pub async fn patch(&self, body: Value) {
         let parameters = PatchParams { field_manager: Some("gitops".into()), ..Default::default() };
         self.clusters.patch(&self.name, &parameters, &Patch::Merge(body)).await.unwrap();
+    }
+
+    /// Makes a Cluster as the one here, for another pair.
+    pub async fn make(&self, name: &str, other: &str) {
+        let mut object = self.cluster().await;
+        object["metadata"] = json!({ "name": name, "namespace": NAMESPACE });
+        object["spec"]["replica"] = json!({ "self": name, "primary": name, "source": other });
+        for (at, name) in [name, other].into_iter().enumerate() {
+            object["spec"]["externalClusters"][at]["name"] = json!(name);
+        }
+        object.as_object_mut().unwrap().remove("status");
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        self.clusters.create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    /// Asks for a pair here.
+    pub async fn want(&self, name: &str, spec: Value) {
+        let object = json!({
+            "apiVersion": "dr.openova.io/v1",
+            "kind": "Continuum",
+            "metadata": { "name": name, "namespace": NAMESPACE },
+            "spec": spec,
+        });
+        let object: Continuum = serde_json::from_value(object).unwrap();
+        self.continuums.create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    /// The reason of a condition of what was asked for; nothing while the agent has not said it.
+    pub async fn says(&self, name: &str, condition: &str) -> Option<String> {
+        let status = self.continuums.get(name).await.unwrap().status?;
+        let found = status.conditions.into_iter().find(|one| one.name == condition);
+        found.map(|one| one.reason)
     }
 
     /// Has the operator behave so.
@@ -137,6 +173,19 @@ impl Field {
         self.regions.get_mut(region).expect("a region of the field")
     }
 
+    /// Lets a region's agent do so much on behalf of objects in its cluster.
+    pub async fn grant(&self, region: &RegionId, tier: Tier) {
+        let name: AccessName = format!("objects-of-{region}").parse().unwrap();
+        let body = GrantBody {
+            subjects: vec![format!("region:{region}").parse().unwrap()],
+            tier,
+            selector: Selector::default(),
+            break_glass: false,
+            reason: "an end-to-end test".into(),
+        };
+        self.lab.api().set_grant(&name, &body).await.unwrap();
+    }
+
     /// A pair as it is rendered, as far as the operator's stand-in looks.
     async fn make_clusters(&self) {
         let port = self.lab.layout.postgres_port.to_string();
@@ -202,11 +251,13 @@ async fn make_region(
     let site = Site { address, port: Some(lab.layout.postgres_port), ..Site::new(directory, bin) };
     let operator = Some(Operator::start(&server, site.clone()).map_err(other)?);
     let resource = ApiResource::erase::<Cluster>(&());
-    let clusters = Api::namespaced_with(client, NAMESPACE, &resource);
-    Ok(Region { server, clusters, name, operator, site })
+    let clusters = Api::namespaced_with(client.clone(), NAMESPACE, &resource);
+    let continuums = Api::namespaced(client, NAMESPACE);
+    Ok(Region { server, clusters, continuums, name, operator, site })
 }
 
-/// Makes the namespace and the definition of Clusters, and waits until they are served.
+/// Makes the namespace and the definitions of Clusters and of what is asked for, and waits until Clusters
+/// are served.
 async fn define(client: &Client) -> kube::Result<()> {
     use k8s_openapi::api::core::v1::Namespace;
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -214,8 +265,11 @@ async fn define(client: &Client) -> kube::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces.create(&PostParams::default(), &namespace).await?;
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let made = serde_json::from_value(open_definition()).unwrap();
-    definitions.create(&PostParams::default(), &made).await?;
+    let own = crd::definitions().map(|(_, definition)| definition);
+    for definition in own.into_iter().chain([open_definition()]) {
+        let made = serde_json::from_value(definition).unwrap();
+        definitions.create(&PostParams::default(), &made).await?;
+    }
     let resource = ApiResource::erase::<Cluster>(&());
     let clusters: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource);
     while clusters.list(&Default::default()).await.is_err() {
