@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use continuum_cnpg_pair::kubernetes::plane::{CnpgConfig, CnpgPlane};
@@ -38,11 +39,20 @@ pub(crate) fn guarded(config: &AgentConfig, clock: &SharedClock) -> Planes {
 pub(crate) async fn clusters(config: &AgentConfig, clock: &SharedClock) -> io::Result<Planes> {
     let timing = config.timing.timing().map_err(|(_, why)| io::Error::other(why))?;
     let mut members: BTreeMap<PairId, (CnpgConfig, Client)> = BTreeMap::new();
+    // One for each API server, not for each Cluster: a client has its own connections and authorities.
+    let mut clients: BTreeMap<Option<PathBuf>, Client> = BTreeMap::new();
     for member in &config.clusters {
         // Its own file first, then that of the agent's cluster.
         let agents = config.kubernetes.as_ref().and_then(|cluster| cluster.kubeconfig.clone());
         let kubeconfig = member.kubeconfig.clone().or(agents);
-        let client = Cluster::connect(kubeconfig.as_deref()).await?;
+        let client = match clients.get(&kubeconfig) {
+            Some(client) => client.clone(),
+            None => {
+                let client = Cluster::connect(kubeconfig.as_deref()).await?;
+                clients.insert(kubeconfig, client.clone());
+                client
+            }
+        };
         let ClusterMember { id, namespace, clusters, host, port, user, .. } = member.clone();
         let plane = CnpgConfig {
             region: config.region.clone(),

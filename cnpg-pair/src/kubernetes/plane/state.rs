@@ -136,6 +136,12 @@ impl Known {
         self.down_since.get_or_insert(now);
     }
 
+    /// Whether it has been silent for at least so long, and nobody waits for it to end.
+    pub fn is_calm(&self, now: Tick, after: Duration) -> bool {
+        let waited_for = self.busy || (self.stopping && !self.gone);
+        !waited_for && self.down_since.is_some_and(|since| now.since(since) >= after)
+    }
+
     /// Takes in that no process of it is left.
     pub fn is_gone(&mut self) {
         if !self.gone {

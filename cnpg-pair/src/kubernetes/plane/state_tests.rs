@@ -106,3 +106,22 @@ fn a_directory_that_is_being_replaced_has_no_identity() {
     it.busy = true;
     assert!(it.status(Tick(0)).data_directory.is_none());
 }
+
+#[test]
+fn who_has_been_silent_for_long_is_asked_less_often_unless_its_end_is_waited_for() {
+    let (after, late) = (Duration::from_secs(10), Tick(20 * SECOND));
+    let mut it = known(json!({}), "fsn");
+    it.answers(up(false, "monday"));
+    assert!(!it.is_calm(late, after), "it answers");
+    it.silent(Tick(SECOND));
+    assert!(!it.is_calm(Tick(10 * SECOND), after), "it may be back at any moment");
+    assert!(it.is_calm(late, after));
+    it.busy = true;
+    assert!(!it.is_calm(late, after), "a command is under way");
+    (it.busy, it.stopping) = (false, true);
+    assert!(!it.is_calm(late, after), "its end is waited for");
+    it.is_gone();
+    assert!(it.is_calm(late, after));
+    it.answers(up(true, "tuesday"));
+    assert!(!it.is_calm(late, after));
+}

@@ -24,6 +24,10 @@ const FEEL_LIMIT: Duration = Duration::from_millis(500);
 const FEEL_EVERY: u32 = 4;
 /// Of how many looks one asks the container whether PostgreSQL is gone, while that is waited for.
 const PROVE_EVERY: u32 = 4;
+/// For how long PostgreSQL must have been silent to be asked as seldom as one that answers, and for the
+/// container of it to be asked by one of so many looks: it may stay away for days.
+const CALM_AFTER: Duration = Duration::from_secs(10);
+const PROVE_CALMLY: u32 = 200;
 /// Pause after a watch that failed; doubles.
 const WATCH_AGAIN: Duration = Duration::from_millis(100);
 const WATCH_AGAIN_MAX: Duration = Duration::from_secs(5);
@@ -124,7 +128,9 @@ impl Inner {
     pub(super) async fn feel(&self, round: u32) {
         let mut slot = self.sentinel.lock().await;
         let open = slot.take().filter(|session| !session.is_closed());
-        if open.is_some() && self.known().up.is_some() && !round.is_multiple_of(FEEL_EVERY) {
+        let calm = self.known().is_calm(self.clock.now(), CALM_AFTER);
+        let answers = open.is_some() && self.known().up.is_some();
+        if (answers || calm) && !round.is_multiple_of(FEEL_EVERY) {
             *slot = open;
             return;
         }
@@ -150,7 +156,8 @@ impl Inner {
                 if self.known().down_since.is_none() {
                     self.learn(|known| known.silent(now));
                 }
-                if round.is_multiple_of(PROVE_EVERY) && !self.known().gone {
+                let due = if calm { PROVE_CALMLY } else { PROVE_EVERY };
+                if round.is_multiple_of(due) && !self.known().gone {
                     self.prove_gone().await;
                 }
                 // What changes with time alone is told too.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
 mod field;
+mod footprint;
 mod foreign_move;
 mod interference;
 mod moves;
