@@ -240,6 +240,7 @@ impl Inner {
         }
         let known = self.known().clone();
         let stops = known.stops;
+        self.is_not_barred()?;
         if let Some(why) = known.foreign_fence() {
             return Err(failed(what, &why));
         }
@@ -273,8 +274,13 @@ impl Inner {
         if let Some(gate) = &self.gate {
             gate.open().await?;
         }
-        self.change("letting the Cluster go", |seen| patches::unfence(&seen.cluster, epoch))
-            .await?;
+        self.change("letting the Cluster go", |seen| {
+            match seen.cluster.annotation(marks::BROKEN_GLASS) {
+                Some(reason) => Err(PatchError::ForeignFence(reason.to_owned())),
+                None => patches::unfence(&seen.cluster, epoch),
+            }
+        })
+        .await?;
         self.operator("start", self.wait_started(epoch)).await
     }
 
@@ -384,6 +390,7 @@ impl Inner {
         let what = "promoting";
         self.raise(epoch)?;
         let _turn = self.turn.lock().await;
+        self.is_not_barred()?;
         self.has_deadline()?;
         let stops = self.known().stops;
         let mut session = self.session(QUICK_LIMIT).await?;
@@ -423,6 +430,14 @@ impl Inner {
         match self.known().stops == stops {
             true => Ok(()),
             false => Err(PlaneError::Refused("it was stopped meanwhile (R4)".into())),
+        }
+    }
+
+    /// A member that a person has fenced is not started or promoted until that fence is taken away.
+    fn is_not_barred(&self) -> Result<(), PlaneError> {
+        match self.known().break_glass() {
+            Some(reason) => Err(PlaneError::Refused(format!("it is fenced by a person: {reason}"))),
+            None => Ok(()),
         }
     }
 
