@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::observation::ProcessState;
-use continuum_domain::{Epoch, Lsn, SyncNames, TimelineId};
+use continuum_domain::{Epoch, Generation, Lsn, SyncNames, TimelineId};
 use serde::Deserialize;
 
 use super::clusters::{Seen, failed};
@@ -69,6 +69,9 @@ impl Inner {
 
     /// A command counts for everything that comes later (R4).
     pub(super) fn raise(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        if self.generation() == Generation(0) {
+            return Err(PlaneError::Refused("this agent has not taken the Cluster (R4)".into()));
+        }
         let mut known = self.known();
         if epoch < known.epoch {
             let newest = known.epoch;
@@ -88,9 +91,16 @@ impl Inner {
             known.stops += 1;
         });
         let ended = self.quit_everywhere();
-        // All at once: none may wait for another. The mark is made again if it fails.
-        let (ended, marked, ()) =
-            tokio::join!(ended, self.mark_fenced(epoch), self.close_network(epoch));
+        let marked = async {
+            let marked = self.mark_fenced(epoch).await;
+            // The gate asks for no generation, and nobody would open it after an agent that was replaced.
+            if !matches!(marked, Err(PlaneError::Refused(_))) {
+                self.close_network(epoch).await;
+            }
+            marked
+        };
+        // At once: neither may wait for the other. The mark is made again if it fails.
+        let (ended, marked) = tokio::join!(ended, marked);
         if let Err(error @ PlaneError::Refused(_)) = &ended {
             self.learn(|known| known.stopping = false);
             return Err(error.clone());

@@ -126,7 +126,7 @@ impl DataPlane for CnpgPlane {
     async fn follow(&self, epoch: Epoch, upstream: Option<&Upstream>) -> Result<(), PlaneError> {
         match upstream {
             Some(upstream) => self.0.follow(epoch, self.0.cluster_of(&upstream.region)?).await,
-            None => Ok(()),
+            None => self.0.raise(epoch),
         }
     }
 
