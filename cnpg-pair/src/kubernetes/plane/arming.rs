@@ -156,9 +156,11 @@ impl Inner {
         let told = self.tell(&pod).await?;
         if told.0.text("guard") != Some("alive") {
             let primary = known.up.as_ref().is_some_and(|up| !up.in_recovery);
-            let led = known.seen.as_ref().is_some_and(|seen| {
+            let marked = known.seen.as_ref().is_some_and(|seen| {
                 seen.cluster.annotation(crate::kubernetes::cnpg::keys::EPOCH).is_some()
             });
+            // The first lease of a Cluster that leads already is renewed without a word to the API server.
+            let led = marked || known.epoch > Epoch(0);
             let deadline = match known.wanted {
                 Some(deadline) => self.at_pod(&told, deadline)?.to_string(),
                 None if known.asks_for_primary() && !led => "-".to_owned(),

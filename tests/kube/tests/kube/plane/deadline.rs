@@ -34,6 +34,25 @@ async fn a_running_cluster_is_adopted_without_a_restart() {
     pair.world.a.s.get(GATE).await.unwrap_err().is(404, "NotFound");
 }
 
+/// R5: who finds neither a guard nor a lease leaves a primary as long as a lease may go on. That it was led
+/// is in no mark of a Cluster that was adopted: its lease was renewed by SQL alone.
+#[tokio::test]
+async fn a_primary_that_was_led_is_not_left_without_a_deadline() {
+    let Some(pair) = Pair::new().await else { return };
+    let Pair { world, a: agent, .. } = pair;
+    drop(agent);
+    kill_process(guard(&world.a).await, Signal::KILL).unwrap();
+    let timing = Timing { ttl: Duration::from_secs(3), ..Timing::default() };
+    let next = plane_at(&world, "fsn", timing);
+    let taken = next.take().await.unwrap();
+    assert_eq!((taken.status.promoted, taken.status.epoch), (true, Epoch(1)));
+    until("it is ended", async || world.a.try_connect().await.is_err().then_some(())).await;
+    until("it is known to be gone", async || {
+        (status(&next).await.process == ProcessState::Stopped).then_some(())
+    })
+    .await;
+}
+
 /// R5: PostgreSQL ends at the deadline with the API server away, and the operator, which would start it
 /// as a primary again, does not get it up. Started by its agent it is a standby, and promoted a primary.
 #[tokio::test]
