@@ -10,7 +10,7 @@ use continuum_domain::{Epoch, RegionId, SyncNames, Tick};
 use crate::plane::{DataPlane, PlaneError, Upstream};
 
 /// Longest time any condition here may take to come true.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(5);
 /// A deadline that no step of a test reaches.

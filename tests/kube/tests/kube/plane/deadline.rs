@@ -96,28 +96,29 @@ async fn a_fence_is_quick_and_outlives_the_agent() {
     let slow = continuum_test_kube::Misbehaviour { slow_shutdown: true, ..Default::default() };
     a.misbehave(slow);
     let client = a.try_connect().await.unwrap();
-    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    pair.a.stop(Epoch(3), StopMode::Immediate).await.unwrap();
     assert!(client.simple_query("SELECT 1").await.is_err());
     assert_eq!(status(&pair.a).await.process, ProcessState::Stopped);
     let cluster = a.cluster().await;
     let marks = &cluster["metadata"]["annotations"];
     assert_eq!(marks["cnpg.io/fencedInstances"], "[\"*\"]");
-    assert_eq!(marks["dr.openova.io/fence-epoch"], "1");
+    assert_eq!(marks["dr.openova.io/fence-epoch"], "3");
     let policy = a.s.get(GATE).await.unwrap();
-    assert_eq!(policy["metadata"]["annotations"]["dr.openova.io/epoch"], "1");
+    assert_eq!(policy["metadata"]["annotations"]["dr.openova.io/epoch"], "3");
     assert_eq!(policy["spec"]["podSelector"]["matchLabels"]["cnpg.io/cluster"], "db-a");
     let allowed = policy["spec"]["ingress"][0]["from"].as_array().unwrap();
     assert_eq!((allowed.len(), policy["spec"]["ingress"].as_array().unwrap().len()), (2, 1));
 
     let next = plane(&pair.world, "fsn");
     let taken = next.take().await.unwrap();
-    assert_eq!(taken.status.process, ProcessState::Stopped);
-    refused(pair.a.start(Epoch(1), &SyncNames::default(), None).await);
+    assert_eq!((taken.status.process, taken.status.epoch), (ProcessState::Stopped, Epoch(3)));
+    refused(pair.a.start(Epoch(3), &SyncNames::default(), None).await);
+    refused(next.start(Epoch(2), &SyncNames::default(), None).await);
     a.operator.looks(3).await;
     assert!(a.try_connect().await.is_err());
     a.misbehave(Default::default());
     assert!(a.s.get(GATE).await.is_ok(), "as long as it is fenced");
-    next.start(Epoch(2), &SyncNames::default(), None).await.unwrap();
+    next.start(Epoch(3), &SyncNames::default(), None).await.unwrap();
     assert!(look(&next).await.in_recovery);
     a.s.get(GATE).await.unwrap_err().is(404, "NotFound");
 }

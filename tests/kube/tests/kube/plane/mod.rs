@@ -1,5 +1,6 @@
 //! The data plane of a Cluster, on the stand-in for the operator and real PostgreSQL.
 
+mod contract;
 mod crashes;
 mod deadline;
 mod gates;
