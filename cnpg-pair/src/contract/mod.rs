@@ -100,11 +100,16 @@ pub async fn older_agents_and_epochs_are_refused<B: Bench + ?Sized>(bench: &mut 
     refused(old.plane.arm(Epoch(9), far).await, "arm by the old agent");
     refused(old.plane.set_names(Epoch(9), &SyncNames::default()).await, "names by the old agent");
     refused(old.plane.stop(Epoch(9), StopMode::Immediate).await, "stop by the old agent");
+    let elsewhere = bench.upstream(&region("hel"));
+    refused(old.plane.reclone(Epoch(9), &elsewhere).await, "a copy by the old agent");
     assert_eq!(new.status().await.expect("status").epoch, Epoch(1), "refused means untouched");
 
     bench.arm(&*new, Epoch(2), far).await;
     refused(new.arm(Epoch(1), far).await, "arm under an older epoch");
     refused(new.set_names(Epoch(1), &SyncNames::default()).await, "names under an older epoch");
+    refused(new.reclone(Epoch(1), &elsewhere).await, "a copy under an older epoch");
+    let status = new.status().await.expect("status");
+    assert_eq!((status.process, status.promoted), (ProcessState::Running, true), "untouched");
 
     bench.restart_actuator(&old.region).await;
     let later = bench.agent(&old.region).await;
