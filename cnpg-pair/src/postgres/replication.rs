@@ -108,9 +108,10 @@ pub(crate) async fn end_older_agents(session: &Session, own: &str) -> Result<(),
         SESSION_NAME.replace('_', "\\_"),
         literal(own),
     );
-    session.text(what, &format!("select count(pg_terminate_backend(pid)) {older}")).await?;
+    let end = format!("select count(pg_terminate_backend(pid)) {older}");
     let gone = async {
-        while session.value(what, &format!("select count(*) {older}")).await? != "0" {
+        // An old agent that lives comes back, and is ended again.
+        while session.value(what, &end).await? != "0" {
             tokio::time::sleep(GONE_POLL).await;
         }
         Ok(())

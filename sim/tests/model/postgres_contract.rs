@@ -25,6 +25,7 @@ macro_rules! contract_test {
 
 contract_test!(
     promotion_needs_an_armed_deadline,
+    a_standby_is_promoted_under_a_deadline_alone,
     the_deadline_stops_a_primary,
     older_agents_and_epochs_are_refused,
     a_cloned_standby_streams,

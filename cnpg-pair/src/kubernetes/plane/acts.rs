@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use continuum_domain::observation::ProcessState;
-use continuum_domain::{Epoch, Lsn, SyncNames, TimelineId};
+use continuum_domain::{Epoch, Generation, Lsn, SyncNames, TimelineId};
 use serde::Deserialize;
 
 use super::clusters::{Seen, failed};
@@ -69,6 +69,9 @@ impl Inner {
 
     /// A command counts for everything that comes later (R4).
     pub(super) fn raise(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        if self.generation() == Generation(0) {
+            return Err(PlaneError::Refused("this agent has not taken the Cluster (R4)".into()));
+        }
         let mut known = self.known();
         if epoch < known.epoch {
             let newest = known.epoch;
@@ -88,9 +91,16 @@ impl Inner {
             known.stops += 1;
         });
         let ended = self.quit_everywhere();
-        // All at once: none may wait for another. The mark is made again if it fails.
-        let (ended, marked, ()) =
-            tokio::join!(ended, self.mark_fenced(epoch), self.close_network(epoch));
+        let marked = async {
+            let marked = self.mark_fenced(epoch).await;
+            // The gate asks for no generation, and nobody would open it after an agent that was replaced.
+            if !matches!(marked, Err(PlaneError::Refused(_))) {
+                self.close_network(epoch).await;
+            }
+            marked
+        };
+        // At once: neither may wait for the other. The mark is made again if it fails.
+        let (ended, marked) = tokio::join!(ended, marked);
         if let Err(error @ PlaneError::Refused(_)) = &ended {
             self.learn(|known| known.stopping = false);
             return Err(error.clone());
@@ -240,6 +250,7 @@ impl Inner {
         }
         let known = self.known().clone();
         let stops = known.stops;
+        self.is_not_barred()?;
         if let Some(why) = known.foreign_fence() {
             return Err(failed(what, &why));
         }
@@ -273,8 +284,13 @@ impl Inner {
         if let Some(gate) = &self.gate {
             gate.open().await?;
         }
-        self.change("letting the Cluster go", |seen| patches::unfence(&seen.cluster, epoch))
-            .await?;
+        self.change("letting the Cluster go", |seen| {
+            match seen.cluster.annotation(marks::BROKEN_GLASS) {
+                Some(reason) => Err(PatchError::ForeignFence(reason.to_owned())),
+                None => patches::unfence(&seen.cluster, epoch),
+            }
+        })
+        .await?;
         self.operator("start", self.wait_started(epoch)).await
     }
 
@@ -384,6 +400,7 @@ impl Inner {
         let what = "promoting";
         self.raise(epoch)?;
         let _turn = self.turn.lock().await;
+        self.is_not_barred()?;
         self.has_deadline()?;
         let stops = self.known().stops;
         let mut session = self.session(QUICK_LIMIT).await?;
@@ -423,6 +440,14 @@ impl Inner {
         match self.known().stops == stops {
             true => Ok(()),
             false => Err(PlaneError::Refused("it was stopped meanwhile (R4)".into())),
+        }
+    }
+
+    /// A member that a person has fenced is not started or promoted until that fence is taken away.
+    fn is_not_barred(&self) -> Result<(), PlaneError> {
+        match self.known().break_glass() {
+            Some(reason) => Err(PlaneError::Refused(format!("it is fenced by a person: {reason}"))),
+            None => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use continuum_domain::{Epoch, Tick};
+use continuum_domain::{Epoch, Generation, Tick};
 
 use super::clusters::failed;
 use super::hands::Said;
@@ -73,9 +73,25 @@ impl Inner {
                 return Ok(());
             }
             if self.clock.now() >= until {
+                self.is_newest(&session, &home).await?;
                 return Err(PlaneError::GuardLost("the guard in the pod does not answer".into()));
             }
             tokio::time::sleep(ECHO_POLL).await;
+        }
+    }
+
+    /// A guard that has a newer agent's generation hears none of this one (R4).
+    async fn is_newest(&self, session: &Session, home: &str) -> Result<(), PlaneError> {
+        let file = literal(&format!("{home}/generation"));
+        let read = format!("select pg_read_file({file}, 0, 40, true)");
+        let text = session.text("reading the guard's generation", &read).await?;
+        let newest = text.and_then(|text| text.trim().parse().ok()).map(Generation);
+        match newest.filter(|newest| *newest > self.generation()) {
+            Some(newest) => Err(PlaneError::Refused(format!(
+                "generation {newest} has taken over from {} (R4)",
+                self.generation()
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -140,9 +156,11 @@ impl Inner {
         let told = self.tell(&pod).await?;
         if told.0.text("guard") != Some("alive") {
             let primary = known.up.as_ref().is_some_and(|up| !up.in_recovery);
-            let led = known.seen.as_ref().is_some_and(|seen| {
+            let marked = known.seen.as_ref().is_some_and(|seen| {
                 seen.cluster.annotation(crate::kubernetes::cnpg::keys::EPOCH).is_some()
             });
+            // The first lease of a Cluster that leads already is renewed without a word to the API server.
+            let led = marked || known.epoch > Epoch(0);
             let deadline = match known.wanted {
                 Some(deadline) => self.at_pod(&told, deadline)?.to_string(),
                 None if known.asks_for_primary() && !led => "-".to_owned(),

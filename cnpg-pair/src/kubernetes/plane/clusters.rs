@@ -92,6 +92,8 @@ impl Clusters {
                 }
                 seen => seen?,
             };
+            // Also where there is nothing to do: what stands there is not this agent's any more (R4).
+            marks::is_had_by(&seen.cluster, generation)?;
             let patch = match make(&seen) {
                 Ok(patch) => patch,
                 Err(PatchError::Already) => return Ok(None),

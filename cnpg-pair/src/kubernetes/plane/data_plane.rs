@@ -33,6 +33,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 impl Inner {
     /// Hands the containers to this agent: commands of older agents that land late are refused there (R4).
     /// The leading instance's must be; a container that is not ready does not take a late command either.
+    /// They say under which epoch the member was acted on: a deadline is renewed past the API server.
     async fn take_containers(&self) -> Result<(), PlaneError> {
         let generation = self.generation().to_string();
         let leading = self.pod().ok();
@@ -40,7 +41,9 @@ impl Inner {
             match self.hands.run(&pod, &["take", &generation], COMMAND_LIMIT).await {
                 Err(error) if Some(&pod) == leading.as_ref() => return Err(error),
                 Err(error) => tracing::warn!(%error, pod, "an instance is not taken"),
-                Ok(_) => {}
+                Ok(said) => self.learn(|known| {
+                    known.epoch = known.epoch.max(Epoch(said.number("epoch").unwrap_or(0)));
+                }),
             }
         }
         Ok(())
@@ -60,8 +63,10 @@ impl DataPlane for CnpgPlane {
         lock(&inner.canary).take();
         lock(&inner.guarded).take();
         inner.learn(|known| {
-            let newest = seen.cluster.annotation(keys::EPOCH).and_then(|text| text.parse().ok());
-            known.epoch = newest.map_or(known.epoch, |newest| known.epoch.max(Epoch(newest)));
+            for key in [keys::EPOCH, keys::FENCE_EPOCH] {
+                let newest = seen.cluster.annotation(key).and_then(|text| text.parse().ok());
+                known.epoch = newest.map_or(known.epoch, |newest| known.epoch.max(Epoch(newest)));
+            }
             known.seen = Some(seen);
         });
         inner.take_containers().await?;
@@ -126,7 +131,7 @@ impl DataPlane for CnpgPlane {
     async fn follow(&self, epoch: Epoch, upstream: Option<&Upstream>) -> Result<(), PlaneError> {
         match upstream {
             Some(upstream) => self.0.follow(epoch, self.0.cluster_of(&upstream.region)?).await,
-            None => Ok(()),
+            None => self.0.raise(epoch),
         }
     }
 

@@ -65,6 +65,13 @@ admit() {
   ((${line:-0} <= $1)) || refuse "generation $line has taken over from $1"
 }
 
+# The newest epoch that was acted under here, for the agents to come (R4).
+remember() {
+  first_line "$home/epoch"
+  ((${line:-0} >= $1)) && return 0
+  printf '%s\n' "$1" >"$home/epoch.new" && mv "$home/epoch.new" "$home/epoch"
+}
+
 # No PostgreSQL starts in this directory from here on.
 block() {
   [[ -d $PGDATA ]] || return 0
@@ -118,7 +125,7 @@ guard() {
     armed=$line
     look_at_clock
     if [[ $armed != "$told" && $armed =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)$ ]]; then
-      if ((BASH_REMATCH[1] >= generation)); then
+      if ((BASH_REMATCH[1] >= generation)) && remember "${BASH_REMATCH[2]}"; then
         deadline=${BASH_REMATCH[3]}
         printf '%s %s\n' "$armed" "$now" >"$home/seen"
       fi
@@ -156,6 +163,8 @@ tell() {
   [[ -e $PGDATA/PG_VERSION ]] && printf 'directory there\n'
   [[ -e $PGDATA/standby.signal ]] && printf 'standby yes\n'
   [[ -e $PGDATA/recovery.conf ]] && printf 'blocked yes\n'
+  first_line "$home/epoch"
+  [[ $line =~ ^[0-9]+$ ]] && printf 'epoch %s\n' "$line"
   first_line "$home/job"
   # A job goes with its container.
   if [[ $line == running ]] && { exec 7>"$home/job.lock"; flock -n 7; }; then

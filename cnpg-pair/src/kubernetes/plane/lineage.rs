@@ -204,6 +204,7 @@ impl Inner {
         epoch: Epoch,
         primary: &Upstream,
     ) -> Result<DataDirectoryId, PlaneError> {
+        self.raise(epoch)?;
         let _turn = self.turn.lock().await;
         self.learn(|known| known.busy = true);
         let copied = self.copy(epoch, primary).await;

@@ -54,17 +54,23 @@ pub(crate) fn take(cluster: &Cluster, next: Generation) -> Result<ClusterPatch, 
     annotate(cluster, &[(GENERATION, Some(&next.to_string()))])
 }
 
+/// Refuses where another generation has the Cluster.
+pub(crate) fn is_had_by(cluster: &Cluster, ours: Generation) -> Result<(), PlaneError> {
+    let found = generation(cluster)?;
+    if found != Some(ours) {
+        let found = found.map_or("nobody".to_owned(), |found| found.to_string());
+        return Err(PlaneError::Refused(format!("generation {found} has the Cluster, not {ours}")));
+    }
+    Ok(())
+}
+
 /// The same patch, which takes effect only while `generation` has the Cluster.
 pub(crate) fn under(
     mut patch: ClusterPatch,
     cluster: &Cluster,
     ours: Generation,
 ) -> Result<ClusterPatch, PlaneError> {
-    let found = generation(cluster)?;
-    if found != Some(ours) {
-        let found = found.map_or("nobody".to_owned(), |found| found.to_string());
-        return Err(PlaneError::Refused(format!("generation {found} has the Cluster, not {ours}")));
-    }
+    is_had_by(cluster, ours)?;
     let path = format!("/metadata/annotations/{}", GENERATION.replace('/', "~1"));
     patch.operations.insert(0, json!({"op": "test", "path": path, "value": ours.to_string()}));
     Ok(patch)

@@ -73,6 +73,11 @@ impl Known {
         })
     }
 
+    /// Why a person has fenced this member through its agent, if one has.
+    pub fn break_glass(&self) -> Option<&str> {
+        self.seen.as_ref()?.cluster.annotation(marks::BROKEN_GLASS)
+    }
+
     /// A fence that the operator did not set for a demotion, nor an agent: a person's.
     pub fn foreign_fence(&self) -> Option<String> {
         let cluster = &self.seen.as_ref()?.cluster;
@@ -196,13 +201,12 @@ impl Known {
         let writable = self.up.as_ref().is_some_and(|up| !up.in_recovery);
         let may_become = self.up.is_none() && self.asks_for_primary();
         let cluster = self.seen.as_ref().map(|seen| &seen.cluster);
-        let fenced = cluster.and_then(|cluster| cluster.annotation(marks::BROKEN_GLASS));
         ActuatorStatus {
             process,
             epoch: self.epoch,
             deadline: self.deadline,
             promoted: process != ProcessState::Stopped && (writable || may_become),
-            fenced: fenced.map(str::to_owned).or_else(|| self.foreign_fence()),
+            fenced: self.break_glass().map(str::to_owned).or_else(|| self.foreign_fence()),
             data_directory: cluster.filter(|_| !self.busy).and_then(marks::directory),
             exits: self.exits,
             last_exit: self.last_exit.clone(),

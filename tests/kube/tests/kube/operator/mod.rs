@@ -220,11 +220,14 @@ impl World {
 
     /// Makes the pair: A leads, B is its copy.
     pub async fn pair(&self, more: Value) {
+        self.make(&self.a, "db-a", more.clone()).await;
+        self.make(&self.b, "db-a", more).await;
+    }
+
+    /// Makes one Cluster of the pair.
+    pub async fn make(&self, region: &Region, primary: &str, more: Value) {
         let clusters = "/apis/postgresql.cnpg.io/v1/namespaces/db/clusters";
-        let a = self.cluster(&self.a, "db-a", more.clone());
-        self.a.s.post(clusters, a).await.unwrap();
-        self.a.until_ready().await;
-        self.b.s.post(clusters, self.cluster(&self.b, "db-a", more)).await.unwrap();
-        self.b.until_ready().await;
+        region.s.post(clusters, self.cluster(region, primary, more)).await.unwrap();
+        region.until_ready().await;
     }
 }

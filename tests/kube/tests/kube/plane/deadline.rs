@@ -5,11 +5,12 @@ use std::time::Duration;
 use continuum_cnpg_pair::plane::StopMode;
 use continuum_domain::observation::ProcessState;
 use continuum_domain::{Epoch, SyncNames, Timing};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
-use super::{FAR, Pair, arm, look, now, plane, plane_at, refused, status, until};
+use super::{FAR, Pair, arm, guard, look, now, plane, plane_at, refused, status, until};
 
 const STARTED: &str = "SELECT pg_postmaster_start_time()";
+const GATE: &str = "/apis/networking.k8s.io/v1/namespaces/db/networkpolicies/db-a-continuum-fence";
 
 /// A Cluster that runs is taken over as it is.
 #[tokio::test]
@@ -26,6 +27,30 @@ async fn a_running_cluster_is_adopted_without_a_restart() {
     assert_eq!((after.data_directory, after.exits), (seen.data_directory, 0));
     let standby = status(&pair.b).await;
     assert_eq!((standby.process, standby.promoted), (ProcessState::Running, false));
+    // Nor does the agent of before do anything to it, by any gate.
+    pair.world.a.operator.looks(4).await;
+    refused(pair.a.stop(Epoch(9), StopMode::Immediate).await);
+    assert_eq!(pair.world.a.sql(STARTED).await, started);
+    pair.world.a.s.get(GATE).await.unwrap_err().is(404, "NotFound");
+}
+
+/// R5: who finds neither a guard nor a lease leaves a primary as long as a lease may go on. That it was led
+/// is in no mark of a Cluster that was adopted: its lease was renewed by SQL alone.
+#[tokio::test]
+async fn a_primary_that_was_led_is_not_left_without_a_deadline() {
+    let Some(pair) = Pair::new().await else { return };
+    let Pair { world, a: agent, .. } = pair;
+    drop(agent);
+    kill_process(guard(&world.a).await, Signal::KILL).unwrap();
+    let timing = Timing { ttl: Duration::from_secs(3), ..Timing::default() };
+    let next = plane_at(&world, "fsn", timing);
+    let taken = next.take().await.unwrap();
+    assert_eq!((taken.status.promoted, taken.status.epoch), (true, Epoch(1)));
+    until("it is ended", async || world.a.try_connect().await.is_err().then_some(())).await;
+    until("it is known to be gone", async || {
+        (status(&next).await.process == ProcessState::Stopped).then_some(())
+    })
+    .await;
 }
 
 /// R5: PostgreSQL ends at the deadline with the API server away, and the operator, which would start it
@@ -71,31 +96,31 @@ async fn a_fence_is_quick_and_outlives_the_agent() {
     let slow = continuum_test_kube::Misbehaviour { slow_shutdown: true, ..Default::default() };
     a.misbehave(slow);
     let client = a.try_connect().await.unwrap();
-    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
+    pair.a.stop(Epoch(3), StopMode::Immediate).await.unwrap();
     assert!(client.simple_query("SELECT 1").await.is_err());
     assert_eq!(status(&pair.a).await.process, ProcessState::Stopped);
     let cluster = a.cluster().await;
     let marks = &cluster["metadata"]["annotations"];
     assert_eq!(marks["cnpg.io/fencedInstances"], "[\"*\"]");
-    assert_eq!(marks["dr.openova.io/fence-epoch"], "1");
-    let gate = "/apis/networking.k8s.io/v1/namespaces/db/networkpolicies/db-a-continuum-fence";
-    let policy = a.s.get(gate).await.unwrap();
-    assert_eq!(policy["metadata"]["annotations"]["dr.openova.io/epoch"], "1");
+    assert_eq!(marks["dr.openova.io/fence-epoch"], "3");
+    let policy = a.s.get(GATE).await.unwrap();
+    assert_eq!(policy["metadata"]["annotations"]["dr.openova.io/epoch"], "3");
     assert_eq!(policy["spec"]["podSelector"]["matchLabels"]["cnpg.io/cluster"], "db-a");
     let allowed = policy["spec"]["ingress"][0]["from"].as_array().unwrap();
     assert_eq!((allowed.len(), policy["spec"]["ingress"].as_array().unwrap().len()), (2, 1));
 
     let next = plane(&pair.world, "fsn");
     let taken = next.take().await.unwrap();
-    assert_eq!(taken.status.process, ProcessState::Stopped);
-    refused(pair.a.start(Epoch(1), &SyncNames::default(), None).await);
+    assert_eq!((taken.status.process, taken.status.epoch), (ProcessState::Stopped, Epoch(3)));
+    refused(pair.a.start(Epoch(3), &SyncNames::default(), None).await);
+    refused(next.start(Epoch(2), &SyncNames::default(), None).await);
     a.operator.looks(3).await;
     assert!(a.try_connect().await.is_err());
     a.misbehave(Default::default());
-    assert!(a.s.get(gate).await.is_ok(), "as long as it is fenced");
-    next.start(Epoch(2), &SyncNames::default(), None).await.unwrap();
+    assert!(a.s.get(GATE).await.is_ok(), "as long as it is fenced");
+    next.start(Epoch(3), &SyncNames::default(), None).await.unwrap();
     assert!(look(&next).await.in_recovery);
-    a.s.get(gate).await.unwrap_err().is(404, "NotFound");
+    a.s.get(GATE).await.unwrap_err().is(404, "NotFound");
 }
 
 /// The gate is no proof, and no hindrance: without a right to it a fence is as quick, and counts as ever. One that
@@ -127,16 +152,12 @@ async fn a_fence_does_without_its_further_gate() {
 async fn a_promotion_by_hand_is_ended_in_the_pod() {
     let Some(pair) = Pair::new().await else { return };
     let b = &pair.world.b;
-    until("a guard watches the standby", async || guard_lives(b).then_some(())).await;
+    guard(b).await;
     b.replica(serde_json::json!({ "primary": "db-b", "source": "db-a" })).await.unwrap();
     until("it is ended", async || b.try_connect().await.is_err().then_some(())).await;
     b.operator.looks(5).await;
     assert!(b.try_connect().await.is_err(), "and stays so");
     pair.a.commit_probe().await.unwrap();
-}
-
-fn guard_lives(region: &crate::operator::Region) -> bool {
-    region.guard_file("guard.pid").is_some()
 }
 
 /// R5: what counts is what the guard has repeated, not what it was sent.
@@ -145,10 +166,7 @@ async fn nobody_is_promoted_under_a_deadline_that_the_guard_did_not_repeat() {
     let Some(pair) = Pair::new().await else { return };
     let names = SyncNames::default();
     pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
-    let pid = until("a guard watches the standby", async || {
-        pair.world.b.guard_file("guard.pid")?.parse().ok().and_then(Pid::from_raw)
-    })
-    .await;
+    let pid = guard(&pair.world.b).await;
     kill_process(pid, Signal::STOP).unwrap();
     pair.b.arm(Epoch(2), now() + FAR).await.unwrap_err();
     refused(pair.b.promote(Epoch(2), &names).await);

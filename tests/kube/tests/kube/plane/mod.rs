@@ -1,5 +1,6 @@
 //! The data plane of a Cluster, on the stand-in for the operator and real PostgreSQL.
 
+mod contract;
 mod crashes;
 mod deadline;
 mod gates;
@@ -17,6 +18,7 @@ use continuum_cnpg_pair::plane::{PlaneError, Upstream};
 use continuum_domain::observation::{ActuatorStatus, ProcessState, SqlView};
 use continuum_domain::{Epoch, RegionId, SyncNames, Tick, Timing};
 use continuum_runtime::{BootClock, Clock};
+use rustix::process::Pid;
 use serde_json::json;
 
 use crate::operator::{Region, World};
@@ -61,12 +63,12 @@ impl Pair {
     }
 
     fn upstream(&self, name: &str) -> Upstream {
-        Upstream {
-            region: region(name),
-            host: "127.0.0.1".into(),
-            port: at(&self.world, name).port(),
-        }
+        upstream(&self.world, name)
     }
+}
+
+fn upstream(world: &World, name: &str) -> Upstream {
+    Upstream { region: region(name), host: "127.0.0.1".into(), port: at(world, name).port() }
 }
 
 fn at<'a>(world: &'a World, name: &str) -> &'a Region {
@@ -114,6 +116,12 @@ async fn look(plane: &Arc<dyn DataPlane>) -> SqlView {
         Some(view)
     })
     .await
+}
+
+/// The guard in the pod, once there is one.
+async fn guard(region: &Region) -> Pid {
+    let pid = async || region.guard_file("guard.pid")?.parse().ok().and_then(Pid::from_raw);
+    until("a guard is in the pod", pid).await
 }
 
 /// Looks until there is something.

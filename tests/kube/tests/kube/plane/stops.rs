@@ -98,6 +98,17 @@ async fn a_start_that_a_stop_overtakes_lets_nothing_go() {
     stays_stopped(b, &pair.b).await;
     // One that comes after it does.
     pair.b.start(Epoch(1), &SyncNames::default(), None).await.unwrap();
+
+    // A person fences the member by a mark alone, which bars what was admitted before it too.
+    pair.b.stop(Epoch(1), StopMode::Fast).await.unwrap();
+    let held = bar(b, verb("hold"));
+    let starting = begin_start(&pair.b, 1);
+    held.is_met().await;
+    let reason = json!({ "dr.openova.io/fence-reason": "drill" });
+    b.patch(json!({ "metadata": { "annotations": reason } })).await.unwrap();
+    held.lift(b);
+    starting.await.unwrap().unwrap_err();
+    stays_stopped(b, &pair.b).await;
 }
 
 /// The stop comes while the operator is waited for to end a demotion that was cut short.
