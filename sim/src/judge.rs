@@ -462,8 +462,8 @@ impl Judge {
             self.judge_kept(&holder, epoch, "is the last primary", None);
         }
         let learnt = self.shared.users.learnt();
-        let journal = learnt.operations.as_deref().and_then(|operations| {
-            core_watch::judge_journal(operations, &learnt.accepted, &self.registers)
+        let journal = learnt.operations.as_ref().and_then(|(accepted, operations)| {
+            core_watch::judge_journal(operations, accepted, &self.registers)
         });
         drop(learnt);
         if let Some(wrong) = journal {

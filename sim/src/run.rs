@@ -364,6 +364,7 @@ impl Run<'_> {
         if matches!(end, End::Wrong(_)) || !self.judge.violations.is_empty() {
             return end;
         }
+        let before = self.world.users.learnt().operations.take();
         self.world.users.order(Order::Account);
         let until = self.world.now() + ACCOUNT_WITHIN;
         while self.world.now() < until && self.world.users.learnt().operations.is_none() {
@@ -371,8 +372,9 @@ impl Run<'_> {
                 return End::Wrong(why);
             }
         }
-        let operations = self.world.users.learnt().operations.clone();
-        if let Some(operations) = &operations {
+        let shown = self.world.users.learnt().operations.take().or(before);
+        self.world.users.learnt().operations.clone_from(&shown);
+        if let Some((_, operations)) = &shown {
             self.world.shared.coverage.operations(operations);
             self.judge.judge_second_opinions(operations);
         }

@@ -89,8 +89,9 @@ pub struct Learnt {
     pub shown: Vec<Shown>,
     /// The audit chain as the core last showed it.
     pub audit: Option<ShownAudit>,
-    /// All operations, when they were asked for and shown.
-    pub operations: Option<Vec<Operation>>,
+    /// All operations as last shown, and those that had been accepted when they were asked for: what is
+    /// accepted meanwhile need not be among them.
+    pub operations: Option<(Vec<OperationId>, Vec<Operation>)>,
     /// When a switchover was last asked for, whatever came of it.
     pub switchover_asked: Option<Duration>,
     /// When a failover was last ordered or approved, whatever came of it.

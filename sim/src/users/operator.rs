@@ -154,8 +154,10 @@ impl Operator {
             }
             Order::Account => {
                 let path = format!("/operations?pair={}&limit={OPERATIONS_KEPT}", pair());
-                let shown = self.get(&path).await;
-                self.users.learnt().operations = shown;
+                let accepted = self.users.learnt().accepted.clone();
+                if let Some(shown) = self.get(&path).await {
+                    self.users.learnt().operations = Some((accepted, shown));
+                }
             }
             Order::Look => {
                 let asked = self.time.now();
