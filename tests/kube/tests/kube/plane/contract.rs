@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `promotion_needs_an_armed_deadline` | a Cluster's first primary is not initialised, started and promoted: it runs when its agent comes. The rest is in `a_standby_is_promoted_under_a_deadline_alone` |
 //! | `a_diverged_primary_is_rewound` | a Cluster is copied anew: `a_diverged_primary_is_copied` |
-//! | `a_standby_stops_receiving` | it always receives: `a_standby_that_always_receives_says_so` |
+//! | `a_standby_stops_receiving` | it always receives, and says so: `a_cloned_standby_streams` |
 //! | `a_primary_that_was_just_promoted_is_rewound` | both |
 //! | `equal_timeline_numbers_are_told_apart`, `a_fork_under_an_equal_number_is_found` | both members are promoted from one position, which takes a standby that stops receiving |
 //! | `a_directory_moved_away_is_heard_of` | the directory is the operator's: `dr.openova.io/data-directory` goes by the instance |
@@ -99,6 +99,5 @@ contract_test!(
     start_and_promote_only_add_names,
     a_clean_switchover_needs_no_rewind,
     a_diverged_primary_is_copied,
-    a_standby_that_always_receives_says_so,
     the_fence_is_durable,
 );

@@ -104,36 +104,6 @@ async fn a_demoted_primary_comes_back() {
     until_streams(&pair.a, "hel").await;
 }
 
-/// A failover: the loser has a tail of its own, which is kept, and is copied anew.
-#[tokio::test]
-async fn a_loser_with_a_tail_is_copied_and_its_old_directory_kept() {
-    let Some(pair) = Pair::new().await else { return };
-    let names = SyncNames::default();
-    let before = status(&pair.a).await.data_directory;
-    // B is down when A writes on.
-    pair.b.stop(Epoch(1), StopMode::Fast).await.unwrap();
-    pair.world.a.sql("CREATE TABLE tail AS SELECT 1 AS x").await;
-    pair.a.stop(Epoch(1), StopMode::Immediate).await.unwrap();
-    pair.b.start(Epoch(2), &names, None).await.unwrap();
-    arm(&pair.b, Epoch(2), now() + FAR).await;
-    let promoted = pair.b.promote(Epoch(2), &names).await.unwrap();
-
-    let upstream = pair.upstream("hel");
-    let lineage = pair.a.lineage(&upstream).await.unwrap();
-    let Lineage::Apart { fork, end, timeline } = lineage else { panic!("{lineage:?}") };
-    assert_eq!(fork, promoted.starts_at);
-    assert!(end >= fork, "{end} is past {fork}");
-    let tail = pair.a.save_tail(fork, timeline).await.unwrap();
-    assert!(tail.commits >= 1, "{tail:?}");
-    let after = pair.a.reclone(Epoch(2), &upstream).await.unwrap();
-    assert_ne!(Some(&after), before.as_ref(), "another directory (R13)");
-    pair.a.start(Epoch(2), &names, Some(&upstream)).await.unwrap();
-    until_streams(&pair.b, "fsn").await;
-    assert_eq!(status(&pair.a).await.data_directory, Some(after));
-    assert!(pair.world.a.kept_directories() >= 1);
-    assert_eq!(pair.world.a.sql("SELECT to_regclass('tail') IS NULL").await, "t");
-}
-
 /// The loser of a failover that has nothing of its own follows as it is.
 #[tokio::test]
 async fn a_loser_without_a_tail_follows_as_it_is() {
@@ -205,7 +175,8 @@ async fn a_token_of_an_earlier_stop_is_no_proof_of_this_one() {
     assert_ne!(pair.a.handover_evidence().await.as_ref(), Some(&token));
 }
 
-/// Two copies at once would spoil each other, so the second waits for the end of the first.
+/// Two copies at once would spoil each other, so the second waits for the end of the first. It takes the place of
+/// the old directory, which is kept.
 #[tokio::test]
 async fn a_copy_is_not_begun_beside_another() {
     let Some(pair) = Pair::new().await else { return };
@@ -220,6 +191,7 @@ async fn a_copy_is_not_begun_beside_another() {
     assert_eq!(status(&pair.b).await.data_directory, None, "without an identity meanwhile");
     drop(held);
     let id = pair.b.reclone(Epoch(1), &upstream).await.unwrap();
+    assert_eq!(pair.world.b.kept_directories(), 1, "the old one stays");
     pair.b.start(Epoch(1), &SyncNames::default(), Some(&upstream)).await.unwrap();
     until_streams(&pair.a, "hel").await;
     assert_eq!(status(&pair.b).await.data_directory, Some(id));
