@@ -20,6 +20,9 @@ use super::field::Field;
 const MORE: u16 = 99;
 const ALL_LIMIT: Duration = Duration::from_secs(180);
 const WINDOW: Duration = Duration::from_secs(60);
+/// How long is looked whether it has come to rest, and what it lists a minute then.
+const GLANCE: Duration = Duration::from_secs(5);
+const AT_REST: f64 = 1_200.0;
 const OUTAGE: Duration = Duration::from_secs(20);
 /// What Linux counts in for every process, whatever its own clock does.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -32,7 +35,7 @@ async fn the_footprint_of_an_agent_with_a_hundred_clusters() -> Outcome {
     let mut field = Field::writing(LabOptions { ttl: Duration::from_secs(10), ..quick() }).await?;
     let agent = format!("{}-agent", hel());
     let alone = Usage::of(&field, &agent);
-    println!("one pair: {} KiB resident", alone.resident_kib);
+    println!("one pair: {} KiB resident, {} of it its own", alone.resident_kib, alone.own_kib);
     give_more(&field).await?;
     field.lab.restart(&agent).await?;
     field
@@ -52,12 +55,29 @@ async fn the_footprint_of_an_agent_with_a_hundred_clusters() -> Outcome {
     field.lab.wait_healthy(ALL_LIMIT).await.inspect_err(|_| field.tell())?;
 
     let control = field.region(&hel()).server.control();
+    // One that has just gone silent is looked at more often.
+    field
+        .lab
+        .until("the agent to have come to rest", ALL_LIMIT, async || {
+            control.forget_requests();
+            tokio::time::sleep(GLANCE).await;
+            let rates = control.per_minute().into_iter();
+            let listed: f64 =
+                rates.filter(|((verb, ..), _)| verb == "list").map(|(_, rate)| rate).sum();
+            if listed < AT_REST { Ok(()) } else { Err(format!("{listed} lists a minute")) }
+        })
+        .await?;
     control.forget_requests();
     let before = Usage::of(&field, &agent);
     tokio::time::sleep(WINDOW).await;
     let after = Usage::of(&field, &agent);
     let cores = (after.processor - before.processor) / WINDOW.as_secs_f64();
-    println!("{} pairs: {} KiB resident, {cores:.3} of a core", MORE + 1, after.resident_kib);
+    println!(
+        "{} pairs: {} KiB resident, {} of it its own, {cores:.3} of a core",
+        MORE + 1,
+        after.resident_kib,
+        after.own_kib
+    );
     for ((verb, kind, _), rate) in control.per_minute() {
         println!("  {verb} {kind}: {rate:.1} a minute");
     }
@@ -84,6 +104,8 @@ async fn the_footprint_of_an_agent_with_a_hundred_clusters() -> Outcome {
 /// Memory and processor time so far of a part.
 struct Usage {
     resident_kib: u64,
+    /// Without what is mapped from files, the program itself above all.
+    own_kib: u64,
     processor: f64,
 }
 
@@ -93,12 +115,16 @@ impl Usage {
         let pid = parts.iter().find(|one| one.name == part).and_then(|part| part.pid);
         let process = format!("/proc/{}", pid.expect("the part runs"));
         let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
-        let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let kib = |what: &str| -> u64 {
+            let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
         let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         let ticks: f64 = fields[11..13].iter().map(|one| one.parse::<f64>().unwrap()).sum();
         Self {
-            resident_kib: resident.split_whitespace().nth(1).unwrap().parse().unwrap(),
+            resident_kib: kib("VmRSS:"),
+            own_kib: kib("RssAnon:"),
             processor: ticks / TICKS_PER_SECOND,
         }
     }
