@@ -126,7 +126,7 @@ pub trait DataPlane: Send + Sync + 'static {
     /// The actuator's state.
     async fn status(&self) -> Result<ActuatorStatus, PlaneError>;
 
-    /// Waits until the actuator's state differs from `seen` (compared by process, exits, fence).
+    /// Waits until the actuator's state differs from `seen` by what [`ActuatorStatus::differs`] compares.
     async fn changed(&self, seen: &ActuatorStatus) -> Result<ActuatorStatus, PlaneError>;
 
     /// Sets the deadline at which the guard stops PostgreSQL if it is promoted or a promotion is

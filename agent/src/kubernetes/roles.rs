@@ -85,7 +85,7 @@ impl RoleDesk {
         lock(&self.0.boards).insert(pair.clone(), board);
     }
 
-    /// Notes a foreign write under the epoch that is known here. It is a kind of fact that control nodes
+    /// Notes a foreign write under the epoch that is known here; 0, which no pair has, where none is. It is a kind of fact that control nodes
     /// have always had: one that they did not know would stop those of the version before.
     fn note(&self, pair: &PairId, incident: &Incident) {
         let Some(journal) = self.0.journal.get() else { return };

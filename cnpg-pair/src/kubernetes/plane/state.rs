@@ -14,6 +14,8 @@ use crate::kubernetes::reading::SqlLook;
 /// How long the operator is left to start a PostgreSQL again that ended by itself. After that it counts
 /// as stopped, and what is done next is decided by the lease.
 pub(crate) const SELF_RESTART: Duration = Duration::from_secs(5);
+/// What is not seen for longer between two looks may have been there in between.
+const MISSING_GAP: Duration = Duration::from_secs(3);
 /// What SQL said longer ago is not known.
 const SQL_AGE_MAX: Duration = Duration::from_secs(10);
 
@@ -52,8 +54,8 @@ pub(crate) struct Known {
     pub wanted: Option<Tick>,
     /// Deadline that the guard has repeated last (R5).
     pub deadline: Option<Tick>,
-    /// Since when no instance of the Cluster has a pod.
-    pub missing_since: Option<Tick>,
+    /// Since when no instance of the Cluster has a pod, and when that was seen last.
+    pub missing: Option<(Tick, Tick)>,
     /// Newest epoch a command carried.
     pub epoch: Epoch,
     /// Lives of PostgreSQL that ended.
@@ -133,6 +135,7 @@ impl Known {
         self.up = Some(up);
         self.down_since = None;
         self.gone = false;
+        self.missing = None;
     }
 
     /// Takes in that it does not.
@@ -143,8 +146,22 @@ impl Known {
 
     /// Whether it has been silent for at least so long, and nobody waits for it to end.
     pub fn is_calm(&self, now: Tick, after: Duration) -> bool {
-        let waited_for = self.busy || (self.stopping && !self.gone);
+        let waited_for = self.busy || (!self.gone && (self.stopping || self.may_not_start()));
         !waited_for && self.down_since.is_some_and(|since| now.since(since) >= after)
+    }
+
+    /// Takes in that there is no pod. That proves its end once it was so for `long` at every one of looks
+    /// that were close to each other: in a longer time between two a pod may have come, and gone from the
+    /// API alone.
+    pub fn has_no_pod(&mut self, now: Tick, long: Duration) {
+        let since = match self.missing {
+            Some((since, last)) if now.since(last) <= MISSING_GAP => since,
+            _ => now,
+        };
+        self.missing = Some((since, now));
+        if now.since(since) >= long && self.may_not_start() {
+            self.is_gone();
+        }
     }
 
     /// Takes in that no process of it is left.

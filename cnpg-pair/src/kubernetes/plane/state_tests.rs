@@ -125,3 +125,45 @@ fn who_has_been_silent_for_long_is_asked_less_often_unless_its_end_is_waited_for
     it.answers(up(true, "tuesday"));
     assert!(!it.is_calm(late, after));
 }
+
+#[test]
+fn a_pod_that_is_not_there_proves_an_end_only_by_looks_close_to_each_other() {
+    let long = Duration::from_secs(10);
+    let at = |ms: u64| Tick(ms * 1_000_000);
+    let mut it = known(ours(), "fsn");
+    it.answers(up(false, "monday"));
+    it.silent(at(0));
+    it.has_no_pod(at(0), long);
+    it.has_no_pod(at(11_000), long);
+    assert!(!it.gone, "a pod may have been there in between");
+    for ms in (13_000..21_000).step_by(2_000) {
+        it.has_no_pod(at(ms), long);
+        assert!(!it.gone, "{ms}");
+    }
+    it.has_no_pod(at(21_000), long);
+    assert!(it.gone);
+
+    let mut it = known(ours(), "fsn");
+    it.has_no_pod(at(0), long);
+    it.answers(up(false, "monday"));
+    it.silent(at(500));
+    it.has_no_pod(at(1_000), long);
+    it.has_no_pod(at(3_000), Duration::from_secs(3));
+    assert!(!it.gone, "it was there since");
+
+    let mut it = known(json!({}), "fsn");
+    for ms in (0..60_000).step_by(2_000) {
+        it.has_no_pod(at(ms), long);
+    }
+    assert!(!it.gone, "the operator may start it");
+}
+
+#[test]
+fn who_may_not_start_and_was_not_seen_gone_is_looked_at_as_often_as_ever() {
+    let mut it = known(ours(), "fsn");
+    it.silent(Tick(SECOND));
+    let (after, late) = (Duration::from_secs(10), Tick(60 * SECOND));
+    assert!(!it.is_calm(late, after), "somebody may wait for the proof");
+    it.is_gone();
+    assert!(it.is_calm(late, after));
+}

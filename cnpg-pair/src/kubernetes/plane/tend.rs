@@ -234,14 +234,8 @@ impl Inner {
         let timing = self.config.timing;
         self.learn(|known| match looked {
             Looked::Stopped => known.is_gone(),
-            Looked::NotProven => known.missing_since = None,
-            Looked::NoPod => {
-                let since = *known.missing_since.get_or_insert(now);
-                let long = now.since(since) >= timing.ttl + timing.stop_budget + timing.guard;
-                if long && known.may_not_start() {
-                    known.is_gone();
-                }
-            }
+            Looked::NotProven => known.missing = None,
+            Looked::NoPod => known.has_no_pod(now, timing.ttl + timing.stop_budget + timing.guard),
         });
     }
 
