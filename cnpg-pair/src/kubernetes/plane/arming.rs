@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use continuum_domain::{Epoch, Generation, Tick};
 
-use super::clusters::failed;
+use super::clusters::{Seen, failed};
 use super::hands::Said;
 use super::pod_clock::Sample;
-use super::{Inner, lock};
+use super::{Inner, lock, marks};
 use crate::plane::PlaneError;
 use crate::postgres::sql::{Session, literal};
 
@@ -22,6 +22,8 @@ const STATEMENT_LIMIT: Duration = Duration::from_secs(1);
 const ECHO_LIMIT: Duration = Duration::from_secs(1);
 /// How often it is looked for.
 const ECHO_POLL: Duration = Duration::from_millis(10);
+/// What stands for the life of a PostgreSQL that does not answer.
+const DOWN: &str = "down";
 /// Longest time for a command in the container.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
@@ -29,6 +31,7 @@ impl Inner {
     /// Hands the guard a deadline.
     pub(super) async fn arm(&self, epoch: Epoch, deadline: Tick) -> Result<(), PlaneError> {
         self.raise(epoch)?;
+        self.mark_led(epoch).await?;
         self.known().wanted = Some(deadline);
         let life = self.known().up.as_ref().map(|up| up.started.clone());
         let armed = match life {
@@ -42,6 +45,22 @@ impl Inner {
             lock(&self.guarded).take();
         }
         armed
+    }
+
+    /// A Cluster that leads already and that no agent has written yet says from before its first deadline on
+    /// that it is led: its lease is renewed past the API server, and what the guard keeps on the volume may be
+    /// lost with the power. Everybody else has the mark of the patch that made a primary of it.
+    async fn mark_led(&self, epoch: Epoch) -> Result<(), PlaneError> {
+        let due = {
+            let known = self.known();
+            let seen = known.seen.as_ref();
+            known.asks_for_primary() && seen.is_some_and(|seen| !marks::was_led(&seen.cluster))
+        };
+        if !due {
+            return Ok(());
+        }
+        let make = |seen: &Seen| marks::led(&seen.cluster, epoch);
+        self.change("marking the Cluster as led by a lease", make).await
     }
 
     async fn arm_by_sql(&self, life: &str, epoch: Epoch, deadline: Tick) -> Result<(), PlaneError> {
@@ -144,22 +163,20 @@ impl Inner {
     /// where none stands ends a primary on sight, unless nobody has ever led this Cluster by a lease, and
     /// unless an agent was replaced and has not been confirmed yet, for which a ttl is left.
     pub(super) async fn keep_guard(&self) -> Result<(), PlaneError> {
-        let (life, known) = {
+        let known = {
             let known = self.known();
-            (known.up.as_ref().map(|up| up.started.clone()), known.clone())
+            let life = known.up.as_ref().map_or(DOWN, |up| up.started.as_str());
+            if lock(&self.guarded).as_deref() == Some(life) {
+                return Ok(());
+            }
+            known.clone()
         };
-        let life = life.unwrap_or_else(|| "down".into());
-        if lock(&self.guarded).as_deref() == Some(life.as_str()) {
-            return Ok(());
-        }
         let pod = self.pod()?;
         let told = self.tell(&pod).await?;
         if told.0.text("guard") != Some("alive") {
             let primary = known.up.as_ref().is_some_and(|up| !up.in_recovery);
-            let marked = known.seen.as_ref().is_some_and(|seen| {
-                seen.cluster.annotation(crate::kubernetes::cnpg::keys::EPOCH).is_some()
-            });
-            // The first lease of a Cluster that leads already is renewed without a word to the API server.
+            let marked = known.seen.as_ref().is_some_and(|seen| marks::was_led(&seen.cluster));
+            // What the guard keeps on the volume says it also of one that was led by an older agent.
             let led = marked || known.epoch > Epoch(0);
             let deadline = match known.wanted {
                 Some(deadline) => self.at_pod(&told, deadline)?.to_string(),
@@ -175,6 +192,7 @@ impl Inner {
             self.hands.run(&pod, &words, COMMAND_LIMIT).await?;
             tracing::info!(cluster = self.name, pod, "the guard was put into the pod");
         }
+        let life = known.up.map_or_else(|| DOWN.to_owned(), |up| up.started);
         *lock(&self.guarded) = Some(life);
         Ok(())
     }

@@ -16,6 +16,9 @@ pub(crate) const GENERATION: &str = "dr.openova.io/generation";
 pub(crate) const DIRECTORY: &str = "dr.openova.io/data-directory";
 /// The token of the demoted Cluster, for the next promotion of this one.
 pub(crate) const HANDED: &str = "dr.openova.io/handed";
+/// The epoch of the first lease that this Cluster led by, where it led before an agent came: no agent wrote
+/// its role, so that no other mark says so.
+pub(crate) const LED: &str = "dr.openova.io/led";
 /// Why a person has fenced this member.
 pub(crate) const BROKEN_GLASS: &str = "dr.openova.io/fence-reason";
 
@@ -74,6 +77,19 @@ pub(crate) fn under(
     let path = format!("/metadata/annotations/{}", GENERATION.replace('/', "~1"));
     patch.operations.insert(0, json!({"op": "test", "path": path, "value": ours.to_string()}));
     Ok(patch)
+}
+
+/// Whether some agent has led this Cluster by a lease. Marks alone: they outlive every pod and volume.
+pub(crate) fn was_led(cluster: &Cluster) -> bool {
+    [keys::EPOCH, LED].iter().any(|key| cluster.annotation(key).is_some())
+}
+
+/// The patch that says that it was.
+pub(crate) fn led(cluster: &Cluster, epoch: Epoch) -> Result<ClusterPatch, PatchError> {
+    if was_led(cluster) {
+        return Err(PatchError::Already);
+    }
+    annotate(cluster, &[(LED, Some(&epoch.to_string()))])
 }
 
 /// A mark that is JSON; one that cannot be read is an error, never taken for none.

@@ -6,10 +6,12 @@ use continuum_cnpg_pair::plane::StopMode;
 use continuum_domain::observation::ProcessState;
 use continuum_domain::{Epoch, SyncNames, Timing};
 use rustix::process::{Signal, kill_process};
+use serde_json::Value::Null;
 
 use super::{FAR, Pair, arm, guard, look, now, plane, plane_at, refused, status, until};
 
 const STARTED: &str = "SELECT pg_postmaster_start_time()";
+const LED: &str = "dr.openova.io/led";
 const GATE: &str = "/apis/networking.k8s.io/v1/namespaces/db/networkpolicies/db-a-continuum-fence";
 
 /// A Cluster that runs is taken over as it is.
@@ -34,23 +36,36 @@ async fn a_running_cluster_is_adopted_without_a_restart() {
     pair.world.a.s.get(GATE).await.unwrap_err().is(404, "NotFound");
 }
 
-/// R5: who finds neither a guard nor a lease leaves a primary as long as a lease may go on. That it was led
-/// is in no mark of a Cluster that was adopted: its lease was renewed by SQL alone.
+/// R5: who finds neither a guard nor a lease leaves a primary as long as a lease may go on. The lease of a
+/// Cluster that was adopted is renewed by SQL alone: that it was led stands on its volume, and in a mark of
+/// its own, each of which may be lost.
 #[tokio::test]
 async fn a_primary_that_was_led_is_not_left_without_a_deadline() {
-    let Some(pair) = Pair::new().await else { return };
-    let Pair { world, a: agent, .. } = pair;
-    drop(agent);
-    kill_process(guard(&world.a).await, Signal::KILL).unwrap();
-    let timing = Timing { ttl: Duration::from_secs(3), ..Timing::default() };
-    let next = plane_at(&world, "fsn", timing);
-    let taken = next.take().await.unwrap();
-    assert_eq!((taken.status.promoted, taken.status.epoch), (true, Epoch(1)));
-    until("it is ended", async || world.a.try_connect().await.is_err().then_some(())).await;
-    until("it is known to be gone", async || {
-        (status(&next).await.process == ProcessState::Stopped).then_some(())
-    })
-    .await;
+    for lost in ["the mark", "the volume's note"] {
+        let Some(pair) = Pair::new().await else { return };
+        let Pair { world, a: agent, .. } = pair;
+        drop(agent);
+        kill_process(guard(&world.a).await, Signal::KILL).unwrap();
+        let noted = if lost == "the mark" {
+            let none = serde_json::json!({ LED: null });
+            world.a.patch(serde_json::json!({ "metadata": { "annotations": none } })).await.unwrap();
+            Epoch(1)
+        } else {
+            let marks = world.a.cluster().await["metadata"]["annotations"].clone();
+            assert_eq!((&marks[LED], &marks["dr.openova.io/epoch"]), (&"1".into(), &Null));
+            std::fs::remove_file(world.a.guard_path("epoch")).unwrap();
+            Epoch(0)
+        };
+        let timing = Timing { ttl: Duration::from_secs(3), ..Timing::default() };
+        let next = plane_at(&world, "fsn", timing);
+        let taken = next.take().await.unwrap();
+        assert_eq!((taken.status.promoted, taken.status.epoch), (true, noted), "without {lost}");
+        until("it is ended", async || world.a.try_connect().await.is_err().then_some(())).await;
+        until("it is known to be gone", async || {
+            (status(&next).await.process == ProcessState::Stopped).then_some(())
+        })
+        .await;
+    }
 }
 
 /// R5: PostgreSQL ends at the deadline with the API server away, and the operator, which would start it
