@@ -30,7 +30,8 @@ use crate::traffic::{self, Driven};
 const NAME_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Makes a register store. Called once for the session, on the runtime that keeps it, once for the
-/// reads of other sessions, and once for each pair.
+/// reads of other sessions, and once for all pairs, of which each has a register of its own: a connection
+/// for each of a hundred pairs would be a hundred at every witness, from every region.
 pub type StoreFactory = Arc<dyn Fn() -> Arc<dyn RegisterStore> + Send + Sync>;
 
 /// The way to the witness, and what is seen of it.

@@ -15,6 +15,7 @@ use continuum_domain::{PairId, RegionId, Tick, Timing};
 use continuum_runtime::edge::EdgeLayer;
 use continuum_runtime::traces::Traces;
 use continuum_runtime::{Role, SharedClock, SharedNetwork, seed};
+use continuum_witness::RegisterStore;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::at_rest::RestDesk;
@@ -194,7 +195,7 @@ pub async fn run_on(
             peers,
             beats: beats.clone(),
             sessions: SessionReads::new(store(), clock.clone()),
-            store,
+            store: store(),
             plane,
             names,
             name_providers,
@@ -327,7 +328,7 @@ struct Make {
     peers: Peers,
     beats: Beats,
     sessions: SessionReads,
-    store: StoreFactory,
+    store: Arc<dyn RegisterStore>,
     plane: PlaneFactory,
     names: Vec<Arc<dyn NameService>>,
     name_providers: NameProviders,
@@ -451,7 +452,7 @@ impl Manager {
             region: self.config.region.clone(),
             timing: self.timing,
             clock: self.clock.clone(),
-            store: (make.store)(),
+            store: make.store.clone(),
             sessions: make.sessions.clone(),
             plane,
             names: make.names.clone(),
