@@ -278,9 +278,7 @@ impl Loop {
         }
         let foreign = id.as_ref().and_then(|id| roles.says(id));
         let status = object.status(standing, seen, foreign, self.parts.clock.wall_ms());
-        let found = value(&object.object.status);
-        let wanted = value(&Some(&status));
-        let due = object.writes.is_due(&wanted, &found, now);
+        let due = object.writes.is_due(&status, object.object.status.as_ref(), now);
         let (uid, name) = (object.uid().to_owned(), name.to_owned());
         if due {
             self.write(name.clone(), uid.clone(), status);
@@ -340,9 +338,9 @@ impl Loop {
             let backups = desk.status(spec, &known.asks);
             let at = (meta.generation, now_ms);
             let status: CnpgPairStatus = status::of_pair(at, standing, backups, before);
-            let (wanted, found) = (value(&Some(&status)), value(&known.object.status));
-            if known.writes.is_due(&wanted, &found, now) {
-                due.push((name.clone(), meta.uid.clone().unwrap_or_default(), wanted));
+            if known.writes.is_due(&status, before, now) {
+                let status = value(&Some(&status));
+                due.push((name.clone(), meta.uid.clone().unwrap_or_default(), status));
             }
         }
         for (name, uid, spec, wish) in wishes {

@@ -380,8 +380,9 @@ impl Object {
             now_ms,
         });
         // From now on the past is known: this status is about to say it.
-        self.known |=
-            self.admitted.is_some() && value(&Some(&status)) == value(&self.object.status);
+        if !self.known && self.admitted.is_some() {
+            self.known = value(&Some(&status)) == value(&self.object.status);
+        }
         status
     }
 
