@@ -7,11 +7,14 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::cnpg::{Cluster, ReplicaSpec};
 use super::token::TokenHash;
 use super::written::Written;
 
+/// Where the API server's record of who owns which field has the role's.
+const ROLE: &str = "/f:spec/f:replica";
 /// The name under which our writes are recorded.
 pub const FIELD_MANAGER: &str = "continuum";
 
@@ -117,12 +120,23 @@ pub fn writers_of_the_role(cluster: &Cluster) -> Vec<String> {
     managers(cluster, &change)
 }
 
+/// Forgets what the API server's record says of everything but the role: nothing else of it is asked for.
+pub fn keep_writers_of_the_role(cluster: &mut Cluster) {
+    let Some(entries) = &mut cluster.metadata.managed_fields else { return };
+    entries.retain_mut(|entry| {
+        let Some(fields) = &mut entry.fields_v1 else { return false };
+        let Some(role) = fields.0.pointer_mut(ROLE).map(Value::take) else { return false };
+        fields.0 = json!({ "f:spec": { "f:replica": role } });
+        true
+    });
+}
+
 fn managers(cluster: &Cluster, changes: &[FieldChange]) -> Vec<String> {
     let owns = |entry: &&ManagedFieldsEntry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
         changes.iter().any(|change| {
             let field = change.path.trim_start_matches("spec.replica.");
-            let pointer = format!("/f:spec/f:replica/f:{field}");
+            let pointer = format!("{ROLE}/f:{field}");
             fields.is_some_and(|fields| fields.pointer(&pointer).is_some())
         })
     };

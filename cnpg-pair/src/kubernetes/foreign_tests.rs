@@ -53,8 +53,19 @@ fn the_record_of_the_api_server_names_who_it_was() {
         entry(FIELD_MANAGER, "f:primary"),
         entry("somebody", "f:source"),
     ]);
-    let write = detect(&applied(), &parsed(value)).expect("seen");
+    let elsewhere = json!({"f:spec": {"f:instances": {}}, "f:metadata": {"f:labels": {}}});
+    value["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:instances"] = json!({});
+    let others = value["metadata"]["managedFields"].as_array_mut().unwrap();
+    others.push(json!({"manager": "the operator", "fieldsV1": elsewhere}));
+    others.push(json!({"manager": "nobody"}));
+    let mut cluster = parsed(value);
+    let write = detect(&applied(), &cluster).expect("seen");
     assert_eq!(write.managers, ["kustomize-controller"]);
+    keep_writers_of_the_role(&mut cluster);
+    assert_eq!(detect(&applied(), &cluster), Some(write), "of the role all is kept");
+    let kept = cluster.metadata.managed_fields.unwrap();
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    assert_eq!(json!(kept[0].fields_v1), json!({"f:spec": {"f:replica": {"f:primary": {}}}}));
 }
 
 #[test]

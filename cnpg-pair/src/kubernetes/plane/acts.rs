@@ -62,7 +62,7 @@ impl Inner {
         make: impl Fn(&Seen) -> Result<ClusterPatch, PatchError> + Send + Sync,
     ) -> Result<(), PlaneError> {
         if let Some(seen) = self.clusters.change(what, self.generation(), make).await? {
-            self.learn(|known| known.seen = Some(seen));
+            self.sees(seen);
         }
         Ok(())
     }
@@ -528,7 +528,7 @@ impl Inner {
         };
         let names = |seen: &Seen| marks::names(seen, epoch, &list(seen));
         self.change("setting the names", names).await?;
-        Ok(self.known().seen.as_ref().map(list).unwrap_or_default())
+        Ok(self.known().seen.as_deref().map(list).unwrap_or_default())
     }
 
     /// Sees PostgreSQL have taken the list up.

@@ -8,11 +8,12 @@ use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::ApiResource;
 use kube::{Api, Resource as _};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::marks;
 use crate::kubernetes::cnpg::Cluster;
-use crate::kubernetes::foreign::FIELD_MANAGER;
+use crate::kubernetes::foreign::{self, FIELD_MANAGER};
 use crate::kubernetes::patches::{ClusterPatch, PatchError};
 use crate::plane::PlaneError;
 
@@ -27,20 +28,22 @@ const LOST_MAX: u32 = 3;
 /// Pause before the next try.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// A Cluster as it was read: all of it, and the view.
+/// A Cluster as it was read. An agent keeps one of each: what nobody looks at is let go of.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// Everything, for what is compared and replaced whole.
-    pub raw: Value,
+    /// `spec.postgresql.synchronous`, all of it: it is compared and replaced whole. Null where there is none.
+    pub synchronous: Value,
     /// What is decided on.
     pub cluster: Cluster,
 }
 
 impl Seen {
-    pub fn read(raw: Value) -> Result<Self, PlaneError> {
-        let cluster = serde_json::from_value(raw.clone())
-            .map_err(|error| failed("reading the Cluster", &error))?;
-        Ok(Self { raw, cluster })
+    pub fn read(mut raw: Value) -> Result<Self, PlaneError> {
+        let mut cluster =
+            Cluster::deserialize(&raw).map_err(|error| failed("reading the Cluster", &error))?;
+        foreign::keep_writers_of_the_role(&mut cluster);
+        let synchronous = raw.pointer_mut("/spec/postgresql/synchronous").map(Value::take);
+        Ok(Self { synchronous: synchronous.unwrap_or_default(), cluster })
     }
 
     /// The pod of the instance that leads it.
@@ -163,10 +166,10 @@ impl Clusters {
         Seen::read(raw).map_err(Unsent::Other)
     }
 
-    /// Follows the Cluster from what was read last, until the watch ends: what is new goes to `tell`.
-    pub async fn follow(&self, from: &Seen, tell: impl Fn(Seen)) -> Result<(), PlaneError> {
+    /// Follows the Cluster from the version that was read last, until the watch ends: what is new goes to
+    /// `tell`.
+    pub async fn follow(&self, version: String, tell: impl Fn(Seen)) -> Result<(), PlaneError> {
         let what = "watching the Cluster";
-        let version = from.cluster.metadata.resource_version.clone().unwrap_or_default();
         let parameters = WatchParams::default()
             .fields(&format!("metadata.name={}", self.name))
             .timeout(WATCH_SECONDS);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use continuum_domain::observation::{ActuatorStatus, ControlData, Lineage, Observation};
 use continuum_domain::{DataDirectoryId, Epoch, Lsn, RegionId, SyncNames, Tick, TimelineId};
 
-use super::clusters::failed;
+use super::clusters::{Seen, failed};
 use super::{CnpgPlane, Inner, RoleBoard, lock, marks, tend};
 use crate::kubernetes::cnpg::keys;
 use crate::kubernetes::patches::{PatchError, annotate};
@@ -67,7 +67,7 @@ impl DataPlane for CnpgPlane {
                 let newest = seen.cluster.annotation(key).and_then(|text| text.parse().ok());
                 known.epoch = newest.map_or(known.epoch, |newest| known.epoch.max(Epoch(newest)));
             }
-            known.seen = Some(seen);
+            known.seen = Some(Arc::new(seen));
         });
         inner.take_containers().await?;
         inner.feel(0).await;
@@ -147,8 +147,7 @@ impl DataPlane for CnpgPlane {
 
     async fn set_fence(&self, reason: Option<&str>) -> Result<(), PlaneError> {
         let epoch = self.0.known().epoch;
-        let what = "setting the fence";
-        let make = |seen: &super::clusters::Seen| {
+        let make = |seen: &Seen| {
             if seen.cluster.annotation(marks::BROKEN_GLASS) == reason {
                 return Err(PatchError::Already);
             }
@@ -160,11 +159,8 @@ impl DataPlane for CnpgPlane {
                 None => Ok(()),
             }
         };
-        let (marked, stopped) =
-            tokio::join!(self.0.clusters.change(what, self.0.generation(), make), stop);
-        if let Some(seen) = marked? {
-            self.0.learn(|known| known.seen = Some(seen));
-        }
+        let (marked, stopped) = tokio::join!(self.0.change("setting the fence", make), stop);
+        marked?;
         stopped
     }
 

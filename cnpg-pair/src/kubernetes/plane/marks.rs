@@ -133,7 +133,7 @@ pub(crate) fn names(
     standbys: &[String],
 ) -> Result<ClusterPatch, PatchError> {
     not_stale(&seen.cluster, keys::EPOCH, epoch)?;
-    let found = &seen.raw["spec"]["postgresql"]["synchronous"];
+    let found = &seen.synchronous;
     let mut wanted = found.clone();
     if standbys.is_empty() {
         wanted = Value::Null;
@@ -157,7 +157,7 @@ pub(crate) fn names(
     if wanted.is_null() {
         operations.push(json!({"op": "remove", "path": "/spec/postgresql/synchronous"}));
     } else {
-        if !seen.raw["spec"]["postgresql"].is_object() {
+        if seen.cluster.spec.postgresql.is_none() {
             operations.push(json!({"op": "add", "path": "/spec/postgresql", "value": {}}));
         }
         let path = "/spec/postgresql/synchronous";

@@ -46,9 +46,9 @@ fn r13_an_identity_is_one_instances_of_one_database() {
     assert_eq!(directory(&kept("fsn-1", &system).cluster), Some(id.clone()));
     assert_eq!(directory(&kept("fsn-2", &system).cluster), None, "another instance leads");
     assert_eq!(directory(&kept("fsn-1", "1").cluster), None, "another database");
-    let mut untold = kept("fsn-1", &system).raw;
-    untold["status"]["systemID"] = Value::Null;
-    assert_eq!(directory(&Seen::read(untold).unwrap().cluster), Some(id.clone()));
+    let mut untold = kept("fsn-1", &system).cluster;
+    untold.status.as_mut().unwrap().system_id = None;
+    assert_eq!(directory(&untold), Some(id.clone()));
     let pending = Directory { id: None, instance: "fsn-1".into(), system };
     let pending = annotated(DIRECTORY, &json!(pending).to_string());
     assert_eq!(directory(&pending.cluster), None, "cut short");

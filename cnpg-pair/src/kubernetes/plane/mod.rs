@@ -52,7 +52,7 @@ use crate::postgres::canary::Canary;
 use crate::postgres::observe::Observer;
 use crate::postgres::sql::{Session, SessionOptions};
 use crate::postgres::tls::ServerTls;
-use clusters::Clusters;
+use clusters::{Clusters, Seen};
 use hands::Hands;
 use network::Gate;
 use pod_clock::Sample;
@@ -197,6 +197,11 @@ impl Inner {
         let result = change(&mut self.known());
         self.changed.send_replace(());
         result
+    }
+
+    /// Takes in the Cluster as it was read.
+    fn sees(&self, seen: Seen) {
+        self.learn(|known| known.seen = Some(Arc::new(seen)));
     }
 
     fn session_name(&self) -> String {

@@ -171,16 +171,16 @@ impl Inner {
         if board.pace().again.is_some_and(|again| now < again) {
             return Ok(());
         }
-        let cluster = {
+        let seen = {
             let known = self.known();
             let Some(seen) = &known.seen else { return Ok(()) };
             let version = &seen.cluster.metadata.resource_version;
             if version.is_some() && board.pace().clean == *version {
                 return Ok(());
             }
-            seen.cluster.clone()
+            seen.clone()
         };
-        let result = self.compare_role(board, guide, &cluster).await;
+        let result = self.compare_role(board, guide, &seen.cluster).await;
         board.pace().again = result.is_err().then(|| self.clock.now() + AGAIN);
         result
     }

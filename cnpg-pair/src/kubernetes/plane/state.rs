@@ -1,5 +1,6 @@
 //! What is known of the member, and the actuator's state that follows from it. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_domain::observation::{ActuatorStatus, ProcessState};
@@ -32,7 +33,7 @@ pub(crate) struct Up {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// The Cluster as it was read last.
-    pub seen: Option<Seen>,
+    pub seen: Option<Arc<Seen>>,
     /// Whether and how PostgreSQL answers.
     pub up: Option<Up>,
     /// The last life of PostgreSQL that answered.

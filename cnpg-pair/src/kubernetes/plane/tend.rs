@@ -9,6 +9,7 @@ use continuum_runtime::seed;
 use serde::Deserialize;
 
 use super::state::Up;
+use super::clusters::Seen;
 use super::{Inner, marks};
 use crate::guard::fresh_identity;
 use crate::kubernetes::cnpg::keys;
@@ -79,15 +80,16 @@ async fn watch(inner: Weak<Inner>, generation: Generation) {
         let followed = match seen {
             Ok(seen) => {
                 pause = WATCH_AGAIN;
-                strong.learn(|known| known.seen = Some(seen.clone()));
+                let version = seen.cluster.metadata.resource_version.clone().unwrap_or_default();
+                strong.sees(seen);
                 let (clusters, weak) = (strong.clusters.clone(), inner.clone());
                 drop(strong);
                 let tell = move |seen| {
                     if let Some(inner) = alive(&weak, generation) {
-                        inner.learn(|known| known.seen = Some(seen));
+                        inner.sees(seen);
                     }
                 };
-                clusters.follow(&seen, tell).await
+                clusters.follow(version, tell).await
             }
             Err(error) => Err(error),
         };
@@ -106,9 +108,12 @@ async fn tend(inner: Weak<Inner>, generation: Generation) {
         inner.feel(round).await;
         inner.ask(round).await;
         inner.settle(round).await;
+        // Looks between those at PostgreSQL are for one that somebody waits for.
+        let calm = inner.known().is_calm(inner.clock.now(), CALM_AFTER);
         drop(inner);
-        round = round.wrapping_add(1);
-        tokio::time::sleep(PAUSE).await;
+        let step = if calm { FEEL_EVERY - round % FEEL_EVERY } else { 1 };
+        round = round.wrapping_add(step);
+        tokio::time::sleep(PAUSE * step).await;
     }
 }
 
@@ -318,12 +323,8 @@ impl Inner {
 
     /// Writes the identity of the data directory.
     pub(super) async fn mark_directory(&self, to: &marks::Directory) -> Result<(), PlaneError> {
-        let what = "marking the data directory";
-        let make = |seen: &super::clusters::Seen| marks::write(&seen.cluster, marks::DIRECTORY, to);
-        if let Some(seen) = self.clusters.change(what, self.generation(), make).await? {
-            self.learn(|known| known.seen = Some(seen));
-        }
-        Ok(())
+        let make = |seen: &Seen| marks::write(&seen.cluster, marks::DIRECTORY, to);
+        self.change("marking the data directory", make).await
     }
 
     /// A gate that is left from a fence that is over would keep clients away from a primary.
@@ -347,14 +348,10 @@ impl Inner {
         if !due {
             return Ok(());
         }
-        let what = "taking the used token away";
-        let marked = |seen: &super::clusters::Seen| {
+        let marked = |seen: &Seen| {
             let stands = seen.cluster.annotation(keys::EPOCH).and_then(|text| text.parse().ok());
             patches::clear_token(&seen.cluster, stands.map_or(epoch, continuum_domain::Epoch))
         };
-        if let Some(seen) = self.clusters.change(what, self.generation(), marked).await? {
-            self.learn(|known| known.seen = Some(seen));
-        }
-        Ok(())
+        self.change("taking the used token away", marked).await
     }
 }
