@@ -7,13 +7,21 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Error};
+use tower::{BoxError, ServiceBuilder};
 
 use super::KubernetesConfig;
 
 /// Longest time of one request; a watch begins within it.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a connection that nobody uses is kept, and how many of them at most.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const IDLE_MAX: usize = 8;
 /// Under which name the agent owns fields.
 pub const MANAGER: &str = "continuum";
 const AGENT: &str = concat!("continuum-agent/", env!("CARGO_PKG_VERSION"));
@@ -121,12 +129,30 @@ pub(crate) async fn settings(kubeconfig: Option<&Path>) -> io::Result<Config> {
 }
 
 /// A client by these settings. It asks once: a write that is repeated unseen may find its own first
-/// attempt there and take it for somebody else's.
+/// attempt there and take it for somebody else's. Of the connections that many requests at a time have
+/// made, it soon lets go; kube's own client keeps them until the server ends them.
 pub(crate) fn client(mut settings: Config, connect: Duration) -> io::Result<Client> {
-    settings.default_retry = false;
-    settings.connect_timeout = Some(connect);
+    let bad = |error: Error| io::Error::other(causes(&error));
+    if settings.proxy_url.is_some() {
+        return Err(io::Error::other("the kubeconfig names a proxy, which cannot be used"));
+    }
     settings.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
-    Client::try_from(settings).map_err(|error| io::Error::other(causes(&error)))
+    let mut lines = HttpConnector::new();
+    lines.enforce_http(false);
+    lines.set_connect_timeout(Some(connect));
+    let lines = settings.rustls_https_connector_with_connector(lines).map_err(bad)?;
+    let lines = legacy::Builder::new(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_MAX)
+        .build::<_, Body>(lines);
+    let service = ServiceBuilder::new()
+        .layer(settings.base_uri_layer())
+        .option_layer(settings.auth_layer().map_err(bad)?)
+        .layer(settings.extra_headers_layer().map_err(bad)?)
+        .map_err(BoxError::from)
+        .service(lines);
+    Ok(ClientBuilder::new(service, settings.default_namespace).build())
 }
 
 impl Cluster {

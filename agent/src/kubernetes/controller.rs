@@ -1,7 +1,7 @@
 //! Brings objects to the core, and how pairs stand back into their status.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use continuum_cnpg_pair::kubernetes::crd::{CnpgPair, CnpgPairStatus, Continuum, ContinuumStatus};
@@ -10,7 +10,7 @@ use continuum_control_api::rest::Posture;
 use continuum_domain::{PairId, RegionId, Tick, Timing};
 use continuum_runtime::{SharedClock, seed};
 use kube::{Api, ResourceExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Cluster;
 use super::backups::{self, Around, Asks, BackupDesk};
@@ -28,6 +28,8 @@ use crate::core_link::Pairs;
 const LOOK: Duration = Duration::from_millis(500);
 /// The core may be away for so long before what it told counts as unknown: the time of an election.
 const CORE_GRACE: Duration = Duration::from_secs(10);
+/// How many statuses are written at a time: each has a connection of its own, which is kept for a while.
+const WRITES_MAX: usize = 16;
 /// What this agent read in a register counts for so long.
 const RECORD_AGE_MAX: Duration = Duration::from_secs(30);
 
@@ -72,6 +74,8 @@ struct Loop {
     heard: bool,
     done: mpsc::Sender<Done>,
     due: Due,
+    /// Places for writes under way.
+    writes: Arc<Semaphore>,
 }
 
 /// Which objects are to be looked at: with many of them, each event is about one.
@@ -114,6 +118,7 @@ impl Controller {
             heard: false,
             done,
             due: Due::default(),
+            writes: Arc::new(Semaphore::new(WRITES_MAX)),
         };
         state.parts.roles.bring_to(state.parts.desk.clone());
         let mut looks = tokio::time::interval(LOOK);
@@ -291,8 +296,10 @@ impl Loop {
     fn write(&self, name: String, uid: String, status: ContinuumStatus) {
         let Cluster { client, namespace } = &self.parts.cluster;
         let api: Api<Continuum> = Api::namespaced(client.clone(), namespace);
-        let done = self.done.clone();
+        let (done, writes) = (self.done.clone(), self.writes.clone());
         seed::spawn(async move {
+            // It is never closed.
+            let _place = writes.acquire().await;
             let at = ("Continuum", name.clone(), uid.clone());
             let result = write::write(api, at, value(&status)).await.map(Box::new);
             // The loop ends with the agent.
@@ -354,8 +361,9 @@ impl Loop {
         for (name, uid, status) in due {
             let Cluster { client, namespace } = &self.parts.cluster;
             let api: Api<CnpgPair> = Api::namespaced(client.clone(), namespace);
-            let done = self.done.clone();
+            let (done, writes) = (self.done.clone(), self.writes.clone());
             seed::spawn(async move {
+                let _place = writes.acquire().await;
                 let at = ("CnpgPair", name.clone(), uid.clone());
                 let result = write::write(api, at, status).await.map(Box::new);
                 let _gone = done.send(Done::WrotePair { name, uid, result }).await;
