@@ -84,7 +84,9 @@ fn a_fence_of_somebody_else_is_told_as_one() {
     assert!(it.status(Tick(0)).fenced.is_some_and(|why| why.contains("somebody else")));
     assert_eq!(known(ours(), "fsn").status(Tick(0)).fenced, None);
     let mut demotion = known(foreign, "hel");
-    if let Some(status) = demotion.seen.as_mut().map(Arc::make_mut).and_then(|seen| seen.cluster.status.as_mut()) {
+    if let Some(status) =
+        demotion.seen.as_mut().map(Arc::make_mut).and_then(|seen| seen.cluster.status.as_mut())
+    {
         status.switch_replica_cluster_status =
             Some(crate::kubernetes::cnpg::SwitchStatus { in_progress: Some(true) });
     }

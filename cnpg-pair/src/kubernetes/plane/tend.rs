@@ -8,8 +8,8 @@ use continuum_domain::Generation;
 use continuum_runtime::seed;
 use serde::Deserialize;
 
-use super::state::Up;
 use super::clusters::Seen;
+use super::state::Up;
 use super::{Inner, marks};
 use crate::guard::fresh_identity;
 use crate::kubernetes::cnpg::keys;
@@ -102,7 +102,8 @@ async fn watch(inner: Weak<Inner>, generation: Generation) {
 }
 
 async fn tend(inner: Weak<Inner>, generation: Generation) {
-    let mut round = 0_u32;
+    let Some(name) = alive(&inner, generation).map(|inner| inner.name.clone()) else { return };
+    let mut round = phase(&name);
     loop {
         let Some(inner) = alive(&inner, generation) else { return };
         inner.feel(round).await;
@@ -115,6 +116,14 @@ async fn tend(inner: Weak<Inner>, generation: Generation) {
         round = round.wrapping_add(step);
         tokio::time::sleep(PAUSE * step).await;
     }
+}
+
+/// With which look a Cluster begins. An agent that was started has all of them at once: with one count for
+/// all, the seldom looks of a hundred would go out together, each over a connection of its own.
+fn phase(name: &str) -> u32 {
+    let mixed =
+        name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    mixed % (PROVE_CALMLY / FEEL_EVERY) * FEEL_EVERY
 }
 
 /// What is seen in the pods of a Cluster.
@@ -353,5 +362,22 @@ impl Inner {
             patches::clear_token(&seen.cluster, stands.map_or(epoch, continuum_domain::Epoch))
         };
         self.change("taking the used token away", marked).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_seldom_looks_of_many_clusters_are_spread() {
+        let mut at: BTreeMap<u32, u32> = BTreeMap::new();
+        for number in 0..100 {
+            *at.entry(phase(&format!("orders-{number}-hel"))).or_default() += 1;
+        }
+        assert!(at.keys().all(|round| round.is_multiple_of(FEEL_EVERY) && *round < PROVE_CALMLY));
+        assert!(at.len() > 20 && at.values().all(|many| *many < 10), "{at:?}");
     }
 }
