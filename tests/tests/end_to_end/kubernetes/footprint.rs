@@ -20,6 +20,8 @@ use super::field::Field;
 const MORE: u16 = 99;
 const ALL_LIMIT: Duration = Duration::from_secs(180);
 const WINDOW: Duration = Duration::from_secs(60);
+/// Longer than its client keeps a connection that nobody uses: what it needed to start is no footprint.
+const IDLE_CONNECTIONS: Duration = Duration::from_secs(60);
 /// How long is looked whether it has come to rest, and what it lists a minute then.
 const GLANCE: Duration = Duration::from_secs(5);
 const AT_REST: f64 = 1_200.0;
@@ -67,6 +69,9 @@ async fn the_footprint_of_an_agent_with_a_hundred_clusters() -> Outcome {
             if listed < AT_REST { Ok(()) } else { Err(format!("{listed} lists a minute")) }
         })
         .await?;
+    let started = Usage::of(&field, &agent);
+    println!("begun: {} KiB resident, {} of it its own", started.resident_kib, started.own_kib);
+    tokio::time::sleep(IDLE_CONNECTIONS).await;
     control.forget_requests();
     let before = Usage::of(&field, &agent);
     tokio::time::sleep(WINDOW).await;
