@@ -48,7 +48,11 @@ async fn a_primary_that_was_led_is_not_left_without_a_deadline() {
         kill_process(guard(&world.a).await, Signal::KILL).unwrap();
         let noted = if lost == "the mark" {
             let none = serde_json::json!({ LED: null });
-            world.a.patch(serde_json::json!({ "metadata": { "annotations": none } })).await.unwrap();
+            world
+                .a
+                .patch(serde_json::json!({ "metadata": { "annotations": none } }))
+                .await
+                .unwrap();
             Epoch(1)
         } else {
             let marks = world.a.cluster().await["metadata"]["annotations"].clone();
