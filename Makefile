@@ -77,7 +77,7 @@ test-cut: postgres namespaces ## end-to-end tests whose regions are cut off, in 
 sim: ## many simulated worlds, each broken by its seed (ARGS="--seeds 0..1000", "--seed 7", "--list")
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- $(or $(ARGS),--seeds 0..200)
 
-sim-coverage: ## every scenario and 300 seeds: what they went through, and that nothing was never reached
+sim-coverage: ## every scenario and 400 seeds: what they went through, and that nothing was never reached
 	$(CARGO) run --profile sim --quiet -p continuum-sim -- coverage $(ARGS)
 
 sim-table: ## measures what each kind of partition does, and writes it into docs/SIMULATION.md

@@ -18,7 +18,7 @@ pub(super) struct CoverageArgs {
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     seed: Option<u64>,
     /// Seeds on top of all named scenarios. `A..B`, B left out.
-    #[arg(long, value_name = "A..B", value_parser = range, default_value = "0..300")]
+    #[arg(long, value_name = "A..B", value_parser = range, default_value = "0..400")]
     seeds: Range<u64>,
     /// Also demands this row.
     #[arg(long, value_name = "ROW")]
