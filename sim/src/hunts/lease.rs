@@ -56,7 +56,7 @@ pub(super) const HUNTS: &[Hunt] = &[
         variant: "",
         rule: "R7",
         says: "I1",
-        seeds: 40,
+        seeds: 120,
         plan: verdict_kept,
     },
     Hunt {
