@@ -191,10 +191,11 @@ impl<'a> Known<'a> {
                 continue;
             }
             let known = slots_of_rule.iter().filter(|at| self.region(&slots[**at]).is_some());
+            let alone = known.clone().count() == holders.len();
             wanted.extend(known.map(|at| (*at, 0)));
             let from = note.from.as_ref().filter(|from| *from != holder).map(of);
             let from = from.filter(|from| !from.is_empty() && note.moved < WHOLE);
-            let base = |ats: &[usize]| self.base(slots, &note.weights, ats);
+            let base = |ats: &[usize]| self.base(slots, &note.weights, ats, alone);
             match from {
                 None => wanted.extend(base(&holders)),
                 Some(from) => {
@@ -208,15 +209,15 @@ impl<'a> Known<'a> {
 
     /// The weights of a region's backends in a rule when it holds the pair: the configured ones, else those
     /// that a person set. Where all of those are 0, they say how little they weighed beside the holder's,
-    /// and not among themselves.
-    fn base(&self, slots: &[Slot], kept: &[Kept], ats: &[usize]) -> Vec<(usize, u32)> {
+    /// and not among themselves; in a rule that leads to no other region, that it is to lead nowhere.
+    fn base(&self, slots: &[Slot], kept: &[Kept], ats: &[usize], alone: bool) -> Vec<(usize, u32)> {
         let weight = |at: &usize| {
             let slot = &slots[*at];
             let configured = self.by_identity.get(&slot.backend).and_then(|(_, weight)| *weight);
             (*at, configured.or_else(|| find(kept, slot)).unwrap_or(slot.weight))
         };
         let base: Vec<(usize, u32)> = ats.iter().map(weight).collect();
-        match base.iter().all(|(_, weight)| *weight == 0) {
+        match !alone && base.iter().all(|(_, weight)| *weight == 0) {
             true => base.into_iter().map(|(at, _)| (at, UNSAID)).collect(),
             false => base,
         }

@@ -83,7 +83,8 @@ proptest! {
             let set: u64 = rule.iter().filter(|(name, _)| name.starts_with("fsn"))
                 .map(|(_, weight)| u64::from(*weight)).sum();
             if rule.iter().any(|(name, _)| name.starts_with("fsn")) {
-                prop_assert!(sum > 0 && hel == 0 && (set == 0 || sum == set));
+                let shut = set == 0 && !rule.iter().any(|(name, _)| name.starts_with("hel"));
+                prop_assert!((sum > 0 || shut) && hel == 0 && (set == 0 || sum == set));
             }
             for (at, (name, weight)) in rule.iter().enumerate() {
                 let now = &at_fsn["spec"]["rules"][n]["backendRefs"][at]["weight"];
@@ -102,6 +103,19 @@ proptest! {
         lead(&mut one, &mut note, "hel", (moved, Some("fsn")));
         let share = u64::from(moved) * SCALE;
         prop_assert_eq!(sums(&one, 0), (u64::from(WHOLE) * SCALE - share, share));
+    }
+}
+
+#[test]
+fn a_rule_that_a_person_shut_for_the_only_region_it_leads_to_stays_shut() {
+    let mut note = Note::default();
+    let mut one =
+        route(&[vec![("hel-0".into(), 0)], vec![("hel-0".into(), 0), ("fsn-0".into(), 7)]]);
+    for (holder, from) in [("fsn", None), ("hel", Some("fsn")), ("fsn", Some("hel"))] {
+        lead(&mut one, &mut note, holder, (WHOLE, from));
+        assert_eq!(sums(&one, 0), (0, 0), "{holder}");
+        let (fsn, hel) = sums(&one, 1);
+        assert_eq!((fsn > 0, hel > 0), (holder == "fsn", holder == "hel"));
     }
 }
 
