@@ -32,6 +32,8 @@ impl Inner {
     pub(super) async fn arm(&self, epoch: Epoch, deadline: Tick) -> Result<(), PlaneError> {
         self.raise(epoch)?;
         self.mark_led(epoch).await?;
+        // A newer command may have been admitted while the API server was waited for (R4).
+        self.raise(epoch)?;
         self.known().wanted = Some(deadline);
         let life = self.known().up.as_ref().map(|up| up.started.clone());
         let armed = match life {

@@ -21,6 +21,8 @@ use crate::plane::PlaneError;
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Seconds after which the API server ends a watch, to be begun anew.
 const WATCH_SECONDS: u32 = 240;
+/// After what silence a watch is begun anew by ourselves: the server should have ended it before.
+const WATCH_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
 /// How often a write is tried that others were quicker than.
 const TRIES: usize = 10;
 /// How many answers may be lost on the way.
@@ -178,7 +180,10 @@ impl Clusters {
             .map_err(|_| PlaneError::GuardLost(format!("{what}: no answer")))?
             .map_err(|error| refused_or_lost(what, &error))?;
         let mut stream = std::pin::pin!(stream);
-        while let Some(event) = stream.next().await {
+        loop {
+            // A connection that died unseen says nothing any more, and not that it ended either.
+            let next = tokio::time::timeout(WATCH_SILENCE, stream.next()).await;
+            let Some(event) = next.ok().flatten() else { return Ok(()) };
             match event.map_err(|error| refused_or_lost(what, &error))? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     let raw = serde_json::to_value(object).map_err(|error| failed(what, &error))?;
@@ -190,7 +195,6 @@ impl Clusters {
                 WatchEvent::Error(_) => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 
