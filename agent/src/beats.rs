@@ -12,8 +12,9 @@ use continuum_domain::pair::types::Event;
 use continuum_domain::round_trips::RoundTrips;
 use continuum_domain::{RegionId, Tick};
 use continuum_runtime::{SharedClock, seed};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use crate::driver::Events;
 use crate::peers::{NoAnswer, Peers};
 use crate::report::millis;
 
@@ -124,7 +125,7 @@ impl Beats {
     }
 
     /// Tells a pair what is heard, as it comes.
-    pub async fn forward(self, events: mpsc::Sender<Event>) {
+    pub async fn forward(self, events: Events) {
         let mut changed = self.changed.subscribe();
         let mut told: BTreeMap<RegionId, (Option<Tick>, Option<Tick>)> = BTreeMap::new();
         loop {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use continuum_control_api::heard::{Heard, NOT_UNDERSTOOD};
 use continuum_control_api::link::{
-    Dialect, Directive, FromAgent, GrantAnswer, MemberReport, NameReport, Order, PlaceReport,
-    ToAgent, unpack,
+    Dialect, Directive, FromAgent, GrantAnswer, MemberReport, Order, ToAgent, unpack,
 };
 use continuum_control_api::pb::LinkFrame;
 use continuum_control_api::pb::agent_link_client::AgentLinkClient;
@@ -28,7 +27,7 @@ use crate::directives::DirectiveDesk;
 use crate::driver::PairHandle;
 use crate::journal::Journal;
 use crate::kubernetes::desk::CoreDesk;
-use crate::report::{acceptor_reports, member_report};
+use crate::report::{Digest, acceptor_reports, member_report};
 use crate::store::{Behind, Specs};
 use crate::traffic::TrafficDesk;
 
@@ -357,11 +356,11 @@ fn reports(
         .collect()
 }
 
-/// What of a name makes a report worth sending at once.
-fn name_digest(report: &NameReport) -> String {
-    let place = |place: &PlaceReport| (place.epoch, place.failures > 0, place.foreign_writes);
-    let places: Vec<_> = report.places.values().map(place).collect();
-    format!("{:?} {places:?} {:?}", report.problem, report.converged)
+/// What makes the reports of the pairs worth sending at once.
+fn digests((pairs, ..): &Shown, clock: &SharedClock) -> Vec<Digest> {
+    let now = clock.now();
+    let pairs = pairs.lock().unwrap_or_else(PoisonError::into_inner);
+    pairs.values().map(|pair| Digest::of(&pair.status.borrow(), &pair.names, now)).collect()
 }
 
 /// Sends reports: at once when a role, epoch or blocked state changes, else by the interval.
@@ -371,25 +370,15 @@ async fn report(
     clock: SharedClock,
     outgoing: mpsc::Sender<FromAgent>,
 ) {
-    let digest = |members: &BTreeMap<PairId, MemberReport>| -> Vec<String> {
-        let line = |report: &MemberReport| {
-            let record = report.record.as_ref().map(|(version, _, _)| *version);
-            let blocked = report.blocked.as_ref().map(|blocked| blocked.code.clone());
-            let standbys = report.sql.as_ref().map(|(sql, _)| sql.standbys.len());
-            let takeover = report.takeover_refusals.as_ref().map(Vec::len);
-            let names =
-                report.names.iter().flat_map(BTreeMap::values).map(name_digest).collect::<Vec<_>>();
-            format!("{:?} {record:?} {blocked:?} {standbys:?} {takeover:?} {names:?}", report.role)
-        };
-        members.values().map(line).collect()
-    };
     let mut sent = clock.now();
     let mut last = Default::default();
     loop {
-        let (members, not_understood) = (reports(&shown, &clock), shown.2.borrow().clone());
-        let now_digest = (digest(&members), not_understood.clone());
-        if now_digest != last || clock.now().since(sent) >= REPORT_INTERVAL {
-            last = now_digest;
+        // Looked at often, and made seldom: a report holds copies of nearly all that is known.
+        let digest = (digests(&shown, &clock), shown.2.borrow().clone());
+        if digest != last || clock.now().since(sent) >= REPORT_INTERVAL {
+            let members = reports(&shown, &clock);
+            let not_understood = digest.1.clone();
+            last = digest;
             sent = clock.now();
             let acceptors = acceptors.as_ref().map(|seen| acceptor_reports(&seen.view(), sent));
             let traffic = traffic.report(sent);

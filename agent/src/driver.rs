@@ -53,10 +53,26 @@ pub(crate) struct Parts {
     pub directives: DirectiveDesk,
 }
 
+/// Brings events to a pair's machine. Its queue holds pointers: it keeps dozens of slots ready for every pair,
+/// each as large as the largest event.
+#[derive(Clone)]
+pub(crate) struct Events(mpsc::Sender<Box<Event>>);
+
+/// The pair has ended.
+#[derive(Debug)]
+pub(crate) struct Ended;
+
+impl Events {
+    /// Waits for room where too many wait already.
+    pub async fn send(&self, event: Event) -> Result<(), Ended> {
+        self.0.send(Box::new(event)).await.map_err(|_| Ended)
+    }
+}
+
 /// What others may ask of a running pair.
 #[derive(Clone)]
 pub(crate) struct PairHandle {
-    pub events: mpsc::Sender<Event>,
+    pub events: Events,
     pub status: watch::Receiver<PairStatus>,
     pub plane: Arc<dyn DataPlane>,
     pub promises: PromiseDesk,
@@ -112,7 +128,8 @@ pub(crate) async fn start(
         now,
         promised_until,
     );
-    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let (sender, inbox) = mpsc::channel(EVENTS_MAX);
+    let events = Events(sender);
     let (status_sender, status) = watch::channel(machine.status(now));
     let promises = PromiseDesk::default();
     let (eager, hurry) = watch::channel(false);
@@ -145,7 +162,7 @@ impl Steps {
     async fn run(
         mut self,
         mut performer: Performer,
-        mut inbox: mpsc::Receiver<Event>,
+        mut inbox: mpsc::Receiver<Box<Event>>,
         status: watch::Sender<PairStatus>,
     ) {
         loop {
@@ -155,7 +172,7 @@ impl Steps {
             let event = tokio::select! {
                 biased;
                 event = inbox.recv() => match event {
-                    Some(event) => event,
+                    Some(event) => *event,
                     None => return,
                 },
                 () = tokio::time::sleep(pause) => Event::Wake,
@@ -190,7 +207,7 @@ impl Steps {
     }
 }
 
-async fn forward_session(mut session: watch::Receiver<SessionView>, events: mpsc::Sender<Event>) {
+async fn forward_session(mut session: watch::Receiver<SessionView>, events: Events) {
     loop {
         let view = *session.borrow_and_update();
         if events.send(Event::Session(view)).await.is_err() || session.changed().await.is_err() {
@@ -199,7 +216,7 @@ async fn forward_session(mut session: watch::Receiver<SessionView>, events: mpsc
     }
 }
 
-async fn forward_core_link(mut up: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
+async fn forward_core_link(mut up: watch::Receiver<bool>, events: Events) {
     loop {
         let now_up = *up.borrow_and_update();
         if events.send(Event::CoreLink(now_up)).await.is_err() || up.changed().await.is_err() {
@@ -213,7 +230,7 @@ async fn forward_core_link(mut up: watch::Receiver<bool>, events: mpsc::Sender<E
 async fn observe(
     plane: Arc<dyn DataPlane>,
     mut status: watch::Receiver<PairStatus>,
-    events: mpsc::Sender<Event>,
+    events: Events,
     mut hurry: watch::Receiver<bool>,
 ) {
     loop {
@@ -242,7 +259,7 @@ async fn observe(
 pub(crate) async fn watch_guard(
     plane: Arc<dyn DataPlane>,
     mut seen: continuum_domain::observation::ActuatorStatus,
-    events: mpsc::Sender<Event>,
+    events: Events,
     pair: PairId,
 ) {
     loop {

@@ -18,9 +18,8 @@ use continuum_domain::{Epoch, PairId, PairRecord, RegionId, Tick, Version};
 use continuum_runtime::seed;
 use continuum_runtime::traces::Began;
 use continuum_witness::{Answer, StoreError, Versioned};
-use tokio::sync::mpsc;
 
-use crate::driver::{Parts, PromiseDesk, watch_guard};
+use crate::driver::{Events, Parts, PromiseDesk, watch_guard};
 use crate::names::{NameDesk, NamesSeen};
 use crate::report;
 
@@ -34,7 +33,7 @@ pub(crate) struct Performer {
     parts: Parts,
     pair: PairId,
     spec: Arc<PairSpec>,
-    events: mpsc::Sender<Event>,
+    events: Events,
     promises: PromiseDesk,
     /// When the promises written so far are over; held while the file is touched.
     promised: Arc<tokio::sync::Mutex<Tick>>,
@@ -44,12 +43,7 @@ pub(crate) struct Performer {
 }
 
 impl Performer {
-    pub fn new(
-        parts: Parts,
-        spec: PairSpec,
-        events: mpsc::Sender<Event>,
-        promises: PromiseDesk,
-    ) -> Self {
+    pub fn new(parts: Parts, spec: PairSpec, events: Events, promises: PromiseDesk) -> Self {
         let promised = Arc::default();
         let (services, providers) = (parts.names.clone(), parts.name_providers.clone());
         let here = (parts.region.clone(), parts.clock.clone());
@@ -435,7 +429,7 @@ fn told_as(command: &PlaneCommand) -> Option<&'static str> {
     })
 }
 
-async fn send_status(plane: &dyn DataPlane, events: &mpsc::Sender<Event>) {
+async fn send_status(plane: &dyn DataPlane, events: &Events) {
     if let Ok(status) = plane.status().await
         && events.send(Event::Status(status)).await.is_err()
     {

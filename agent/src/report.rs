@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use continuum_control_api::link::{AcceptorReport, Blocked, Fact, MemberReport, MemberRole};
-use continuum_domain::Tick;
 use continuum_domain::observation::Hindrance;
 use continuum_domain::pair::types::Note;
 use continuum_domain::pair::{PairStatus, RoleView};
+use continuum_domain::{Tick, Version};
 use continuum_witness::quorum::AcceptorHealth;
 
 use crate::beats::Beats;
-use crate::names::NamesSeen;
+use crate::names::{NameDigest, NamesSeen};
 
 pub(crate) fn millis(from: Tick, to: Tick) -> u64 {
     u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
@@ -51,6 +51,31 @@ pub(crate) fn member_report(
         against_leaving: status.against_leaving.iter().map(hindrance).collect(),
         backups: None,
         role_writes: None,
+    }
+}
+
+/// What of a member is worth reporting at once when it changes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Digest {
+    role: MemberRole,
+    record: Option<Version>,
+    blocked: Option<&'static str>,
+    standbys: Option<usize>,
+    takeover_refusals: usize,
+    names: Vec<NameDigest>,
+}
+
+impl Digest {
+    /// Of the member at `now`.
+    pub fn of(status: &PairStatus, names: &NamesSeen, now: Tick) -> Self {
+        Self {
+            role: role(status, now),
+            record: status.record.as_ref().map(|(version, ..)| *version),
+            blocked: status.blocked.as_ref().map(|blocked| blocked.code),
+            standbys: status.observation.sql.as_ref().map(|(_, sql)| sql.standbys.len()),
+            takeover_refusals: status.takeover_refusals.len(),
+            names: names.digest(),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use continuum_runtime::{SharedClock, seed};
 use tokio::sync::watch;
 
 use line::{Due, Job};
-pub(crate) use seen::NamesSeen;
+pub(crate) use seen::{NameDigest, NamesSeen};
 
 use crate::journal::Journal;
 

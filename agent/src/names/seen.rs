@@ -155,9 +155,34 @@ impl NamesSeen {
         let report = |(name, seen): (&String, &NameSeen)| (name.clone(), seen.report(now));
         (!all.is_empty()).then(|| all.iter().map(report).collect())
     }
+
+    /// What of the names is worth telling at once, by name.
+    pub fn digest(&self) -> Vec<NameDigest> {
+        self.all().values().map(NameSeen::digest).collect()
+    }
+}
+
+/// What of a name is worth telling at once: why it is not followed, how each place stands, and how long its
+/// authorities took.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NameDigest {
+    problem: Option<String>,
+    places: Vec<(Option<Epoch>, bool, u64)>,
+    converged: Option<(Epoch, Duration)>,
 }
 
 impl NameSeen {
+    fn digest(&self) -> NameDigest {
+        let place = |place: &PlaceSeen| {
+            (place.published.map(|(_, epoch)| epoch), place.failures > 0, place.foreign_writes)
+        };
+        NameDigest {
+            problem: self.problem.clone(),
+            places: self.places.values().map(place).collect(),
+            converged: self.converged,
+        }
+    }
+
     fn report(&self, now: Tick) -> NameReport {
         let authority = |(server, (at, verdict)): (&SocketAddr, &(Tick, Verdict))| {
             let report = AuthorityReport {

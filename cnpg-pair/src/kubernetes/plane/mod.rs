@@ -30,6 +30,7 @@ mod pod_clock;
 mod role;
 mod state;
 mod tend;
+mod told;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ use hands::Hands;
 use network::Gate;
 use pod_clock::Sample;
 use state::Known;
+use told::Told;
 use waits::Waits;
 
 pub use role::{Guidance, Guide, Incident, Looked as RoleLook, MoveWish, RoleBoard};
@@ -137,6 +139,7 @@ impl CnpgPlane {
             token: Mutex::new(None),
             guarded: Mutex::new(None),
             waits: Waits::default(),
+            told: Told::default(),
             role: Arc::new(RoleBoard::default()),
         }))
     }
@@ -175,6 +178,8 @@ struct Inner {
     guarded: Mutex<Option<String>>,
     /// How long the operator was waited for.
     waits: Waits,
+    /// What was warned of.
+    told: Told,
     /// Who else writes the role.
     role: Arc<RoleBoard>,
 }

@@ -25,9 +25,10 @@ const FEEL_LIMIT: Duration = Duration::from_millis(500);
 const FEEL_EVERY: u32 = 4;
 /// Of how many looks one asks the container whether PostgreSQL is gone, while that is waited for.
 const PROVE_EVERY: u32 = 4;
-/// For how long PostgreSQL must have been silent to be asked as seldom as one that answers, and for the
-/// container of it to be asked by one of so many looks: it may stay away for days.
+/// For how long PostgreSQL must have been silent to be asked, and its container, by one of so many looks
+/// only while nothing changes in its Cluster: it may stay away for days.
 const CALM_AFTER: Duration = Duration::from_secs(10);
+const FEEL_CALMLY: u32 = 20;
 const PROVE_CALMLY: u32 = 200;
 /// Pause after a watch that failed; doubles.
 const WATCH_AGAIN: Duration = Duration::from_millis(100);
@@ -104,13 +105,17 @@ async fn watch(inner: Weak<Inner>, generation: Generation) {
 async fn tend(inner: Weak<Inner>, generation: Generation) {
     let Some(name) = alive(&inner, generation).map(|inner| inner.name.clone()) else { return };
     let mut round = phase(&name);
+    let mut looked_at = None;
     loop {
         let Some(inner) = alive(&inner, generation) else { return };
-        inner.feel(round).await;
-        inner.ask(round).await;
-        inner.settle(round).await;
+        let (calm, seen) = inner.calm();
+        if !calm || round.is_multiple_of(FEEL_CALMLY) || seen != looked_at {
+            looked_at = seen;
+            // What a look needs is large, and is kept no longer than the look.
+            Box::pin(inner.look(round)).await;
+        }
         // Looks between those at PostgreSQL are for one that somebody waits for.
-        let calm = inner.known().is_calm(inner.clock.now(), CALM_AFTER);
+        let (calm, _) = inner.calm();
         drop(inner);
         let step = if calm { FEEL_EVERY - round % FEEL_EVERY } else { 1 };
         round = round.wrapping_add(step);
@@ -138,6 +143,20 @@ pub(super) enum Looked {
 }
 
 impl Inner {
+    /// Whether nobody waits for what PostgreSQL does, and the version of the Cluster that is known.
+    fn calm(&self) -> (bool, Option<String>) {
+        let known = self.known();
+        let version =
+            known.seen.as_ref().and_then(|seen| seen.cluster.metadata.resource_version.clone());
+        (known.is_calm(self.clock.now(), CALM_AFTER), version)
+    }
+
+    async fn look(&self, round: u32) {
+        self.feel(round).await;
+        self.ask(round).await;
+        self.settle(round).await;
+    }
+
     /// Asks PostgreSQL how it is, and its container where it says nothing.
     pub(super) async fn feel(&self, round: u32) {
         let mut slot = self.sentinel.lock().await;
@@ -255,25 +274,23 @@ impl Inner {
 
     /// Level by level: what should be so and is not.
     async fn settle(&self, round: u32) {
-        if let Err(error) = self.keep_stopped().await {
-            tracing::warn!(%error, cluster = self.name, "what was stopped may not be marked as such");
-        }
-        if let Err(error) = self.keep_role().await {
-            tracing::warn!(%error, cluster = self.name, "nothing is done about a foreign write yet");
-        }
-        if let Err(error) = self.keep_identity().await {
-            tracing::warn!(%error, cluster = self.name, "the data directory has no identity yet");
-        }
+        self.tell_of("what was stopped may not be marked as such", self.keep_stopped().await);
+        self.tell_of("nothing is done about a foreign write yet", self.keep_role().await);
+        self.tell_of("the data directory has no identity yet", self.keep_identity().await);
         if round.is_multiple_of(PROVE_EVERY) {
-            if let Err(error) = self.forget_token().await {
-                tracing::warn!(%error, cluster = self.name, "a used token stands in the Cluster");
-            }
-            if let Err(error) = self.keep_open().await {
-                tracing::warn!(%error, cluster = self.name, "its network may be closed");
-            }
-            if let Err(error) = self.keep_guard().await {
-                tracing::warn!(%error, cluster = self.name, "no guard is seen in the pod");
-            }
+            self.tell_of("a used token stands in the Cluster", self.forget_token().await);
+            self.tell_of("its network may be closed", self.keep_open().await);
+            self.tell_of("no guard is seen in the pod", self.keep_guard().await);
+        }
+    }
+
+    /// Warns of what did not succeed: at once, and then once a minute while it goes on for the same reason.
+    fn tell_of(&self, what: &'static str, ended: Result<(), PlaneError>) {
+        let now = self.clock.now();
+        if self.told.news(what, ended.as_ref().err().map(ToString::to_string), now)
+            && let Err(error) = ended
+        {
+            tracing::warn!(%error, cluster = self.name, "{what}");
         }
     }
 
