@@ -120,7 +120,7 @@ contract: ## writes the protobuf contract anew from the table of routes; numbers
 
 footprint-kube: postgres ## memory, processor time and requests of an agent that watches a hundred pairs in Kubernetes, as it is shipped
 	$(CARGO) test -p continuum-agent --lib the_footprint_of_a_hundred_pairs -- --ignored --nocapture
-	$(CARGO) build --profile image -p continuum
+	$(CARGO) rustc --profile image -p continuum --bin continuum -- -C link-arg=-Wl,-z,pack-relative-relocs
 	CONTINUUM_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target))/image/continuum $(CARGO) test -p continuum-tests --test end_to_end the_footprint_of_an_agent -- --ignored --nocapture
 
 schemathesis: ## asks the core of a lab that stays everything its OpenAPI document allows; paste the lab's export line first
