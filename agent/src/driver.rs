@@ -139,11 +139,11 @@ pub(crate) async fn start(
     seed::spawn(parts.beats.clone().forward(events.clone()));
     seed::spawn(forward_core_link(parts.core.up(), events.clone()));
     seed::spawn(observe(plane.clone(), status.clone(), events.clone(), hurry));
-    let performer = Performer::new(parts.clone(), spec, events.clone(), promises.clone());
+    let performer = Box::new(Performer::new(parts.clone(), spec, events.clone(), promises.clone()));
     if let Some(until) = promised_until {
         performer.forget_promise_at(until);
     }
-    let steps = Steps { machine, clock: parts.clock, onlooker: parts.onlooker, eager };
+    let steps = Box::new(Steps { machine, clock: parts.clock, onlooker: parts.onlooker, eager });
     let names = performer.names();
     seed::spawn(steps.run(performer, inbox, status_sender));
     tracing::info!(%pair, "pair started");
@@ -159,9 +159,10 @@ struct Steps {
 }
 
 impl Steps {
+    /// Both are boxed: a future keeps room for what it is called with twice.
     async fn run(
-        mut self,
-        mut performer: Performer,
+        mut self: Box<Self>,
+        mut performer: Box<Performer>,
         mut inbox: mpsc::Receiver<Box<Event>>,
         status: watch::Sender<PairStatus>,
     ) {

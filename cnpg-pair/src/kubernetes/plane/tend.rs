@@ -77,7 +77,8 @@ async fn watch(inner: Weak<Inner>, generation: Generation) {
     let mut pause = WATCH_AGAIN;
     loop {
         let Some(strong) = alive(&inner, generation) else { return };
-        let seen = strong.clusters.get().await;
+        // What a request needs is large, and is kept no longer than the request.
+        let seen = Box::pin(strong.clusters.get()).await;
         let followed = match seen {
             Ok(seen) => {
                 pause = WATCH_AGAIN;
