@@ -121,7 +121,7 @@ contract: ## writes the protobuf contract anew from the table of routes; numbers
 footprint-kube: postgres ## memory, processor time and requests of an agent that watches a hundred pairs in Kubernetes, as it is shipped
 	$(CARGO) test -p continuum-agent --lib the_footprint_of_a_hundred_pairs -- --ignored --nocapture
 	$(CARGO) rustc --profile image -p continuum --bin continuum -- -C link-arg=-Wl,-z,pack-relative-relocs
-	CONTINUUM_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target))/image/continuum $(CARGO) test -p continuum-tests --test end_to_end the_footprint_of_an_agent -- --ignored --nocapture
+	MALLOC_ARENA_MAX=1 CONTINUUM_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target))/image/continuum $(CARGO) test -p continuum-tests --test end_to_end the_footprint_of_an_agent -- --ignored --nocapture
 
 schemathesis: ## asks the core of a lab that stays everything its OpenAPI document allows; paste the lab's export line first
 	@./scripts/ensure-programs.sh curl:curl python3:python3 /usr/share/doc/python3-venv:python3-venv
