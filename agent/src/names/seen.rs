@@ -156,7 +156,7 @@ impl NamesSeen {
         (!all.is_empty()).then(|| all.iter().map(report).collect())
     }
 
-    /// What of the names is worth telling at once, by name.
+    /// What of the names is worth telling at once, in their order.
     pub fn digest(&self) -> Vec<NameDigest> {
         self.all().values().map(NameSeen::digest).collect()
     }

@@ -112,3 +112,16 @@ fn the_program_needs_no_library_that_the_last_stage_has_not() {
     let unknown: Vec<_> = needed.iter().filter(|name| !LIBRARIES.contains(name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
+
+/// The footprint is measured of what is shipped: built and started in the same way.
+#[test]
+fn the_footprint_is_measured_of_what_is_shipped() {
+    let read = |path: &str| std::fs::read_to_string(project().join(path)).unwrap();
+    let makefile = read("Makefile");
+    let build = read("Containerfile").replace(" --locked", "");
+    let build = build.lines().find_map(|line| line.strip_prefix("RUN cargo ")).unwrap().to_owned();
+    assert!(makefile.contains(&format!("\t$(CARGO) {build}\n")), "{build}");
+    let agent = read("continuum/chart/templates/agent/agent.yaml");
+    assert!(agent.contains("- { name: MALLOC_ARENA_MAX, value: \"1\" }"));
+    assert!(makefile.contains("\tMALLOC_ARENA_MAX=1 CONTINUUM_BIN="));
+}
