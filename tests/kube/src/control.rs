@@ -80,6 +80,44 @@ impl Cut {
     }
 }
 
+/// A request that is carried out and whose answer is kept back, until it is released or this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    reached: watch::Receiver<bool>,
+    released: watch::Sender<bool>,
+}
+
+impl Held {
+    /// Returns once it was carried out.
+    pub async fn carried_out(&mut self) {
+        // A server that is gone carries nothing out.
+        if self.reached.wait_for(|reached| *reached).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Lets the answer go.
+    pub fn release(self) {
+        self.released.send_replace(true);
+    }
+}
+
+/// The server's side of one.
+pub(crate) struct Holding {
+    when: Predicate,
+    reached: watch::Sender<bool>,
+    released: watch::Receiver<bool>,
+}
+
+impl Holding {
+    /// Tells that it was carried out, and returns when its answer may go.
+    pub async fn wait(mut self) {
+        self.reached.send_replace(true);
+        // Nobody holds it any more: it may go too.
+        let _dropped = self.released.wait_for(|released| *released).await;
+    }
+}
+
 /// Told when the last request of a user that is cut off was carried out.
 pub(crate) type Told = Arc<watch::Sender<bool>>;
 
@@ -119,6 +157,7 @@ struct Inner {
     faults: Vec<Fault>,
     forbidden: Vec<(u64, Predicate)>,
     severed: Vec<Severed>,
+    holding: Vec<Holding>,
     log: Vec<Logged>,
     since: Option<continuum_domain::Tick>,
 }
@@ -184,6 +223,21 @@ impl Control {
         Cut { id, reached }
     }
 
+    /// Keeps the answer of the next request back that fits; what it asks for is done.
+    pub fn hold(&self, when: impl Fn(&Call) -> bool + Send + Sync + 'static) -> Held {
+        let (reached, carried_out) = watch::channel(false);
+        let (release, released) = watch::channel(false);
+        self.inner().holding.push(Holding { when: Box::new(when), reached, released });
+        Held { reached: carried_out, released: release }
+    }
+
+    /// Whether the answer of a request is kept back.
+    pub(crate) fn holding(&self, call: &Call) -> Option<Holding> {
+        let mut inner = self.inner();
+        let at = inner.holding.iter().position(|holding| (holding.when)(call))?;
+        Some(inner.holding.remove(at))
+    }
+
     /// Lets a user in again that was cut off.
     pub fn mend(&self, cut: &Cut) {
         self.inner().severed.retain(|severed| severed.id != cut.id);
@@ -216,6 +270,7 @@ impl Control {
         inner.faults.clear();
         inner.forbidden.clear();
         inner.severed.clear();
+        inner.holding.clear();
     }
 
     pub(crate) fn is_forbidden(&self, call: &Call) -> bool {

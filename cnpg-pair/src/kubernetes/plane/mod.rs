@@ -206,7 +206,7 @@ impl Inner {
 
     /// Takes in the Cluster as it was read.
     fn sees(&self, seen: Seen) {
-        self.learn(|known| known.seen = Some(Arc::new(seen)));
+        self.learn(|known| known.sees(seen));
     }
 
     fn session_name(&self) -> String {

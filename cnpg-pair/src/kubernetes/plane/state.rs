@@ -8,7 +8,7 @@ use continuum_domain::{Epoch, Tick};
 
 use super::clusters::Seen;
 use super::{hindrances, marks};
-use crate::kubernetes::cnpg::{TruthValue, keys};
+use crate::kubernetes::cnpg::{Cluster, TruthValue, keys};
 use crate::kubernetes::gates::{self, Side};
 use crate::kubernetes::reading::SqlLook;
 
@@ -122,6 +122,31 @@ impl Known {
     /// Whether the operator leaves it stopped.
     pub fn may_not_start(&self) -> bool {
         self.is_fenced() || self.is_hibernated()
+    }
+
+    /// Takes in the Cluster as a watch or the answer to a write shows it. Both are under way at the same time: an
+    /// answer that arrives late is of a Cluster before changes that the watch has told of already, and will not
+    /// tell of again.
+    pub fn sees(&mut self, seen: Seen) {
+        let late = self.seen.as_ref().is_some_and(|known| is_older(&seen.cluster, &known.cluster));
+        if !late {
+            self.seen = Some(Arc::new(seen));
+        }
+    }
+
+    /// Takes in the Cluster as it was read for a watch that begins there. `before` is what was known when it was
+    /// asked for: where that has not changed since, what was read counts whatever its version, as a server that
+    /// was restored counts them from further back.
+    pub fn sees_anew(&mut self, seen: Seen, before: Option<&Arc<Seen>>) {
+        let unchanged = match (&self.seen, before) {
+            (Some(known), Some(before)) => Arc::ptr_eq(known, before),
+            (known, before) => known.is_none() && before.is_none(),
+        };
+        if unchanged {
+            self.seen = Some(Arc::new(seen));
+        } else {
+            self.sees(seen);
+        }
     }
 
     /// Takes in that PostgreSQL answers. Another life than before: the one before has ended.
@@ -253,6 +278,15 @@ impl Known {
         }
         status
     }
+}
+
+/// Whether one was read before the other. Kubernetes counts the versions of a kind upwards, as whole numbers
+/// (KEP-5504); of what is none, nothing is said.
+fn is_older(one: &Cluster, other: &Cluster) -> bool {
+    let version = |cluster: &Cluster| {
+        cluster.metadata.resource_version.as_ref().and_then(|text| text.parse::<u128>().ok())
+    };
+    version(one).zip(version(other)).is_some_and(|(one, other)| one < other)
 }
 
 #[cfg(test)]

@@ -169,3 +169,47 @@ fn who_may_not_start_and_was_not_seen_gone_is_looked_at_as_often_as_ever() {
     it.is_gone();
     assert!(it.is_calm(late, after));
 }
+
+fn at_version(version: &str) -> Seen {
+    let mut raw = fixtures::value("fsn", "fsn", "hel");
+    raw["metadata"]["resourceVersion"] = json!(version);
+    Seen::read(raw).unwrap()
+}
+
+fn version(known: &Known) -> &str {
+    known.seen.as_ref().unwrap().cluster.metadata.resource_version.as_deref().unwrap()
+}
+
+#[test]
+fn what_is_known_of_a_cluster_does_not_go_back() {
+    let mut it = Known::default();
+    for (told, kept) in [("9", "9"), ("10", "10"), ("9", "10"), ("10", "10"), ("100", "100")] {
+        it.sees(at_version(told));
+        assert_eq!(version(&it), kept, "told {told}");
+    }
+    // Nothing is said of versions that are no numbers.
+    for told in ["later", "7", "earlier"] {
+        it.sees(at_version(told));
+        assert_eq!(version(&it), told);
+    }
+}
+
+#[test]
+fn a_read_for_a_new_watch_goes_back_only_where_nothing_else_was_seen_meanwhile() {
+    let mut it = Known::default();
+    it.sees_anew(at_version("50"), None);
+    let before = it.seen.clone();
+    it.sees(at_version("52"));
+    it.sees_anew(at_version("51"), before.as_ref());
+    assert_eq!(version(&it), "52", "the answer to a write came in between");
+    it.sees_anew(at_version("53"), before.as_ref());
+    assert_eq!(version(&it), "53");
+    let before = it.seen.clone();
+    it.sees_anew(at_version("8"), before.as_ref());
+    assert_eq!(version(&it), "8", "the server was restored");
+
+    let mut it = Known::default();
+    it.sees(at_version("60"));
+    it.sees_anew(at_version("59"), None);
+    assert_eq!(version(&it), "60", "nothing was known when it was asked for");
+}

@@ -77,13 +77,15 @@ async fn watch(inner: Weak<Inner>, generation: Generation) {
     let mut pause = WATCH_AGAIN;
     loop {
         let Some(strong) = alive(&inner, generation) else { return };
+        let before = strong.known().seen.clone();
         // What a request needs is large, and is kept no longer than the request.
         let seen = Box::pin(strong.clusters.get()).await;
         let followed = match seen {
             Ok(seen) => {
                 pause = WATCH_AGAIN;
                 let version = seen.cluster.metadata.resource_version.clone().unwrap_or_default();
-                strong.sees(seen);
+                strong.learn(|known| known.sees_anew(seen, before.as_ref()));
+                drop(before);
                 let (clusters, weak) = (strong.clusters.clone(), inner.clone());
                 drop(strong);
                 let tell = move |seen| {

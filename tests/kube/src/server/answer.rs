@@ -146,6 +146,7 @@ async fn objects(shared: Arc<Shared>, stop: channel::Receiver<bool>, request: Re
         _ => None,
     };
     let whole = lost.is_some();
+    let holding = shared.control.holding(&call);
     let before = match effect {
         Some(Effect::Drop) => Some(dropped()),
         Some(Effect::Answer(code)) => Some(refused(&Failure::server(code))),
@@ -167,6 +168,9 @@ async fn objects(shared: Arc<Shared>, stop: channel::Receiver<bool>, request: Re
             Err(failure) => refused(&failure),
         },
     };
+    if let Some(holding) = holding {
+        holding.wait().await;
+    }
     let response = match effect {
         // The answer of a command comes on the connection that it is carried out on.
         Some(Effect::LoseReply) if whole => response,

@@ -132,6 +132,31 @@ async fn a_delayed_request_is_overtaken() {
 }
 
 #[tokio::test]
+async fn an_answer_is_kept_back_until_it_is_released_or_nobody_holds_it() {
+    let (server, s) = server(Options::default()).await;
+    let maps = s.core("configmaps");
+    for released in [true, false] {
+        let mut held = server.control().hold(|call| call.verb == "create");
+        let name = format!("held-{released}");
+        let mut answer = std::pin::pin!(s.post(&maps, map(&name, json!({}))));
+        tokio::select! {
+            biased;
+            _ = &mut answer => panic!("its answer was not kept back"),
+            () = held.carried_out() => {}
+        }
+        assert!(server.peek("configmaps", &s.namespace, &name).is_some());
+        // Only one is held.
+        s.post(&maps, map(&format!("next-{released}"), json!({}))).await.unwrap();
+        if released {
+            held.release()
+        } else {
+            drop(held)
+        }
+        answer.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_was_down_comes_back_as_it_was() {
     let (mut server, s) = server(Options::default()).await;
     let maps = s.core("configmaps");

@@ -254,3 +254,29 @@ async fn a_demotion_that_is_cut_short_is_ended_by_the_next_start() {
     pair.a.promote(Epoch(2), &names).await.unwrap();
     pair.a.commit_probe().await.unwrap();
 }
+
+/// A write is answered late: the watch has told of a later change by then, and does not tell of it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_late_takes_nothing_back_that_is_known() {
+    let Some(pair) = Pair::new().await else { return };
+    let (b, plane) = (&pair.world.b, &pair.b);
+    // It would say something of the fence.
+    b.misbehave(Misbehaviour { down: true, ..Misbehaviour::default() });
+    let mut held = b
+        .server
+        .control()
+        .hold(|call| call.user == "agent" && call.verb == "patch" && call.resource == "clusters");
+    let upstream = pair.upstream("fsn");
+    let mut following = std::pin::pin!(plane.follow(Epoch(2), Some(&upstream)));
+    tokio::select! {
+        biased;
+        ended = &mut following => panic!("its answer was not kept back: {ended:?}"),
+        () = held.carried_out() => {}
+    }
+    let fence = json!({ "cnpg.io/fencedInstances": "[\"*\"]" });
+    b.patch(json!({ "metadata": { "annotations": fence } })).await.unwrap();
+    until("a person's fence is seen", async || status(plane).await.fenced).await;
+    held.release();
+    following.await.unwrap();
+    assert!(status(plane).await.fenced.is_some(), "it is still known");
+}
