@@ -1,12 +1,14 @@
-//! The one client of the cluster's API server that an agent has.
+//! The clients of a cluster's API server that an agent has: one that asks, and those that watch many objects.
 
 use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use continuum_cnpg_pair::kubernetes::plane::ApiClients;
 use http::HeaderValue;
 use http::header::USER_AGENT;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -22,6 +24,11 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection that nobody uses is kept, and how many of them at most.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_MAX: usize = 8;
+/// How many watches share a connection: an API server may allow no more than a hundred streams on one, and a
+/// watch that waits for one does not begin.
+const WATCHES_EACH: usize = 50;
+/// How often a connection is tried that watches share, and how long it may take to answer.
+const ALIVE: Alive = Alive { every: Duration::from_secs(10), within: Duration::from_secs(5) };
 /// Under which name the agent owns fields.
 pub const MANAGER: &str = "continuum";
 const AGENT: &str = concat!("continuum-agent/", env!("CARGO_PKG_VERSION"));
@@ -131,21 +138,59 @@ pub(crate) async fn settings(kubeconfig: Option<&Path>) -> io::Result<Config> {
 /// A client by these settings. It asks once: a write that is repeated unseen may find its own first
 /// attempt there and take it for somebody else's. Of the connections that many requests at a time have
 /// made, it soon lets go; kube's own client keeps them until the server ends them.
-pub(crate) fn client(mut settings: Config, connect: Duration) -> io::Result<Client> {
-    let bad = |error: Error| io::Error::other(causes(&error));
+pub(crate) fn client(settings: Config, connect: Duration) -> io::Result<Client> {
+    let lines = settings.rustls_https_connector_with_connector(tcp(connect)).map_err(bad)?;
+    let mut builder = legacy::Builder::new(TokioExecutor::new());
+    builder
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_MAX);
+    over(settings, builder.build(lines))
+}
+
+/// When a connection counts as dead.
+#[derive(Clone, Copy, Debug)]
+struct Alive {
+    every: Duration,
+    within: Duration,
+}
+
+/// A client for requests that stay open: they share one connection by HTTP/2 where the server speaks it, as
+/// Kubernetes' own clients do, and have one each where it does not. One that died unseen ends what goes over it.
+fn watching(settings: Config, connect: Duration, alive: Alive) -> io::Result<Client> {
+    let tls = settings.rustls_client_config().map_err(bad)?;
+    let mut lines = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    if let Some(name) = &settings.tls_server_name {
+        let name = name.clone().try_into().map_err(io::Error::other)?;
+        lines = lines.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let lines = lines.enable_all_versions().wrap_connector(tcp(connect));
+    let mut builder = legacy::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_MAX)
+        .http2_keep_alive_interval(alive.every)
+        .http2_keep_alive_timeout(alive.within);
+    over(settings, builder.build(lines))
+}
+
+fn tcp(connect: Duration) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(connect));
+    tcp
+}
+
+type Lines = legacy::Client<HttpsConnector<HttpConnector>, Body>;
+
+/// A client that asks over these lines, as who the settings say.
+fn over(mut settings: Config, lines: Lines) -> io::Result<Client> {
     if settings.proxy_url.is_some() {
         return Err(io::Error::other("the kubeconfig names a proxy, which cannot be used"));
     }
     settings.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
-    let mut lines = HttpConnector::new();
-    lines.enforce_http(false);
-    lines.set_connect_timeout(Some(connect));
-    let lines = settings.rustls_https_connector_with_connector(lines).map_err(bad)?;
-    let lines = legacy::Builder::new(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_MAX)
-        .build::<_, Body>(lines);
     let service = ServiceBuilder::new()
         .layer(settings.base_uri_layer())
         .option_layer(settings.auth_layer().map_err(bad)?)
@@ -153,6 +198,41 @@ pub(crate) fn client(mut settings: Config, connect: Duration) -> io::Result<Clie
         .map_err(BoxError::from)
         .service(lines);
     Ok(ClientBuilder::new(service, settings.default_namespace).build())
+}
+
+fn bad(error: Error) -> io::Error {
+    io::Error::other(causes(&error))
+}
+
+/// The ways to one API server that the members share whose Clusters it has.
+pub(crate) struct Ways {
+    settings: Config,
+    asking: Client,
+    watching: Option<Client>,
+    watches: usize,
+}
+
+impl Ways {
+    /// To the API server of a kubeconfig, or of this pod; connected to when it is first asked.
+    pub async fn to(kubeconfig: Option<&Path>) -> io::Result<Self> {
+        Self::by(settings(kubeconfig).await?)
+    }
+
+    fn by(settings: Config) -> io::Result<Self> {
+        let asking = client(settings.clone(), DEADLINE)?;
+        Ok(Self { settings, asking, watching: None, watches: 0 })
+    }
+
+    /// The clients of one more Cluster. What it is asked does not wait behind what others watch.
+    pub fn of_one_more(&mut self) -> io::Result<ApiClients> {
+        let watching = match self.watching.take() {
+            Some(shared) if !self.watches.is_multiple_of(WATCHES_EACH) => shared,
+            _ => watching(self.settings.clone(), DEADLINE, ALIVE)?,
+        };
+        self.watches += 1;
+        self.watching = Some(watching.clone());
+        Ok(ApiClients { asking: self.asking.clone(), watching })
+    }
 }
 
 impl Cluster {
@@ -180,3 +260,7 @@ pub async fn bounded<T>(request: impl Future<Output = kube::Result<T>>) -> Resul
         Err(_) => Err(Failure::Unanswered(format!("nothing came within {DEADLINE:?}"))),
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

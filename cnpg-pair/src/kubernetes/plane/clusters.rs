@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use continuum_domain::Generation;
 use futures_util::StreamExt as _;
-use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::ApiResource;
 use kube::{Api, Resource as _};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::marks;
+use super::{ApiClients, marks};
 use crate::kubernetes::cnpg::Cluster;
 use crate::kubernetes::foreign::{self, FIELD_MANAGER};
 use crate::kubernetes::patches::{ClusterPatch, PatchError};
@@ -59,14 +58,17 @@ impl Seen {
 #[derive(Clone)]
 pub(crate) struct Clusters {
     api: Api<DynamicObject>,
+    watched: Api<DynamicObject>,
     name: String,
 }
 
 impl Clusters {
-    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+    pub fn new(clients: ApiClients, namespace: &str, name: &str) -> Self {
         let resource = ApiResource::erase::<Cluster>(&());
         debug_assert_eq!(resource.kind, Cluster::kind(&()));
-        Self { api: Api::namespaced_with(client, namespace, &resource), name: name.to_owned() }
+        let api = |client| Api::namespaced_with(client, namespace, &resource);
+        let ApiClients { asking, watching } = clients;
+        Self { api: api(asking), watched: api(watching), name: name.to_owned() }
     }
 
     /// Reads it.
@@ -175,7 +177,8 @@ impl Clusters {
         let parameters = WatchParams::default()
             .fields(&format!("metadata.name={}", self.name))
             .timeout(WATCH_SECONDS);
-        let begun = tokio::time::timeout(ANSWER_LIMIT, self.api.watch(&parameters, &version)).await;
+        let begun =
+            tokio::time::timeout(ANSWER_LIMIT, self.watched.watch(&parameters, &version)).await;
         let stream = begun
             .map_err(|_| PlaneError::GuardLost(format!("{what}: no answer")))?
             .map_err(|error| refused_or_lost(what, &error))?;

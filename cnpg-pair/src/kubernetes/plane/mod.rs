@@ -107,22 +107,31 @@ impl CnpgConfig {
     }
 }
 
+/// The clients of the Cluster's API server. Members may share them.
+#[derive(Clone)]
+pub struct ApiClients {
+    /// Reads, writes, and runs commands in pods.
+    pub asking: Client,
+    /// Watches; what it watches may share a connection.
+    pub watching: Client,
+}
+
 /// The data plane of one Cluster.
 pub struct CnpgPlane(Arc<Inner>);
 
 impl CnpgPlane {
     /// A plane for one Cluster. Asks nobody yet.
-    pub fn new(config: CnpgConfig, client: Client, clock: SharedClock) -> Self {
+    pub fn new(config: CnpgConfig, clients: ApiClients, clock: SharedClock) -> Self {
         let remote = config.remote(&config.host, config.port);
         let access = Access::remote(remote, &config.clusters, &config.replication_role);
         let name = config.clusters.get(&config.region).cloned().unwrap_or_default();
         Self(Arc::new(Inner {
             access: Arc::new(access),
-            clusters: Clusters::new(client.clone(), &config.namespace, &name),
+            clusters: Clusters::new(clients.clone(), &config.namespace, &name),
             gate: config
                 .fence_network_policy
-                .then(|| Gate::new(client.clone(), &config.namespace, &name)),
-            hands: Hands::new(client, &config.namespace),
+                .then(|| Gate::new(clients.asking.clone(), &config.namespace, &name)),
+            hands: Hands::new(clients.asking, &config.namespace),
             name,
             config,
             clock,

@@ -7,10 +7,12 @@ pub mod watch;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::response::Response;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -31,6 +33,7 @@ pub struct Shared {
     pub(crate) options: Options,
     pub(crate) exec: Mutex<Option<exec::Handler>>,
     identity: Option<tls::Identity>,
+    connections: AtomicUsize,
 }
 
 impl std::fmt::Debug for Shared {
@@ -92,6 +95,7 @@ impl ApiServer {
             options,
             exec: Mutex::new(None),
             identity,
+            connections: AtomicUsize::new(0),
         });
         let listening = Some(listen(&shared, listener));
         Ok(Self { shared, address, listening })
@@ -108,6 +112,12 @@ impl ApiServer {
     #[must_use]
     pub fn control(&self) -> &Control {
         &self.shared.control
+    }
+
+    /// Connections that are open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// Ends every connection and refuses new ones. What it keeps stays.
@@ -209,7 +219,24 @@ fn listen(shared: &Arc<Shared>, listener: TcpListener) -> Listening {
     Listening { accepting, _stop: stop }
 }
 
+/// One connection, for as long as it is open.
+struct Counted(Arc<Shared>);
+
+impl Counted {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn serve(shared: Arc<Shared>, stream: TcpStream, stop: channel::Receiver<bool>) {
+    let _open = Counted::new(&shared);
     // Small answers must not wait for each other.
     let _unset = stream.set_nodelay(true);
     match shared.identity.clone() {
@@ -243,8 +270,8 @@ async fn speak(
             Ok(response)
         }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-        .with_upgrades();
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let connection = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     let _ended = connection.await;
 }

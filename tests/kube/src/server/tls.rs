@@ -40,12 +40,13 @@ impl Identity {
         let certificate = params.and_then(|params| params.signed_by(&key, &authority));
         let certificate = certificate.map_err(io::Error::other)?;
         let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], private)
             .map_err(io::Error::other)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Ok(Self { acceptor, authority: authority.der().to_vec() })
     }

@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use continuum_chaos::lab::Error;
 use continuum_chaos::{Lab, LabOptions, NAMESPACE, cluster_name};
 use continuum_cnpg_pair::guard;
@@ -106,15 +108,25 @@ pub struct Field {
 }
 
 fn kubeconfig(server: &ApiServer) -> String {
+    let authority = server.authority().map(|authority| STANDARD.encode(pem(&authority)));
     json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{ "name": "it", "cluster": { "server": server.url() } }],
+        "clusters": [{ "name": "it", "cluster": {
+            "server": server.url(), "certificate-authority-data": authority,
+        } }],
         "users": [{ "name": "agent", "user": { "token": "agent" } }],
         "contexts": [{ "name": "it", "context": { "cluster": "it", "user": "agent" } }],
         "current-context": "it",
     })
     .to_string()
+}
+
+/// A certificate as files of certificates have it.
+fn pem(certificate: &[u8]) -> String {
+    let text = STANDARD.encode(certificate);
+    let lines = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n");
+    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
 }
 
 fn environment(what: &'static str) -> impl Fn(std::io::Error) -> Error {
@@ -131,7 +143,8 @@ impl Field {
         let mut servers = BTreeMap::new();
         let mut clusters = BTreeMap::new();
         for region in [fsn(), hel()] {
-            let server = ApiServer::start(Options::default()).await.map_err(&failed)?;
+            let server = ApiServer::start(Options { tls: true, ..Options::default() }).await;
+            let server = server.map_err(&failed)?;
             let file = directory.path().join(format!("{region}.kubeconfig"));
             fs::write(&file, kubeconfig(&server)).map_err(&failed)?;
             clusters.insert(region.clone(), file);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use continuum_cnpg_pair::DataPlane;
-use continuum_cnpg_pair::kubernetes::plane::{CnpgConfig, CnpgPlane};
+use continuum_cnpg_pair::kubernetes::plane::{ApiClients, CnpgConfig, CnpgPlane};
 use continuum_cnpg_pair::plane::{PlaneError, Upstream};
 use continuum_domain::observation::{ActuatorStatus, ProcessState, SqlView};
 use continuum_domain::{Epoch, RegionId, SyncNames, Tick, Timing};
@@ -96,7 +96,8 @@ fn plane_at(world: &World, name: &str, timing: Timing) -> Arc<dyn DataPlane> {
         timing,
     };
     let client = kube::Client::try_from(it.server.config("agent")).unwrap();
-    Arc::new(CnpgPlane::new(config, client, Arc::new(BootClock)))
+    let clients = ApiClients { asking: client.clone(), watching: client };
+    Arc::new(CnpgPlane::new(config, clients, Arc::new(BootClock)))
 }
 
 /// Hands the guard a deadline, as an agent does with each renewal: a guard that is just put into the pod
