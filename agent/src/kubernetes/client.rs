@@ -6,18 +6,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use continuum_cnpg_pair::kubernetes::plane::ApiClients;
-use http::HeaderValue;
 use http::header::USER_AGENT;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Error};
-use tower::{BoxError, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder};
 
 use super::KubernetesConfig;
+use super::alone::Alone;
 
 /// Longest time of one request; a watch begins within it.
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -27,8 +29,9 @@ const IDLE_MAX: usize = 8;
 /// How many watches share a connection: an API server may allow no more than a hundred streams on one, and a
 /// watch that waits for one does not begin.
 const WATCHES_EACH: usize = 50;
-/// How often a connection is tried that watches share, and how long it may take to answer.
-const ALIVE: Alive = Alive { every: Duration::from_secs(10), within: Duration::from_secs(5) };
+/// How often a connection is tried that many share, and how long it may take to answer: one that died unseen
+/// is given up before what is asked over it.
+const ALIVE: Alive = Alive { every: Duration::from_secs(2), within: Duration::from_secs(2) };
 /// Under which name the agent owns fields.
 pub const MANAGER: &str = "continuum";
 const AGENT: &str = concat!("continuum-agent/", env!("CARGO_PKG_VERSION"));
@@ -155,9 +158,10 @@ struct Alive {
     within: Duration,
 }
 
-/// A client for requests that stay open: they share one connection by HTTP/2 where the server speaks it, as
-/// Kubernetes' own clients do, and have one each where it does not. One that died unseen ends what goes over it.
-fn watching(settings: Config, connect: Duration, alive: Alive) -> io::Result<Client> {
+/// A client whose requests share one connection by HTTP/2 where the server speaks it, as those of Kubernetes'
+/// own clients do, and have one each where it does not. One that died unseen ends what goes over it. It asks
+/// once, as the other does; it runs no commands in pods, which need a connection each.
+fn shared(settings: Config, connect: Duration, alive: Alive) -> io::Result<Client> {
     let tls = settings.rustls_client_config().map_err(bad)?;
     let mut lines = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     if let Some(name) = &settings.tls_server_name {
@@ -173,7 +177,7 @@ fn watching(settings: Config, connect: Duration, alive: Alive) -> io::Result<Cli
         .pool_max_idle_per_host(IDLE_MAX)
         .http2_keep_alive_interval(alive.every)
         .http2_keep_alive_timeout(alive.within);
-    over(settings, builder.build(lines))
+    over(settings, Alone::new(builder.build(lines)))
 }
 
 fn tcp(connect: Duration) -> HttpConnector {
@@ -183,10 +187,13 @@ fn tcp(connect: Duration) -> HttpConnector {
     tcp
 }
 
-type Lines = legacy::Client<HttpsConnector<HttpConnector>, Body>;
-
 /// A client that asks over these lines, as who the settings say.
-fn over(mut settings: Config, lines: Lines) -> io::Result<Client> {
+fn over<L>(mut settings: Config, lines: L) -> io::Result<Client>
+where
+    L: Service<Request<Body>, Response = Response<Incoming>> + Clone + Send + 'static,
+    L::Error: Into<BoxError>,
+    L::Future: Send,
+{
     if settings.proxy_url.is_some() {
         return Err(io::Error::other("the kubeconfig names a proxy, which cannot be used"));
     }
@@ -195,7 +202,7 @@ fn over(mut settings: Config, lines: Lines) -> io::Result<Client> {
         .layer(settings.base_uri_layer())
         .option_layer(settings.auth_layer().map_err(bad)?)
         .layer(settings.extra_headers_layer().map_err(bad)?)
-        .map_err(BoxError::from)
+        .map_err(Into::into)
         .service(lines);
     Ok(ClientBuilder::new(service, settings.default_namespace).build())
 }
@@ -208,6 +215,7 @@ fn bad(error: Error) -> io::Error {
 pub(crate) struct Ways {
     settings: Config,
     asking: Client,
+    commanding: Client,
     watching: Option<Client>,
     watches: usize,
 }
@@ -219,19 +227,21 @@ impl Ways {
     }
 
     fn by(settings: Config) -> io::Result<Self> {
-        let asking = client(settings.clone(), DEADLINE)?;
-        Ok(Self { settings, asking, watching: None, watches: 0 })
+        let asking = shared(settings.clone(), DEADLINE, ALIVE)?;
+        let commanding = client(settings.clone(), DEADLINE)?;
+        Ok(Self { settings, asking, commanding, watching: None, watches: 0 })
     }
 
     /// The clients of one more Cluster. What it is asked does not wait behind what others watch.
     pub fn of_one_more(&mut self) -> io::Result<ApiClients> {
         let watching = match self.watching.take() {
-            Some(shared) if !self.watches.is_multiple_of(WATCHES_EACH) => shared,
-            _ => watching(self.settings.clone(), DEADLINE, ALIVE)?,
+            Some(known) if !self.watches.is_multiple_of(WATCHES_EACH) => known,
+            _ => shared(self.settings.clone(), DEADLINE, ALIVE)?,
         };
         self.watches += 1;
         self.watching = Some(watching.clone());
-        Ok(ApiClients { asking: self.asking.clone(), watching })
+        let (asking, commanding) = (self.asking.clone(), self.commanding.clone());
+        Ok(ApiClients { asking, commanding, watching })
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use continuum_runtime::seed;
 use continuum_test_kube::{ApiServer, Options};
+use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -38,27 +39,62 @@ async fn hears(
     }
 }
 
+/// All at once: none makes a connection in vain.
 #[tokio::test]
-async fn fifty_watches_share_a_connection_where_the_server_speaks_http_2() {
-    for (tls, connections) in [(true, 2), (false, 70)] {
+async fn many_requests_share_a_connection_where_the_server_speaks_http_2() {
+    for (tls, watched, asked) in [(true, 2, 1), (false, 70, 40)] {
         let server = server(tls).await;
         let mut ways = Ways::by(server.config("agent")).unwrap();
-        let mut watches = Vec::new();
-        for _ in 0..70 {
-            let clients = ways.of_one_more().unwrap();
-            let watch = maps(&clients.watching).watch(&WatchParams::default(), "0").await.unwrap();
-            watches.push(watch.boxed());
-        }
-        assert_eq!(server.connections(), connections, "tls: {tls}");
-        let clients = ways.of_one_more().unwrap();
-        make(&clients.asking, "one").await;
-        assert_eq!(server.connections(), connections + 1, "what is asked has its own");
+        let clients: Vec<_> = (0..70).map(|_| ways.of_one_more().unwrap()).collect();
+        let watch = async |clients: &ApiClients| {
+            maps(&clients.watching).watch(&WatchParams::default(), "0").await.unwrap().boxed()
+        };
+        let mut watches = join_all(clients.iter().map(watch)).await;
+        assert_eq!(server.connections(), watched, "tls: {tls}");
+
+        let names: Vec<_> = (0..40).map(|number| format!("map-{number}")).collect();
+        let asking = &clients[0].asking;
+        join_all(names.iter().map(|name| make(asking, name))).await;
+        let asked_over = server.connections() - watched;
+        assert!(asked_over > 0 && asked_over <= asked, "{asked_over} connections, tls: {tls}");
         for watch in &mut watches {
-            assert_eq!(hears(watch).await, "one");
+            let mut heard = Vec::new();
+            for _ in &names {
+                heard.push(hears(watch).await);
+            }
+            heard.sort();
+            let mut made = names.clone();
+            made.sort();
+            assert_eq!(heard, made);
         }
-        drop(watches);
-        maps(&clients.asking).list(&ListParams::default()).await.unwrap();
     }
+}
+
+/// While there is no server, and again once there is one.
+#[tokio::test]
+async fn one_request_goes_ahead_of_the_others_until_there_is_an_answer() {
+    let mut server = server(true).await;
+    let client = shared(server.config("agent"), DEADLINE, ALIVE).unwrap();
+    let all = maps(&client);
+    let list = async || all.list(&ListParams::default()).await;
+    for _ in 0..2 {
+        server.down().await;
+        let failed = join_all((0..20).map(|_| list())).await;
+        assert!(failed.iter().all(Result::is_err));
+        server.up().await.unwrap();
+        let listed = join_all((0..20).map(|_| list())).await;
+        assert!(listed.iter().all(Result::is_ok), "{listed:?}");
+        assert_eq!(server.connections(), 1);
+    }
+    // One that is given up while it is its turn leaves the turn to the next.
+    server.down().await;
+    list().await.unwrap_err();
+    server.up().await.unwrap();
+    let held = server.control().hold(|call| call.verb == "list");
+    let given_up = tokio::time::timeout(Duration::from_millis(300), list()).await;
+    assert!(given_up.is_err());
+    list().await.unwrap();
+    drop(held);
 }
 
 /// A way to a server that can be cut so that neither side hears of it.
@@ -91,7 +127,7 @@ async fn a_watch_whose_connection_died_unseen_ends() {
     let (at, cut) = relay(server.url().strip_prefix("https://").unwrap().parse().unwrap()).await;
     settings.cluster_url = format!("https://{at}").parse().unwrap();
     let alive = Alive { every: Duration::from_millis(200), within: Duration::from_millis(500) };
-    let client = watching(settings, DEADLINE, alive).unwrap();
+    let client = shared(settings, DEADLINE, alive).unwrap();
     let begun = maps(&client).watch(&WatchParams::default(), "0").await.unwrap();
     let mut begun = begun.boxed();
     make(&server.client().unwrap(), "one").await;

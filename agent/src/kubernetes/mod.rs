@@ -13,6 +13,7 @@
 //! that is away stops none of them.
 
 pub mod admission;
+mod alone;
 pub(crate) mod backups;
 pub mod client;
 pub mod config;

@@ -100,6 +100,12 @@ where
     }
 }
 
+/// Without the record of who wrote which field: it is most of a small object, and asked for by nobody.
+fn without_managers<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
 /// From which version to go on; with a failure, from which after it.
 type Went = Result<Option<String>, (Option<String>, Failure)>;
 
@@ -111,7 +117,7 @@ where
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let listed = bounded(api.list(&page)).await.map_err(|failure| (None, failure))?;
-        all.extend(listed.items);
+        all.extend(listed.items.into_iter().map(without_managers));
         let more = listed.metadata.continue_.filter(|token| !token.is_empty());
         match more {
             Some(token) => page = page.continue_token(&token),
@@ -159,7 +165,7 @@ where
         let said = match event {
             Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                 from = object.resource_version().unwrap_or(from);
-                Seen::Applied(object)
+                Seen::Applied(without_managers(object))
             }
             Ok(WatchEvent::Deleted(object)) => {
                 from = object.resource_version().unwrap_or(from);

@@ -120,10 +120,14 @@ pub fn writers_of_the_role(cluster: &Cluster) -> Vec<String> {
     managers(cluster, &change)
 }
 
-/// Forgets what the API server's record says of everything but the role: nothing else of it is asked for.
+/// Forgets what the API server's record says of everything but the role, and of this agent: nothing else of it
+/// is asked for.
 pub fn keep_writers_of_the_role(cluster: &mut Cluster) {
     let Some(entries) = &mut cluster.metadata.managed_fields else { return };
     entries.retain_mut(|entry| {
+        if entry.manager.as_deref() == Some(FIELD_MANAGER) {
+            return false;
+        }
         let Some(fields) = &mut entry.fields_v1 else { return false };
         let Some(role) = fields.0.pointer_mut(ROLE).map(Value::take) else { return false };
         fields.0 = json!({ "f:spec": { "f:replica": role } });

@@ -64,7 +64,7 @@ fn the_record_of_the_api_server_names_who_it_was() {
     keep_writers_of_the_role(&mut cluster);
     assert_eq!(detect(&applied(), &cluster), Some(write), "of the role all is kept");
     let kept = cluster.metadata.managed_fields.unwrap();
-    assert_eq!(kept.len(), 3, "{kept:?}");
+    assert_eq!(kept.len(), 2, "{kept:?}");
     assert_eq!(json!(kept[0].fields_v1), json!({"f:spec": {"f:replica": {"f:primary": {}}}}));
 }
 

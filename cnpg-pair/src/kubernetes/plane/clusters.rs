@@ -67,7 +67,7 @@ impl Clusters {
         let resource = ApiResource::erase::<Cluster>(&());
         debug_assert_eq!(resource.kind, Cluster::kind(&()));
         let api = |client| Api::namespaced_with(client, namespace, &resource);
-        let ApiClients { asking, watching } = clients;
+        let ApiClients { asking, watching, .. } = clients;
         Self { api: api(asking), watched: api(watching), name: name.to_owned() }
     }
 

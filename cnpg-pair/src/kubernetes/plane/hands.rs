@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{AttachParams, AttachedProcess, ListParams};
-use kube::{Api, Client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::ApiClients;
 use crate::kubernetes::cnpg::keys;
 use crate::plane::PlaneError;
 
@@ -53,11 +54,13 @@ impl Said {
 #[derive(Clone)]
 pub(crate) struct Hands {
     pods: Api<Pod>,
+    commanded: Api<Pod>,
 }
 
 impl Hands {
-    pub fn new(client: Client, namespace: &str) -> Self {
-        Self { pods: Api::namespaced(client, namespace) }
+    pub fn new(clients: ApiClients, namespace: &str) -> Self {
+        let api = |client| Api::namespaced(client, namespace);
+        Self { pods: api(clients.asking), commanded: api(clients.commanding) }
     }
 
     /// The pods of a Cluster's instances, whichever of them leads.
@@ -112,7 +115,7 @@ impl Hands {
             AttachParams::default().container(CONTAINER).stdin(true).stdout(true).stderr(true);
         let line: Vec<&str> =
             ["bash", "-s", "--"].into_iter().chain(words.iter().copied()).collect();
-        let mut attached = match self.pods.exec(pod, line, &parameters).await {
+        let mut attached = match self.commanded.exec(pod, line, &parameters).await {
             Ok(attached) => attached,
             Err(error) => return Err(lost(&error)),
         };

@@ -110,8 +110,10 @@ impl CnpgConfig {
 /// The clients of the Cluster's API server. Members may share them.
 #[derive(Clone)]
 pub struct ApiClients {
-    /// Reads, writes, and runs commands in pods.
+    /// Reads and writes.
     pub asking: Client,
+    /// Runs commands in pods.
+    pub commanding: Client,
     /// Watches; what it watches may share a connection.
     pub watching: Client,
 }
@@ -131,7 +133,7 @@ impl CnpgPlane {
             gate: config
                 .fence_network_policy
                 .then(|| Gate::new(clients.asking.clone(), &config.namespace, &name)),
-            hands: Hands::new(clients.asking, &config.namespace),
+            hands: Hands::new(clients, &config.namespace),
             name,
             config,
             clock,

@@ -96,7 +96,8 @@ fn plane_at(world: &World, name: &str, timing: Timing) -> Arc<dyn DataPlane> {
         timing,
     };
     let client = kube::Client::try_from(it.server.config("agent")).unwrap();
-    let clients = ApiClients { asking: client.clone(), watching: client };
+    let [asking, commanding, watching] = std::array::from_fn(|_| client.clone());
+    let clients = ApiClients { asking, commanding, watching };
     Arc::new(CnpgPlane::new(config, clients, Arc::new(BootClock)))
 }
 
