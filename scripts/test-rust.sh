@@ -4,8 +4,8 @@
 #   test-rust.sh short   unit, property, contract and the short end-to-end tests
 #   test-rust.sh long    the long end-to-end tests, and the long histories of the witness
 #   test-rust.sh cut     those in a network of their own, whose lines are cut
-#   test-rust.sh kube    those on a real Kubernetes API server: the witness's backend, and the suite
-#                        that the API server of the tests is held to
+#   test-rust.sh kube    those on a real Kubernetes API server: the witness's backend, how the agent
+#                        reaches it, and the suite that the API server of the tests is held to
 #
 # End-to-end tests run one at a time: each starts a whole lab, and timing is what they look at.
 set -eu
@@ -21,10 +21,11 @@ esac
 # These need no lab and no binary of ours.
 if [ "$part" = kube ]; then
     if cargo nextest --version >/dev/null 2>&1; then
-        exec cargo nextest run --workspace --test backends --test kube --test traffic --run-ignored only \
-            -E 'test(/^kubernetes::/)'
+        exec cargo nextest run --workspace --lib --test backends --test kube --test traffic --run-ignored only \
+            -E 'test(/^kubernetes::/) and not test(footprint)'
     fi
-    exec cargo test --workspace --test backends --test kube --test traffic kubernetes:: -- --ignored --test-threads=1
+    exec cargo test --workspace --lib --test backends --test kube --test traffic kubernetes:: -- --ignored \
+        --test-threads=1 --skip footprint
 fi
 
 # Always the whole workspace, and then a filter: packages asked for by name would have their

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use continuum_runtime::seed;
-use continuum_test_kube::{ApiServer, Options};
+use continuum_test_kube::{ApiServer, Options, Real};
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -136,4 +136,53 @@ async fn a_watch_whose_connection_died_unseen_ends() {
     cut.send_replace(true);
     let ended = tokio::time::timeout(LIMIT, begun.next()).await.expect("it ends");
     assert!(ended.is_none_or(|event| event.is_err()));
+}
+
+/// This process's open connections to a port.
+fn connections_to(port: u16) -> usize {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let own: Vec<String> = targets.map(|target| target.display().to_string()).collect();
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let is_one = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (remote, state, inode) = (fields[2], fields[3], fields[9]);
+        let established = state == "01" && remote.ends_with(&format!(":{port:04X}"));
+        established && own.contains(&format!("socket:[{inode}]"))
+    };
+    table.lines().skip(1).filter(is_one).count()
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server: make test-kube"]
+async fn many_requests_share_a_connection_to_a_real_server() {
+    const NAMES: &str = "continuum-shared-";
+    let real = Real::find().await.unwrap();
+    let settings = settings(Some(&real.kubeconfig)).await.unwrap();
+    let port = settings.cluster_url.port_u16().unwrap();
+    let before = connections_to(port);
+    let mut ways = Ways::by(settings).unwrap();
+    let clients: Vec<_> = (0..60).map(|_| ways.of_one_more().unwrap()).collect();
+    let asking = &clients[0].asking;
+    let all = maps(asking).list(&ListParams::default()).await.unwrap();
+    let version = all.metadata.resource_version.unwrap();
+    let watch = async |clients: &ApiClients| {
+        let parameters = WatchParams::default().timeout(60);
+        maps(&clients.watching).watch(&parameters, &version).await.unwrap().boxed()
+    };
+    let mut watches = join_all(clients.iter().map(watch)).await;
+    assert_eq!(connections_to(port) - before, 3, "one that asks, two that watch");
+
+    let names: Vec<_> = (0..40).map(|number| format!("{NAMES}{number}")).collect();
+    join_all(names.iter().map(|name| make(asking, name))).await;
+    assert_eq!(connections_to(port) - before, 3);
+    for watch in &mut watches {
+        let mut left = names.len();
+        while left > 0 {
+            left -= usize::from(hears(watch).await.starts_with(NAMES));
+        }
+    }
+    for name in &names {
+        maps(asking).delete(name, &DeleteParams::default()).await.unwrap();
+    }
 }
