@@ -29,9 +29,11 @@ const IDLE_MAX: usize = 8;
 /// How many watches share a connection: an API server may allow no more than a hundred streams on one, and a
 /// watch that waits for one does not begin.
 const WATCHES_EACH: usize = 50;
-/// How often a connection is tried that many share, and how long it may take to answer: one that died unseen
-/// is given up before what is asked over it.
-const ALIVE: Alive = Alive { every: Duration::from_secs(2), within: Duration::from_secs(2) };
+/// How often a connection is tried that many share, and how long it may take to answer. Of one that died unseen,
+/// what asks is told before the request is late.
+const ASKED: Alive = Alive { every: Duration::from_secs(2), within: Duration::from_millis(2_500) };
+/// Fifty watches do not begin anew because a server is slow.
+const WATCHED: Alive = Alive { every: Duration::from_secs(10), within: Duration::from_secs(10) };
 /// Under which name the agent owns fields.
 pub const MANAGER: &str = "continuum";
 const AGENT: &str = concat!("continuum-agent/", env!("CARGO_PKG_VERSION"));
@@ -227,7 +229,7 @@ impl Ways {
     }
 
     fn by(settings: Config) -> io::Result<Self> {
-        let asking = shared(settings.clone(), DEADLINE, ALIVE)?;
+        let asking = shared(settings.clone(), DEADLINE, ASKED)?;
         let commanding = client(settings.clone(), DEADLINE)?;
         Ok(Self { settings, asking, commanding, watching: None, watches: 0 })
     }
@@ -236,7 +238,7 @@ impl Ways {
     pub fn of_one_more(&mut self) -> io::Result<ApiClients> {
         let watching = match self.watching.take() {
             Some(known) if !self.watches.is_multiple_of(WATCHES_EACH) => known,
-            _ => shared(self.settings.clone(), DEADLINE, ALIVE)?,
+            _ => shared(self.settings.clone(), DEADLINE, WATCHED)?,
         };
         self.watches += 1;
         self.watching = Some(watching.clone());

@@ -74,7 +74,7 @@ async fn many_requests_share_a_connection_where_the_server_speaks_http_2() {
 #[tokio::test]
 async fn one_request_goes_ahead_of_the_others_until_there_is_an_answer() {
     let mut server = server(true).await;
-    let client = shared(server.config("agent"), DEADLINE, ALIVE).unwrap();
+    let client = shared(server.config("agent"), DEADLINE, ASKED).unwrap();
     let all = maps(&client);
     let list = async || all.list(&ListParams::default()).await;
     for _ in 0..2 {
