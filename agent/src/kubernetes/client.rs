@@ -1,4 +1,4 @@
-//! The clients of a cluster's API server that an agent has: one that asks, and those that watch many objects.
+//! The clients of a cluster's API server that an agent has: one for itself, and those that its members share.
 
 use std::future::Future;
 use std::io;
