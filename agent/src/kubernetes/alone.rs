@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Request;
 use tokio::sync::Mutex;
@@ -17,17 +18,18 @@ struct Line {
     turn: Mutex<()>,
 }
 
-/// A client whose requests wait for each other until one was answered, and again after one that was not.
-/// Whoever waits bounds the time of that too.
+/// A client whose requests wait for each other until one was answered, and again after one that was not; none
+/// for longer than `patience`: the one that goes ahead may hang, and what waits may be a fence.
 #[derive(Clone, Debug)]
 pub(super) struct Alone<S> {
     inner: S,
+    patience: Duration,
     line: Arc<Line>,
 }
 
 impl<S> Alone<S> {
-    pub fn new(inner: S) -> Self {
-        Self { inner, line: Arc::default() }
+    pub fn new(inner: S, patience: Duration) -> Self {
+        Self { inner, patience, line: Arc::default() }
     }
 }
 
@@ -47,10 +49,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (inner, line) = (self.inner.clone(), self.line.clone());
+        let (inner, patience, line) = (self.inner.clone(), self.patience, self.line.clone());
         Box::pin(async move {
             let connected = || line.connected.load(Ordering::Acquire);
-            let turn = if connected() { None } else { Some(line.turn.lock().await) };
+            let turn = match connected() {
+                true => None,
+                false => tokio::time::timeout(patience, line.turn.lock()).await.ok(),
+            };
             // Somebody was answered meanwhile: the others need not wait either.
             let turn = turn.filter(|_| !connected());
             let answer = inner.oneshot(request).await;

@@ -34,6 +34,8 @@ const WATCHES_EACH: usize = 50;
 const ASKED: Alive = Alive { every: Duration::from_secs(2), within: Duration::from_millis(2_500) };
 /// Fifty watches do not begin anew because a server is slow.
 const WATCHED: Alive = Alive { every: Duration::from_secs(10), within: Duration::from_secs(10) };
+/// How long a request waits for another that makes the connection: many times what that takes.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Under which name the agent owns fields.
 pub const MANAGER: &str = "continuum";
 const AGENT: &str = concat!("continuum-agent/", env!("CARGO_PKG_VERSION"));
@@ -163,14 +165,14 @@ struct Alive {
 /// A client whose requests share one connection by HTTP/2 where the server speaks it, as those of Kubernetes'
 /// own clients do, and have one each where it does not. One that died unseen ends what goes over it. It asks
 /// once, as the other does; it runs no commands in pods, which need a connection each.
-fn shared(settings: Config, connect: Duration, alive: Alive) -> io::Result<Client> {
+fn shared(settings: Config, alive: Alive, patience: Duration) -> io::Result<Client> {
     let tls = settings.rustls_client_config().map_err(bad)?;
     let mut lines = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     if let Some(name) = &settings.tls_server_name {
         let name = name.clone().try_into().map_err(io::Error::other)?;
         lines = lines.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let lines = lines.enable_all_versions().wrap_connector(tcp(connect));
+    let lines = lines.enable_all_versions().wrap_connector(tcp(DEADLINE));
     let mut builder = legacy::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -179,7 +181,7 @@ fn shared(settings: Config, connect: Duration, alive: Alive) -> io::Result<Clien
         .pool_max_idle_per_host(IDLE_MAX)
         .http2_keep_alive_interval(alive.every)
         .http2_keep_alive_timeout(alive.within);
-    over(settings, Alone::new(builder.build(lines)))
+    over(settings, Alone::new(builder.build(lines), patience))
 }
 
 fn tcp(connect: Duration) -> HttpConnector {
@@ -216,6 +218,7 @@ fn bad(error: Error) -> io::Error {
 /// The ways to one API server that the members share whose Clusters it has.
 pub(crate) struct Ways {
     settings: Config,
+    patience: Duration,
     asking: Client,
     commanding: Client,
     watching: Option<Client>,
@@ -225,20 +228,20 @@ pub(crate) struct Ways {
 impl Ways {
     /// To the API server of a kubeconfig, or of this pod; connected to when it is first asked.
     pub async fn to(kubeconfig: Option<&Path>) -> io::Result<Self> {
-        Self::by(settings(kubeconfig).await?)
+        Self::by(settings(kubeconfig).await?, PATIENCE)
     }
 
-    fn by(settings: Config) -> io::Result<Self> {
-        let asking = shared(settings.clone(), DEADLINE, ASKED)?;
+    fn by(settings: Config, patience: Duration) -> io::Result<Self> {
+        let asking = shared(settings.clone(), ASKED, patience)?;
         let commanding = client(settings.clone(), DEADLINE)?;
-        Ok(Self { settings, asking, commanding, watching: None, watches: 0 })
+        Ok(Self { settings, patience, asking, commanding, watching: None, watches: 0 })
     }
 
     /// The clients of one more Cluster. What it is asked does not wait behind what others watch.
     pub fn of_one_more(&mut self) -> io::Result<ApiClients> {
         let watching = match self.watching.take() {
             Some(known) if !self.watches.is_multiple_of(WATCHES_EACH) => known,
-            _ => shared(self.settings.clone(), DEADLINE, WATCHED)?,
+            _ => shared(self.settings.clone(), WATCHED, self.patience)?,
         };
         self.watches += 1;
         self.watching = Some(watching.clone());

@@ -44,7 +44,7 @@ async fn hears(
 async fn many_requests_share_a_connection_where_the_server_speaks_http_2() {
     for (tls, watched, asked) in [(true, 2, 1), (false, 70, 40)] {
         let server = server(tls).await;
-        let mut ways = Ways::by(server.config("agent")).unwrap();
+        let mut ways = Ways::by(server.config("agent"), LIMIT).unwrap();
         let clients: Vec<_> = (0..70).map(|_| ways.of_one_more().unwrap()).collect();
         let watch = async |clients: &ApiClients| {
             maps(&clients.watching).watch(&WatchParams::default(), "0").await.unwrap().boxed()
@@ -74,17 +74,17 @@ async fn many_requests_share_a_connection_where_the_server_speaks_http_2() {
 #[tokio::test]
 async fn one_request_goes_ahead_of_the_others_until_there_is_an_answer() {
     let mut server = server(true).await;
-    let client = shared(server.config("agent"), DEADLINE, ASKED).unwrap();
+    let client = shared(server.config("agent"), ASKED, LIMIT).unwrap();
     let all = maps(&client);
     let list = async || all.list(&ListParams::default()).await;
-    for _ in 0..2 {
+    for made in 1..3 {
         server.down().await;
         let failed = join_all((0..20).map(|_| list())).await;
         assert!(failed.iter().all(Result::is_err));
         server.up().await.unwrap();
         let listed = join_all((0..20).map(|_| list())).await;
         assert!(listed.iter().all(Result::is_ok), "{listed:?}");
-        assert_eq!(server.connections(), 1);
+        assert_eq!(server.connections(), made, "none in vain");
     }
     // One that is given up while it is its turn leaves the turn to the next.
     server.down().await;
@@ -93,8 +93,28 @@ async fn one_request_goes_ahead_of_the_others_until_there_is_an_answer() {
     let held = server.control().hold(|call| call.verb == "list");
     let given_up = tokio::time::timeout(Duration::from_millis(300), list()).await;
     assert!(given_up.is_err());
-    list().await.unwrap();
+    tokio::time::timeout(LIMIT / 2, list()).await.expect("its turn").unwrap();
     drop(held);
+}
+
+#[tokio::test]
+async fn one_that_hangs_while_it_goes_ahead_holds_the_others_up_for_a_moment_only() {
+    let server = server(true).await;
+    let client = shared(server.config("agent"), ASKED, Duration::from_millis(100)).unwrap();
+    let all = maps(&client);
+    let mut held = server.control().hold(|call| call.verb == "list");
+    let parameters = ListParams::default();
+    let mut hangs = std::pin::pin!(all.list(&parameters));
+    tokio::select! {
+        biased;
+        _ = &mut hangs => panic!("its answer was not kept back"),
+        () = held.carried_out() => {}
+    }
+    let others = join_all((0..3).map(|_| all.list(&parameters)));
+    let others = tokio::time::timeout(LIMIT, others).await.expect("they go on");
+    assert!(others.iter().all(Result::is_ok), "{others:?}");
+    held.release();
+    hangs.await.unwrap();
 }
 
 /// A way to a server that can be cut so that neither side hears of it.
@@ -127,7 +147,7 @@ async fn a_watch_whose_connection_died_unseen_ends() {
     let (at, cut) = relay(server.url().strip_prefix("https://").unwrap().parse().unwrap()).await;
     settings.cluster_url = format!("https://{at}").parse().unwrap();
     let alive = Alive { every: Duration::from_millis(200), within: Duration::from_millis(500) };
-    let client = shared(settings, DEADLINE, alive).unwrap();
+    let client = shared(settings, alive, LIMIT).unwrap();
     let begun = maps(&client).watch(&WatchParams::default(), "0").await.unwrap();
     let mut begun = begun.boxed();
     make(&server.client().unwrap(), "one").await;
@@ -161,7 +181,7 @@ async fn many_requests_share_a_connection_to_a_real_server() {
     let settings = settings(Some(&real.kubeconfig)).await.unwrap();
     let port = settings.cluster_url.port_u16().unwrap();
     let before = connections_to(port);
-    let mut ways = Ways::by(settings).unwrap();
+    let mut ways = Ways::by(settings, LIMIT).unwrap();
     let clients: Vec<_> = (0..60).map(|_| ways.of_one_more().unwrap()).collect();
     let asking = &clients[0].asking;
     let all = maps(asking).list(&ListParams::default()).await.unwrap();

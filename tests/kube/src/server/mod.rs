@@ -114,7 +114,7 @@ impl ApiServer {
         &self.shared.control
     }
 
-    /// Connections that are open now.
+    /// Connections that were made so far.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
@@ -219,24 +219,8 @@ fn listen(shared: &Arc<Shared>, listener: TcpListener) -> Listening {
     Listening { accepting, _stop: stop }
 }
 
-/// One connection, for as long as it is open.
-struct Counted(Arc<Shared>);
-
-impl Counted {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.connections.fetch_add(1, Ordering::Relaxed);
-        Self(shared.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 async fn serve(shared: Arc<Shared>, stream: TcpStream, stop: channel::Receiver<bool>) {
-    let _open = Counted::new(&shared);
+    shared.connections.fetch_add(1, Ordering::Relaxed);
     // Small answers must not wait for each other.
     let _unset = stream.set_nodelay(true);
     match shared.identity.clone() {
